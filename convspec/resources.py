@@ -1,0 +1,33 @@
+"""Files that come with convspec: the grammars and the specs.
+
+They live in the top-level folders `grammars/` and `specs/`, where people look for them; the wheel carries both inside
+the package. Found by path and not through `importlib.resources`, whose import costs `check` some 5 ms of its start;
+a zipped install, which would need it, is not supported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def read_grammar(name: str) -> str:
+    """Text of `grammars/{name}`, such as `spec.lark`. FileNotFoundError where there is none."""
+    return (_folder("grammars") / name).read_text(encoding="utf-8")
+
+
+def spec_path(name: str) -> Path:
+    """Path of the spec `name`, such as `alexnet.cfg`, that comes with convspec.
+
+    FileNotFoundError, which lists the specs, where `name` is none of them; a path to elsewhere is none.
+    """
+    specs = {path.name: path for path in sorted(_folder("specs").glob("*.cfg"))}
+    if name not in specs:
+        raise FileNotFoundError(f"no spec {name!r} comes with convspec; there is {', '.join(specs)}")
+    return specs[name]
+
+
+def _folder(name: str) -> Path:
+    installed = _PACKAGE / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
