@@ -1,0 +1,76 @@
+"""A compiler for convolutional networks in the layer files of cuda-convnet, the language AlexNet was written in.
+
+    import convspec
+
+    checked = convspec.check("specs/alexnet.cfg")
+    checked.ok, checked.diagnostics, checked.layers
+
+    source = convspec.compile("specs/alexnet.cfg")              # text of a PyTorch module
+    net = convspec.load("specs/alexnet.cfg", outputs=("fc7",))  # the nn.Module itself
+    net({"data": images})["fc7"]
+
+These names, and what `Checked`, `LayerSummary` and `Diagnostic` hold, are stable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from convspec.checker import Checked, check
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+if TYPE_CHECKING:
+    import torch  # noqa: TID251 - for its names in annotations alone
+
+__version__ = "0.1.0"
+__all__ = ["Checked", "Diagnostic", "DiagnosticError", "check", "compile", "load"]
+
+
+def compile(
+    layers: str | os.PathLike[str],
+    params: str | os.PathLike[str] | None = None,
+    *,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    classes: int | None = None,
+    overrides: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> str:
+    """Python source of a network: a module that depends on torch and convspec_kernels alone.
+
+    The arguments are those of `check`; `outputs` names layers that `forward` gives beside the costs and what they judge.
+    Raises DiagnosticError, which holds every diagnostic, where the network has errors.
+    """
+    from convspec.compiler import compile_spec
+
+    return compile_spec(layers, params, inputs=inputs, classes=classes, overrides=overrides, outputs=outputs).source
+
+
+def load(
+    layers: str | os.PathLike[str],
+    params: str | os.PathLike[str] | None = None,
+    *,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    classes: int | None = None,
+    overrides: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> torch.nn.Module:
+    """The network as an `nn.Module` with initial weights drawn from torch's generator.
+
+    `forward` takes a dict of tensors by data layer, images (N, C, H, W) and labels (N,) int64, and returns a dict with
+    the predictions (N, classes), the costs (scalars, where labels are given) and the layers named in `outputs`.
+    Otherwise as `compile`. Raises DiagnosticError also where torch is not installed (CS801).
+    """
+    from convspec.compiler import compile_spec
+
+    compiled = compile_spec(layers, params, inputs=inputs, classes=classes, overrides=overrides, outputs=outputs)
+    try:
+        from convspec.emit.load import instantiate
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic("CS801", f"{error.name} is not installed", help='pip install "convspec[train]"')
+        ) from None
+    return instantiate(compiled.source, compiled.name).to(device=device, dtype=dtype)

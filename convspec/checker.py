@@ -1,0 +1,196 @@
+"""Text in, checked network out: what `convspec check` does, and the first half of every other command."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span
+from convspec.graph.graph import Graph
+from convspec.graph.placement import Placement, place_layers
+from convspec.graph.resolve import print_resolved, resolve
+from convspec.graph.shapes import Shapes, infer_shapes
+from convspec.graph.summary import LayerSummary, Totals, summarize, total
+from convspec.layers.base import Context
+from convspec.resources import spec_path
+from convspec.syntax.document import Document
+from convspec.syntax.parser import parse_document, read_source
+
+_TEXT_NAME = "<string>"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A network and everything that is known about it.
+
+    document: of the layer file. params: of the parameter file, or None in the one-file form.
+    """
+
+    document: Document
+    params: Document | None
+    overrides: tuple[str, ...]
+    graph: Graph
+    shapes: Shapes
+    placement: Placement
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors; warnings and notes do not count."""
+        return all(d.severity is not Severity.ERROR for d in self.diagnostics)
+
+    @property
+    def has_warnings(self) -> bool:
+        return any(d.severity is Severity.WARNING for d in self.diagnostics)
+
+    @cached_property
+    def layers(self) -> tuple[LayerSummary, ...]:
+        """A row a layer in file order; sizes are None where they could not be known."""
+        return summarize(self.graph, self.shapes, self.placement)
+
+    @cached_property
+    def resolved_text(self) -> str:
+        """The network as one file: parameter file and overrides joined in, comments left out."""
+        return print_resolved(self.document, self.params, self.overrides)
+
+    @cached_property
+    def totals(self) -> Totals:
+        return total(self.layers, self.graph.train.batch or 1)
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Without cyclic garbage collection, which would walk the growing network again and again and find nothing to free:
+    a check stays linear in the length of its spec."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_collector_at_rest()
+def check(
+    layers: str | os.PathLike[str],
+    params: str | os.PathLike[str] | None = None,
+    *,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    classes: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Checked:
+    """Check a network.
+
+    layers: path of a layer file or one-file spec; or its text, if there is a line end in it.
+    params: path or text of the parameter file. Where it is None, `layer-params-x.cfg` beside `layers-x.cfg` is taken.
+    inputs: size of each data layer by name, `{"data": (3, 227, 227), "labels": (1,)}`, over what `[@net]` says.
+    classes: number of classes of the data, over what `[@net]` says.
+    overrides: `conv2.filters=192`, `@train.epochs=5`, applied last.
+
+    Mistakes are in `.diagnostics` of the result. Raises DiagnosticError only where a file cannot be read.
+    """
+    report = Report()
+    file = _source(layers)
+    document = parse_document(file, report)
+    params_file = _params_source(file, params)
+    params_document = None if params_file is None else parse_document(params_file, report)
+    lacks_params = params_document is None and not _is_one_file(document)
+    if lacks_params:
+        _report_missing_params(file, report)
+    graph = resolve(document, params_document, overrides, report, lacks_params=lacks_params)
+    context = Context(report, graph.net.rounding, _classes(graph, classes), _input_dims(graph, inputs or {}, report))
+    shapes = infer_shapes(graph, context)
+    return Checked(
+        document, params_document, tuple(overrides), graph, shapes, place_layers(graph), tuple(_in_file_order(report))
+    )
+
+
+def _source(given: str | os.PathLike[str]) -> SourceFile:
+    if isinstance(given, str) and "\n" in given:
+        return SourceFile(_TEXT_NAME, given)
+    return read_source(_path_of(os.fspath(given)))
+
+
+def _path_of(given: str) -> str:
+    """The path itself; or, where nothing is there, the spec of ours that `specs/alexnet.cfg` or `alexnet.cfg` means."""
+    path = Path(given)
+    if os.path.lexists(given) or path.parent.name not in ("", "specs") or path.suffix != ".cfg":
+        return given
+    try:
+        return str(spec_path(path.name))
+    except FileNotFoundError:
+        return given
+
+
+def _params_source(file: SourceFile, given: str | os.PathLike[str] | None) -> SourceFile | None:
+    if given is not None:
+        return _source(given)
+    path = _params_beside(file)
+    return read_source(str(path)) if path is not None and path.is_file() else None
+
+
+def _params_beside(file: SourceFile) -> Path | None:
+    """`layer-params-x.cfg` for `layers-x.cfg`, as the originals' files are named."""
+    path = Path(file.name)
+    if file.name == _TEXT_NAME or not path.name.startswith("layers"):
+        return None
+    return path.with_name(f"layer-params{path.name.removeprefix('layers')}")
+
+
+def _is_one_file(document: Document) -> bool:
+    """Whether keys of both kinds stand in this file: it has a section of ours, or a learning rate."""
+    return any(
+        section.name.startswith("@") or any(entry.key in ("epsw", "coeff") for entry in section.entries)
+        for section in document.sections
+    )
+
+
+def _report_missing_params(file: SourceFile, report: Report) -> None:
+    if not file.text.strip():
+        return
+    beside = _params_beside(file)
+    looked = f"; {beside} is not there" if beside is not None else ""
+    report.add(
+        "CS112",
+        Span(file, 0, 0),
+        f"{file.name} says nothing of learning rates{looked}",
+        help="name the parameter file with --params, or put the keys in this file, defaults under [@params]",
+    )
+
+
+def _classes(graph: Graph, given: int | None) -> int | None:
+    return graph.net.classes if given is None else given
+
+
+def _input_dims(graph: Graph, given: Mapping[str, Sequence[int]], report: Report) -> dict[str, tuple[int, ...]]:
+    """Sizes of the data layers: those of `[@net]`, and over them the caller's."""
+    bindings = {binding.name: binding.dims for binding in graph.net.input or ()}
+    span = graph.net.span("input")
+    for name, dims in bindings.items():
+        if name not in graph.layers:
+            report.add("CS301", span, f"[@net] gives a size to {name}, which does not exist", help="name a data layer")
+        elif len(dims) not in (1, 3) or min(dims) < 1:
+            size = "x".join(map(str, dims))
+            report.add("CS205", span, f"{name} cannot be {size}", help="write channels x height x width, or one number")
+    sizes = {**bindings, **{name: tuple(value) for name, value in given.items()}}
+    for name, value in given.items():
+        if len(value) not in (1, 3) or min(value) < 1:
+            raise DiagnosticError(
+                Diagnostic(
+                    "CS205",
+                    f"{name} cannot be {'x'.join(map(str, value))}",
+                    help="write channels x height x width, or one number",
+                )
+            )
+    return {name: value for name, value in sizes.items() if len(value) in (1, 3) and min(value) >= 1}
+
+
+def _in_file_order(report: Report) -> list[Diagnostic]:
+    """As a reader meets them; what stands nowhere comes first."""
+    return sorted(report, key=lambda d: (d.span.file.name, d.span.start) if d.span is not None else ("", -1))

@@ -1,0 +1,95 @@
+"""The table of diagnostics: every code, its severity and its title. The page of each is `explanations/CODE.md`.
+
+Codes are stable: a number is never used again for something else. Hundreds group them by the stage that finds them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Severity(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Code(NamedTuple):
+    title: str
+    severity: Severity = Severity.ERROR
+
+
+_W = Severity.WARNING
+_N = Severity.NOTE
+
+CODES: dict[str, Code] = {
+    # 1xx: reading files, and the structure of a file
+    "CS101": Code("a file cannot be read"),
+    "CS102": Code("not a text file"),
+    "CS103": Code("a line that is neither a section, a key nor a comment"),
+    "CS104": Code("a key before the first section"),
+    "CS105": Code("a section header without a bracket, or without a name"),
+    "CS106": Code("a section that stands twice", _W),
+    "CS107": Code("a key that stands twice in one section", _W),
+    "CS108": Code("text after a section header", _W),
+    "CS109": Code("an unknown section that starts with @"),
+    "CS110": Code("a file without layers"),
+    "CS111": Code("an indented line before any key"),
+    "CS112": Code("a parameter file that cannot be found"),
+    # 2xx: keys and values of one section
+    "CS201": Code("a section without a type"),
+    "CS202": Code("an unknown layer type"),
+    "CS203": Code("a required key is missing"),
+    "CS204": Code("a value that is not of the key's form"),
+    "CS205": Code("a value out of its range"),
+    "CS206": Code("a list of the wrong length"),
+    "CS207": Code("a key that nothing reads", _W),
+    "CS208": Code("a key in the wrong file", _W),
+    "CS209": Code("parameters for a layer that does not exist", _W),
+    "CS210": Code("an unknown neuron"),
+    "CS211": Code("an unknown schedule"),
+    "CS212": Code("a value that is none of the choices"),
+    "CS213": Code("an override that names nothing"),
+    "CS214": Code("a key that has no effect today", _N),
+    # 3xx: the graph
+    "CS301": Code("an input that does not exist"),
+    "CS302": Code("layers that read one another in a cycle"),
+    "CS303": Code("the wrong number of inputs"),
+    "CS304": Code("a layer that nothing reads"),
+    "CS305": Code("an input of the wrong type"),
+    "CS306": Code("an input that stands twice", _W),
+    # 4xx: shapes
+    "CS401": Code("the size of an input is not known"),
+    "CS402": Code("a size that does not agree with what the input gives"),
+    "CS403": Code("a window larger than the padded map"),
+    "CS404": Code("features that do not divide into square maps"),
+    "CS405": Code("channels or filters that do not divide into groups"),
+    "CS406": Code("inputs whose sizes differ"),
+    "CS407": Code("a window with no pixel inside the map"),
+    "CS408": Code("a window across more channels than there are"),
+    "CS409": Code("rounding up and rounding down differ", _N),
+    "CS410": Code("fewer classes than top-k asks for"),
+    "CS411": Code("a network too large to count"),
+    # 6xx: compiling
+    "CS601": Code("an output that is not a layer"),
+    "CS602": Code("a network without anything to train"),
+    "CS603": Code("a part of the language that is not compiled yet"),
+    # 7xx: data and training
+    "CS701": Code("a dataset that cannot be found"),
+    "CS702": Code("a dataset folder without images"),
+    "CS703": Code("a broken image"),
+    "CS704": Code("a network with the wrong number of classes for the data"),
+    "CS705": Code("images smaller than the input of the network"),
+    "CS706": Code("a run folder that cannot be written"),
+    "CS707": Code("a loss that is not finite"),
+    "CS708": Code("a checkpoint that cannot be read"),
+    "CS709": Code("a run that does not fit the spec"),
+    "CS710": Code("a device that is not there"),
+    "CS711": Code("a disk that is full"),
+    "CS712": Code("no dataset was named", _N),
+    "CS713": Code("an input of a shape that pictures do not have"),
+    # 8xx: this installation
+    "CS801": Code("a part that is not installed"),
+    "CS802": Code("a diagnostic code that does not exist"),
+}

@@ -1,0 +1,132 @@
+"""One mistake of the user, as data, and the report that collects them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from convspec.diagnostics.codes import CODES, Severity
+from convspec.diagnostics.span import Span
+
+__all__ = ["Diagnostic", "DiagnosticError", "Label", "Report", "Severity", "closest", "did_you_mean"]
+
+# Longest word and longest text of a message: what a file holds may be of any length, and a message quotes it.
+_LONGEST_WORD = 80
+_LONGEST_TEXT = 600
+# So many choices are compared with a word one by one; of more, only those that are one edit away are looked up.
+_FEW_CHOICES = 200
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A second place that a diagnostic speaks of, and what is to be seen there."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """The message states the fact with its numbers, the help states what to type.
+
+    code: a key of `codes.CODES`, `CS402`; stable between releases.
+    span: the smallest text that is wrong; None where no text is (a missing file).
+    labels: other places that explain it. notes: facts. help: what to do, or None.
+    """
+
+    code: str
+    message: str
+    span: Span | None = None
+    labels: tuple[Label, ...] = ()
+    notes: tuple[str, ...] = ()
+    help: str | None = None
+    severity: Severity = Severity.ERROR
+
+
+class DiagnosticError(Exception):
+    """Carries diagnostics out of a function that has no value to return. The command line prints them, no traceback."""
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("\n".join(f"{d.code}: {d.message}" for d in diagnostics))
+        self.diagnostics = diagnostics
+
+
+class Report:
+    """Collects diagnostics in the order in which they are found."""
+
+    def __init__(self) -> None:
+        self._diagnostics: list[Diagnostic] = []
+        self._places: set[tuple[str, Span | None]] = set()
+
+    def add(
+        self,
+        code: str,
+        span: Span | None,
+        message: str,
+        *,
+        labels: Sequence[Label] = (),
+        notes: Sequence[str] = (),
+        help: str | None = None,
+    ) -> None:
+        """Add a diagnostic; its severity is that of its code. A text longer than a screen is shortened."""
+        severity = CODES[code].severity
+        help = None if help is None else _shortened(help)
+        self.extend([Diagnostic(code, _shortened(message), span, tuple(labels), tuple(notes), help, severity)])
+
+    def has(self, code: str, span: Span | None) -> bool:
+        """Whether a diagnostic of this code stands at this very place."""
+        return (code, span) in self._places
+
+    def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
+        for diagnostic in diagnostics:
+            self._diagnostics.append(diagnostic)
+            self._places.add((diagnostic.code, diagnostic.span))
+
+    @property
+    def has_errors(self) -> bool:
+        return any(d.severity is Severity.ERROR for d in self._diagnostics)
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        return iter(self._diagnostics)
+
+    def __len__(self) -> int:
+        return len(self._diagnostics)
+
+
+def did_you_mean(word: str, choices: Collection[str]) -> str | None:
+    """`did you mean 'stride'?`, or None where nothing is close."""
+    close = closest(word, choices)
+    return None if close is None else f"did you mean '{close}'?"
+
+
+def closest(word: str, choices: Collection[str]) -> str | None:
+    """The choice that `word` was probably meant to be, or None. Its time does not grow with the number of choices."""
+    if len(word) > _LONGEST_WORD:
+        return None
+    if len(choices) <= _FEW_CHOICES:
+        return next(iter(get_close_matches(word, sorted(choices), n=1, cutoff=0.6)), None)
+    known = choices if isinstance(choices, Mapping | Set) else set(choices)
+    return next((edited for edited in _one_edit_away(word) if edited in known), None)
+
+
+def _one_edit_away(word: str) -> Iterator[str]:
+    """Words with a letter left out, exchanged with its neighbour, replaced or put in."""
+    halves = [(word[:i], word[i:]) for i in range(len(word) + 1)]
+    yield from (left + right[1:] for left, right in halves if right)
+    yield from (left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1)
+    yield from (left + letter + right[1:] for left, right in halves if right for letter in _LETTERS)
+    yield from (left + letter + right for left, right in halves for letter in _LETTERS)
+
+
+def _shortened(text: str) -> str:
+    """`text` with the middle of what is too long to read left out."""
+    if len(text) <= _LONGEST_WORD:
+        return text
+    words = (_without_middle(word, _LONGEST_WORD) for word in text[: _LONGEST_TEXT * 100].split(" "))
+    return _without_middle(" ".join(words), _LONGEST_TEXT)
+
+
+def _without_middle(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-17:]}"

@@ -1,0 +1,33 @@
+"""From a checked graph to a Program: each layer by its own `lower`, in graph order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convspec.graph.graph import Graph
+from convspec.graph.placement import Placement
+from convspec.graph.shapes import Shapes
+from convspec.program.builder import Builder
+from convspec.program.program import Program
+
+
+def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs: Sequence[str]) -> Program:
+    """The program of a graph without errors. `outputs` names layers that `forward` gives beside the sinks.
+
+    The sinks are the costs, what the costs judge, and the outputs of `[@net]`.
+    """
+    builder = Builder(graph.layers)
+    for layer in graph.order:
+        gpus = placement[layer.name]
+        builder.begin(layer.name, gpus[0] if layer.input_names and len(gpus) == 1 else None)
+        value = layer.lower(builder, [builder.resolve(source) for source in layer.input_names], shapes.of(layer.name))
+        builder.end(layer.lower_neuron(builder, value))
+    return builder.program(name, (*sinks(graph), *outputs))
+
+
+def sinks(graph: Graph) -> tuple[str, ...]:
+    """Layers whose values the network is there for: predictions first, then costs, then the outputs of `[@net]`."""
+    costs = [layer for layer in graph.order if layer.is_cost]
+    predictions = [layer.input_names[-1] for layer in costs]
+    declared = [name.text for name in graph.net.outputs]
+    return tuple(dict.fromkeys([*predictions, *(layer.name for layer in costs), *declared]))

@@ -1,0 +1,60 @@
+"""The sections of a spec that are not layers: `[@net]`, `[@train]`, `[@data]`, with their keys, ranges and defaults.
+
+`[@params]` holds defaults for the layers' own keys and has no class here.
+"""
+
+from __future__ import annotations
+
+from convspec.layers.base import Rounding
+from convspec.layers.keys import Keyed, choice, flag, integer, names, number, sizes, text, word
+
+
+class NetSettings(Keyed):
+    """`[@net]`: what is true of the whole network."""
+
+    network_name = word("name", default="", doc="name of the network and of its class; else that of the file")
+    input = sizes("input", default=(), doc="sizes of data layers, as in data:3x227x227")
+    classes = integer("classes", default=None, minimum=1, doc="number of classes of the data")
+    rounding_name = choice("rounding", ("ceil", "floor"), default="ceil", doc="how window counts round: ceil or floor")
+    outputs = names("outputs", default=(), doc="layers that the network gives beside its costs, as in probs,fc7")
+
+    note = text("note", default="", doc="what check prints below its table")
+
+    @property
+    def rounding(self) -> Rounding:
+        return Rounding(self.rounding_name or "ceil")
+
+
+class TrainSettings(Keyed):
+    """`[@train]`: how `convspec train` runs the network. The defaults are those of the paper (section 5)."""
+
+    batch = integer("batch", default=128, minimum=1, maximum=65536, doc="images a step")
+    epochs = integer("epochs", default=90, minimum=1, maximum=1_000_000, doc="passes over the training images")
+    schedule = choice(
+        "schedule",
+        ("plateau", "spec"),
+        default="plateau",
+        doc="plateau: divide all rates when the validation error stops improving; spec: epsW and epsB say all",
+    )
+    plateau_factor = number("plateauFactor", default=10.0, above=1, doc="what plateau divides the rates by")
+    plateau_patience = integer("plateauPatience", default=3, minimum=1, doc="validations without improvement it waits")
+    plateau_drops = integer("plateauDrops", default=3, minimum=0, doc="times it divides; the next plateau ends the run")
+    seed = integer("seed", default=0, minimum=0, doc="of weights, order, crops, mirrors and dropout")
+    precision = choice("precision", ("fp32", "bf16"), default="fp32", doc="fp32, or bf16 for products under autocast")
+    validate_every = integer("validateEvery", default=1, minimum=1, doc="epochs between validations")
+    checkpoint_every = integer(
+        "checkpointEvery", default=0, minimum=0, doc="steps between checkpoints; 0: at epoch ends"
+    )
+    keep_checkpoints = integer("keepCheckpoints", default=2, minimum=1, doc="checkpoints to keep")
+
+
+class DataSettings(Keyed):
+    """`[@data]`: what the network is trained on, and how images become batches (section 2 and 4.1 of the paper)."""
+
+    provider = choice("provider", ("photos", "digits", "folder"), default="photos", doc="photos, digits or folder")
+    path = text("path", default="", doc="folder of class folders, for provider=folder")
+    size = integer("size", default=256, minimum=1, maximum=4096, doc="side of a stored image, from which crops are cut")
+    mirror = flag("mirror", default=True, doc="1: mirror a training image half of the time")
+    mean = choice("mean", ("image", "channel", "none"), default="image", doc="what is subtracted from an image")
+    samples = integer("samples", default=100, minimum=1, doc="photos: training crops of each photograph an epoch")
+    test_samples = integer("testSamples", default=25, minimum=1, doc="photos: test crops of each photograph")

@@ -1,0 +1,69 @@
+"""Sizes of all layers: one walk in graph order, each layer by its own rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from convspec.diagnostics import Report
+from convspec.graph.graph import Graph
+from convspec.layers.base import Context, Inference
+from convspec.program.shape import Shape
+
+MAXIMUM_FEATURES = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What is known; a layer that is missing here has been reported, or stands above one that was."""
+
+    inferences: Mapping[str, Inference]
+
+    def of(self, layer: str) -> Shape:
+        return self.inferences[layer].shape
+
+    def __contains__(self, layer: str) -> bool:
+        return layer in self.inferences
+
+
+def infer_shapes(graph: Graph, context: Context) -> Shapes:
+    """The size of every layer whose inputs are known. Reports CS401 to CS411; a size that cannot be known causes none."""
+    known: dict[str, Inference] = {}
+    context = replace(context, layers=graph.layers, known=known)
+    for layer in graph.order:
+        if layer.is_broken or any(name not in known for name in layer.input_names):
+            continue
+        inference = layer.infer([known[name].shape for name in layer.input_names], context)
+        if inference is None:
+            continue
+        if inference.shape.features > MAXIMUM_FEATURES:
+            _report_too_large(layer.name, inference.shape, context.report, graph)
+            continue
+        known[layer.name] = inference
+        if inference.floor_size is not None:
+            _note_rounding(layer.name, inference, context, graph)
+    return Shapes(known)
+
+
+def _report_too_large(name: str, shape: Shape, report: Report, graph: Graph) -> None:
+    report.add(
+        "CS411",
+        graph.layers[name].header,
+        f"{name} gives {shape} = {shape.features} numbers a case, more than {MAXIMUM_FEATURES}",
+        help="make the layer smaller",
+    )
+
+
+def _note_rounding(name: str, inference: Inference, context: Context, graph: Graph) -> None:
+    layer = graph.layers[name]
+    context.report.add(
+        "CS409",
+        layer.header,
+        f"{name} gives {inference.shape.width} pixels a side: {inference.window}",
+        help=f"[@net] rounding={'floor' if context.rounds_up else 'ceil'} would give {_other(inference, context)}",
+    )
+
+
+def _other(inference: Inference, context: Context) -> int:
+    assert inference.floor_size is not None
+    return inference.floor_size if context.rounds_up else inference.floor_size + 1

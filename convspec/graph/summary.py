@@ -1,0 +1,128 @@
+"""What each layer holds and computes, and the sums a GPU: the table that `check` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from convspec.graph.graph import Graph
+from convspec.graph.placement import Placement
+from convspec.graph.shapes import Shapes
+from convspec.layers.base import Cost
+
+_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """A row of the table.
+
+    shape: (channels, height, width) or (features,), or None where it could not be known. outputs: numbers a case.
+    window: the arithmetic of its size. weights, biases: numbers that learn. macs: multiply-adds a case, forward.
+    line: of its header in the layer file.
+    """
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    neuron: str
+    shape: tuple[int, ...] | None
+    window: str
+    gpus: tuple[int, ...]
+    weights: int
+    biases: int
+    macs: int
+    line: int
+
+    @property
+    def outputs(self) -> int | None:
+        if self.shape is None:
+            return None
+        product = 1
+        for dim in self.shape:
+            product *= dim
+        return product
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Sums over layers. activation_bytes: all outputs of a batch in fp32, kept for the backward pass.
+    optimizer_bytes: one momentum a parameter."""
+
+    weights: int = 0
+    biases: int = 0
+    macs: int = 0
+    activation_bytes: int = 0
+
+    @property
+    def parameters(self) -> int:
+        return self.weights + self.biases
+
+    @property
+    def parameter_bytes(self) -> int:
+        return self.parameters * _BYTES
+
+    @property
+    def optimizer_bytes(self) -> int:
+        return self.parameters * _BYTES
+
+    def plus(self, row: LayerSummary, batch: int) -> Load:
+        return Load(
+            self.weights + row.weights,
+            self.biases + row.biases,
+            self.macs + row.macs,
+            self.activation_bytes + (row.outputs or 0) * batch * _BYTES,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The whole network, and each GPU that it names. A layer on several GPUs counts on each: it is a replica there."""
+
+    batch: int
+    network: Load
+    gpus: Mapping[int, Load] = field(default_factory=dict)
+
+
+def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[LayerSummary, ...]:
+    """A row for each layer, in file order."""
+    rows = []
+    for layer in graph.layers.values():
+        is_known = layer.name in shapes
+        shape = shapes.of(layer.name) if is_known else None
+        sources = [shapes.of(name) for name in layer.input_names if name in shapes]
+        cost = layer.cost(sources, shape) if shape is not None else Cost()
+        rows.append(
+            LayerSummary(
+                name=layer.name,
+                type=layer.type,
+                inputs=layer.input_names,
+                neuron=_neuron(layer.neuron),
+                shape=None if shape is None else shape.dims,
+                window=shapes.inferences[layer.name].window if is_known else "",
+                gpus=placement.get(layer.name, ()),
+                weights=cost.weights,
+                biases=cost.biases,
+                macs=cost.macs,
+                line=layer.header.line,
+            )
+        )
+    return tuple(rows)
+
+
+def _neuron(call: tuple[str, tuple[float, ...]] | None) -> str:
+    if call is None:
+        return ""
+    name, arguments = call
+    return f"{name}[{','.join(f'{a:g}' for a in arguments)}]" if arguments else name
+
+
+def total(rows: Sequence[LayerSummary], batch: int) -> Totals:
+    """Sums for a batch of `batch` images."""
+    network = Load()
+    gpus: dict[int, Load] = {}
+    for row in rows:
+        network = network.plus(row, batch)
+        for gpu in row.gpus:
+            gpus[gpu] = gpus.get(gpu, Load()).plus(row, batch)
+    return Totals(batch, network, dict(sorted(gpus.items())))

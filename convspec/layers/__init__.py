@@ -1,0 +1,62 @@
+"""The layer types. Each is one class: its keys, shape rule, cost and lowering stand together in it.
+
+Other packages add types through the entry point group `convspec.layers`, whose values are subclasses of `Layer`; they
+are looked up only where a spec names a type that is not built in, so that `check` need not scan what is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from convspec.layers.base import Layer
+from convspec.layers.conv import Conv
+from convspec.layers.costs import LogisticRegression
+from convspec.layers.data import Data
+from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, NeuronLayer, SoftmaxLayer
+from convspec.layers.fc import FullyConnected
+from convspec.layers.join import ConcatLayer
+from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
+from convspec.layers.pool import Pool
+
+BUILT_IN: Mapping[str, type[Layer]] = {
+    layer.type: layer
+    for layer in (
+        Data,
+        Conv,
+        FullyConnected,
+        Pool,
+        CrossMapResponseNorm,
+        SameMapResponseNorm,
+        NeuronLayer,
+        DropoutLayer,
+        Dropout2Layer,
+        HiddenSex,
+        SoftmaxLayer,
+        ConcatLayer,
+        LogisticRegression,
+    )
+}
+
+
+def layer_type(name: str) -> type[Layer] | None:
+    """The class of a layer type, or None."""
+    return BUILT_IN.get(name) or _installed().get(name)
+
+
+def layer_types() -> tuple[str, ...]:
+    """All names of layer types, sorted."""
+    return tuple(sorted({*BUILT_IN, *_installed()}))
+
+
+@cache
+def _installed() -> Mapping[str, type[Layer]]:
+    from importlib.metadata import entry_points
+
+    found: dict[str, type[Layer]] = {}
+    for entry in sorted(entry_points(group="convspec.layers"), key=lambda entry: entry.name):
+        layer = entry.load()
+        if not (isinstance(layer, type) and issubclass(layer, Layer)):
+            raise TypeError(f"entry point {entry.name} of group convspec.layers is not a subclass of Layer")
+        found[layer.type] = layer
+    return found

@@ -1,0 +1,318 @@
+"""What every layer type is: keys, a shape rule, a cost, a lowering. A new type is one subclass in one place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+from convspec.diagnostics import Label, Report, did_you_mean
+from convspec.layers.keys import Home, Key, Keyed, names, neuron_call, number, numbers, schedule_call, schedule_calls
+from convspec.program.parameter import Initialization, Update
+from convspec.program.schedule import Schedule, ScheduleKind
+from convspec.program.shape import Shape
+from convspec.syntax import values
+from convspec.syntax.values import ScheduleCall
+
+if TYPE_CHECKING:
+    from convspec.program.builder import Builder
+
+# Arguments that each neuron takes (cuda-convnet2 include/neuron.cuh; nrelu is of the 2012 code). `ident` is none at all.
+NEURON_ARGUMENTS: dict[str, int] = {
+    "ident": 0,
+    "logistic": 0,
+    "abs": 0,
+    "relu": 0,
+    "softrelu": 0,
+    "square": 0,
+    "sqrt": 0,
+    "nrelu": 0,
+    "tanh": 2,
+    "brelu": 1,
+    "linear": 2,
+    "log": 1,
+    "drelu": 1,
+}
+_SCHEDULE_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "const": ("base",),
+    "linear": ("base", "tgtfactor"),
+    "exp": ("base", "tgtfactor"),
+    "dexp": ("base", "tgtfactor", "numsteps"),
+}
+_SCHEDULE_SPELLING = {"base": "base", "tgtfactor": "tgtFactor", "numsteps": "numSteps"}
+
+
+class Rounding(Enum):
+    """How a window that does not fit exactly is counted: up, as all originals do, or down, as most libraries do."""
+
+    CEIL = "ceil"
+    FLOOR = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a shape rule may look at beside its inputs.
+
+    input_dims: sizes of the data layers, by name. classes: of the data, or None where nobody said.
+    layers: all of them by name, and known: what was inferred so far; for messages only, a size follows from the inputs.
+    """
+
+    report: Report
+    rounding: Rounding = Rounding.CEIL
+    classes: int | None = None
+    input_dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    known: Mapping[str, Inference] = field(default_factory=dict)
+
+    @property
+    def rounds_up(self) -> bool:
+        return self.rounding is Rounding.CEIL
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The size of a layer's output and how it came about.
+
+    window: its arithmetic, `(227 + 2*0 - 11) / 4 + 1 = 55`; empty where there is no window.
+    floor_size: the side that rounding down would give, where it differs; else None.
+    """
+
+    shape: Shape
+    window: str = ""
+    floor_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """weights, biases: numbers that learn. macs: multiply-adds a case, forward."""
+
+    weights: int = 0
+    biases: int = 0
+    macs: int = 0
+
+
+class Layer(Keyed, ABC):
+    """A section of the layer file.
+
+    A subclass names its `type`, declares its keys and gives `infer` and `lower`; `cost` where it has any. Its instances
+    hold what the spec says and nothing that was inferred from it.
+    """
+
+    type: ClassVar[str]
+    is_cost: ClassVar[bool] = False
+    input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
+
+    inputs = names("inputs", doc="the layers that it reads, separated by commas")
+    neuron = neuron_call("neuron", default=None, doc="function applied to each output: relu, tanh[a,b], ...")
+    gpu: Key[tuple[int, ...] | None] = Key(
+        "gpu", values.INTEGERS, default=None, minimum=0, maximum=1023, doc="GPUs that hold it; else those of its input"
+    )
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+
+    @property
+    def input_count(self) -> int:
+        return len(self.inputs or ())
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(name.text for name in self.inputs or ())
+
+    def validate(self, report: Report) -> None:
+        """Report what is wrong with the values taken together. Called once, after the keys have been read."""
+        self._validate_inputs(report)
+        self._validate_neuron(report)
+
+    def _validate_inputs(self, report: Report) -> None:
+        least, most = self.input_counts
+        count = self.input_count
+        if "inputs" not in self._entries or not self.inputs or (count >= least and (most is None or count <= most)):
+            return
+        wanted = (
+            f"{least or 'none'}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
+        )
+        self.is_broken = True
+        report.add(
+            "CS303",
+            self.span("inputs"),
+            f"{self.name} reads {count} {'layer' if count == 1 else 'layers'}; a {self.type} layer reads {wanted}",
+            help="remove inputs="
+            if most == 0
+            else "a concat layer joins several layers into one"
+            if most == 1
+            else None,
+        )
+
+    def _validate_neuron(self, report: Report) -> None:
+        if self.neuron is None:
+            return
+        name, arguments = self.neuron
+        wanted = NEURON_ARGUMENTS.get(name)
+        if wanted == len(arguments):
+            return
+        self.is_broken = True
+        if wanted is None:
+            message = f"there is no neuron '{name}'"
+            help = did_you_mean(name, NEURON_ARGUMENTS) or f"neurons are {', '.join(NEURON_ARGUMENTS)}"
+        else:
+            message = f"neuron {name} takes {wanted} arguments, not {len(arguments)}"
+            help = f"write {name}[{','.join('ab'[:wanted])}] with numbers" if wanted else f"write {name} alone"
+        self.blame(report, "CS210", "neuron", message, help=help)
+
+    def validate_sources(self, sources: Sequence[Layer], report: Report) -> None:
+        """Report inputs of a type that this layer cannot read. Called once, where all inputs exist."""
+
+    @abstractmethod
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        """Size of the output, or None after a report. Called only where all inputs are known and no key is broken."""
+
+    def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
+        """What the layer holds and computes for one case."""
+        return Cost()
+
+    @abstractmethod
+    def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
+        """Add the operators of this layer, its neuron excepted; returns the name of its value."""
+
+    def lower_neuron(self, builder: Builder, value: str) -> str:
+        """`value` after the layer's neuron."""
+        if self.neuron is None or self.neuron.name == "ident":
+            return value
+        return builder.activation(value, self.neuron.name, self.neuron.arguments)
+
+
+class WeightLayer(Layer):
+    """A layer that learns: initial values in the layer file, learning rates in the parameter file.
+
+    Each input has a weight matrix and so an entry in every list; the biases are one.
+    """
+
+    input_counts = (1, None)
+
+    init_w = numbers(
+        "initW", minimum=0, takes_default=True, doc="standard deviation of the initial weights, 0.01 in the paper"
+    )
+    init_b = number("initB", default=0.0, takes_default=True, doc="initial bias")
+    eps_w = schedule_calls("epsW", home=Home.PARAMS, doc="learning rate of the weights, 0.01 in the paper")
+    eps_b = schedule_call("epsB", home=Home.PARAMS, doc="learning rate of the biases")
+    mom_w = numbers("momW", home=Home.PARAMS, minimum=0, maximum=1, doc="momentum of the weights, 0.9 in the paper")
+    mom_b = number("momB", home=Home.PARAMS, minimum=0, maximum=1, doc="momentum of the biases")
+    wc = numbers(
+        "wc", home=Home.PARAMS, default=0.0, minimum=0, doc="weight decay, times the rate; 0.0005 in the paper"
+    )
+
+    def validate(self, report: Report) -> None:
+        super().validate(report)
+        for attribute, calls in (("eps_w", self.eps_w), ("eps_b", (self.eps_b,))):
+            for call in dict.fromkeys(calls or ()):
+                self._validate_schedule(attribute, call, report)
+
+    def _validate_schedule(self, attribute: str, call: ScheduleCall | None, report: Report) -> None:
+        if call is None:
+            return
+        problem = _schedule_problem(call)
+        if problem is not None:
+            self.is_broken = True
+            message, help = problem
+            self.blame(report, "CS211", attribute, f"{message} ({self.name})", help=help)
+
+    def weight_update(self, index: int) -> Update:
+        """How the weights of input `index` learn."""
+        return Update(_schedule(self.eps_w[index]), self.mom_w[index], self.wc[index])
+
+    @property
+    def bias_update(self) -> Update:
+        return Update(_schedule(self.eps_b), self.mom_b)
+
+    def weight_initialization(self, index: int) -> Initialization:
+        return Initialization(std=self.init_w[index])
+
+    @property
+    def bias_initialization(self) -> Initialization:
+        return Initialization(constant=self.init_b)
+
+    @property
+    def learns_alike(self) -> bool:
+        """Whether all weight matrices start and learn by the same numbers, so that they can be one tensor."""
+        return len({(self.weight_update(i), self.init_w[i]) for i in range(self.input_count)}) == 1
+
+
+def _schedule_problem(call: ScheduleCall) -> tuple[str, str] | None:
+    """What is wrong with a schedule, and what to write."""
+    wanted = _SCHEDULE_ARGUMENTS.get(call.name.lower())
+    if wanted is None:
+        kinds = ", ".join(_SCHEDULE_ARGUMENTS)
+        return f"there is no schedule '{call.name}'", did_you_mean(
+            call.name, _SCHEDULE_ARGUMENTS
+        ) or f"there are {kinds}"
+    if tuple(name for name, _ in call.arguments) != wanted:
+        form = ";".join(f"{_SCHEDULE_SPELLING[name]}=" for name in wanted)
+        return f"schedule {call.name} takes {', '.join(_SCHEDULE_SPELLING[n] for n in wanted)}, in this order", (
+            f"write {call.name}[{form}] with numbers"
+        )
+    arguments = dict(call.arguments)
+    if arguments["base"] < 0:
+        return f"a learning rate of {arguments['base']:g} is negative", "write 0 to freeze the layer"
+    if arguments.get("tgtfactor", 1) <= 0:
+        return f"tgtFactor is {arguments['tgtfactor']:g}, and the rate is divided by it", "write a factor above 0"
+    steps = arguments.get("numsteps", 1)
+    if steps < 1 or steps != int(steps) or steps > 10_000:
+        return f"numSteps is {steps:g}", "write a whole number from 1 to 10000"
+    return None
+
+
+def _schedule(call: ScheduleCall) -> Schedule:
+    arguments = dict(call.arguments)
+    return Schedule(
+        ScheduleKind(call.name.lower()),
+        arguments["base"],
+        arguments.get("tgtfactor", 1.0),
+        int(arguments.get("numsteps", 1)),
+    )
+
+
+def read_maps(
+    layer: Layer, index: int, shape: Shape, channels: int | None, report: Report, *, channels_key: str = "channels"
+) -> Shape | None:
+    """Input `index` of a layer as maps: as it is, or a vector read as `channels` square maps.
+
+    Reports CS402 where `channels` is given and differs, CS404 where the features do not divide so.
+    """
+    source = layer.input_names[index]
+    if shape.is_map and channels in (None, shape.channels):
+        return shape
+    if channels is None:
+        report.add(
+            "CS404",
+            layer.span("inputs"),
+            f"{layer.name} needs maps, and {source} gives a vector of {shape.features}",
+            help=f"add channels= to {layer.name}, so that the vector is read as that many square maps",
+        )
+        return None
+    maps = shape.as_square_maps(channels)
+    if not shape.is_map and maps is not None:
+        return maps
+    if shape.is_map:
+        report.add(
+            "CS402",
+            layer.span(channels_key),
+            f"{layer.name} expects {channels} channels but {source} gives {shape}",
+            help=f"write channels={shape.channels}, or leave channels out: it is inferred",
+        )
+    else:
+        report.add(
+            "CS404",
+            layer.span(channels_key),
+            f"{layer.name} reads {source} as {channels} maps, but {shape.features} features "
+            f"are not {channels} squares: {shape.features} / {channels} = {shape.features / channels:g}",
+            help=f"correct channels= of {layer.name}, or the size of {source}",
+        )
+    return None
+
+
+def entry_label(layer: Layer, attribute: str, text: str) -> list[Label]:
+    """A label on a key that stands in the file; none where the key is at its default."""
+    return [Label(layer.span(attribute), text)] if layer.is_given(attribute) else []

@@ -1,0 +1,73 @@
+"""Response normalisation: `cmrnorm` across maps (section 3.3 of the paper), `rnorm` inside each map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convspec.layers.base import Context, Inference, Layer, read_maps
+from convspec.layers.keys import Home, flag, integer, number
+from convspec.program.shape import Shape
+
+if TYPE_CHECKING:
+    from convspec.program.builder import Builder
+
+
+class CrossMapResponseNorm(Layer):
+    """x_f / (minDiv + scale/size * sum of x_g^2 over g in [f - size//2, f - size//2 + size)) ** pow.
+
+    The window is clipped to the maps (cuda-convnet2 conv_util.cu:1160-1210). All originals divide `scale` by `size`, so
+    the paper's alpha = 1e-4 over n = 5 maps is scale=0.0005. This is `torch.nn.LocalResponseNorm` with alpha = scale,
+    beta = pow, k = minDiv.
+    """
+
+    type = "cmrnorm"
+
+    channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
+    size = integer("size", minimum=2, doc="maps in a window, 5 in the paper")
+    scale = number("scale", home=Home.PARAMS, doc="alpha times size: 0.0005 in the paper")
+    power = number("pow", home=Home.PARAMS, doc="beta, 0.75 in the paper")
+    min_divisor = number("minDiv", home=Home.PARAMS, default=1.0, above=0, doc="k, 2 in the paper")
+    blocked = flag("blocked", default=False, is_compiled=False, doc="1: windows are disjoint runs of size maps")
+
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        if maps is None:
+            return None
+        if self.size > maps.channels:
+            context.report.add(
+                "CS408",
+                self.span("size"),
+                f"{self.name} looks at {self.size} maps, and {self.input_names[0]} has {maps.channels}",
+                help=f"use size={maps.channels} or less",
+            )
+            return None
+        return Inference(maps)
+
+    def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
+        value = builder.reshape(inputs[0], output)
+        return builder.local_response_norm(value, size=self.size, alpha=self.scale, beta=self.power, k=self.min_divisor)
+
+
+class SameMapResponseNorm(Layer):
+    """x / (minDiv + scale/size^2 * sum of x^2 over rows and columns [p - size//2, p - size//2 + size)) ** pow.
+
+    The window is clipped to the map and the divisor is not adapted there (cuda-convnet2 conv_util.cu:870-1140). The
+    network of 2012 has one after its second `cmrnorm`.
+    """
+
+    type = "rnorm"
+
+    channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
+    size = integer("size", minimum=1, maximum=255, doc="side of the window, pixels")
+    scale = number("scale", home=Home.PARAMS, doc="alpha times the pixels of a window")
+    power = number("pow", home=Home.PARAMS, doc="beta")
+    min_divisor = number("minDiv", home=Home.PARAMS, default=1.0, above=0, doc="k")
+
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        return None if maps is None else Inference(maps)
+
+    def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
+        value = builder.reshape(inputs[0], output)
+        return builder.response_norm(value, size=self.size, alpha=self.scale, beta=self.power, k=self.min_divisor)

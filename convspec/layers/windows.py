@@ -1,0 +1,55 @@
+"""Counting windows along one axis, and the arithmetic as a reader would write it down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convspec.layers.base import Rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of `kernel` pixels, `stride` apart, over `size` pixels that have `before` and `after` zeros around them.
+
+    `before` may be negative: pixels are skipped. The originals count up, 1 + ceil((before + size + after - kernel) /
+    stride) (cuda-convnet2 layer.py:1097, 1272), so that every pixel is seen and the last window may hang over.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    before: int = 0
+    after: int = 0
+
+    @property
+    def _room(self) -> int:
+        return self.before + self.size + self.after - self.kernel
+
+    def count(self, rounding: Rounding) -> int:
+        """Number of windows; 0 or less where none fits."""
+        steps = -(-self._room // self.stride) if rounding is Rounding.CEIL else self._room // self.stride
+        return steps + 1
+
+    @property
+    def is_exact(self) -> bool:
+        return self._room % self.stride == 0
+
+    def overhang(self, count: int) -> int:
+        """Pixels by which the last of `count` windows hangs over the padded map; at least 0."""
+        return max(0, (count - 1) * self.stride - self._room)
+
+    def last_start(self, count: int) -> int:
+        """First pixel of the last of `count` windows, as an index into the map."""
+        return (count - 1) * self.stride - self.before
+
+    def arithmetic(self, rounding: Rounding) -> str:
+        """`(227 + 2*0 - 11) / 4 + 1 = 55`, and how it was rounded where the division is not exact."""
+        around = f" + 2*{self.before}" if self.before == self.after and self.before else ""
+        if self.before != self.after:
+            around = f" {'-' if self.before < 0 else '+'} {abs(self.before)}"
+        exact = self._room / self.stride + 1
+        formula = f"({self.size}{around} - {self.kernel}) / {self.stride} + 1 = {exact:g}"
+        if self.is_exact:
+            return formula
+        way = "up" if rounding is Rounding.CEIL else "down"
+        return f"{formula}, rounded {way} to {self.count(rounding)}"

@@ -1,0 +1,200 @@
+"""The value languages: integers, numbers, names, neurons, schedules, sizes, over `grammars/values.lark`.
+
+A form turns the text behind a `=` into a Python value or raises `ValueSyntaxError` with the range that is wrong. Forms
+know syntax only; which neuron or schedule exists is for the layers to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from math import isinf
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from convspec.resources import read_grammar
+
+T = TypeVar("T")
+_MAXIMUM_DIGITS = 18
+
+
+class Name(NamedTuple):
+    """A layer's name inside a value, and where it stands there."""
+
+    text: str
+    start: int
+    end: int
+
+
+class NeuronCall(NamedTuple):
+    """`tanh[1.7,0.66]`."""
+
+    name: str
+    arguments: tuple[float, ...]
+
+
+class ScheduleCall(NamedTuple):
+    """`dexp[base=0.02;tgtFactor=250;numSteps=4]`; a bare number is `const` with its base. Names are in lower case."""
+
+    name: str
+    arguments: tuple[tuple[str, float], ...]
+
+
+class Binding(NamedTuple):
+    """`data:3x227x227`."""
+
+    name: str
+    dims: tuple[int, ...]
+
+
+class ValueSyntaxError(Exception):
+    """The characters `start` to `end` of a value are not of its form."""
+
+    def __init__(self, start: int, end: int, *, is_too_large: bool = False) -> None:
+        super().__init__(f"characters {start} to {end}")
+        self.start = start
+        self.end = end
+        self.is_too_large = is_too_large
+
+
+class _TooLarge(Exception):
+    """A number that no computer of ours holds."""
+
+
+class _NotOne(Exception):
+    """A list where one value is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Generic[T]):
+    """A value language.
+
+    start: its rule in the grammar. description: in an error, after "takes". build: from the children of the rule.
+    """
+
+    start: str
+    description: str
+    build: Callable[[Sequence[Any]], T]
+
+    def parse(self, text: str) -> T:
+        """The value. Raises ValueSyntaxError."""
+        try:
+            return self.build(_parse(self.start, text))
+        except UnexpectedInput as error:
+            raise ValueSyntaxError(*_element_at(text, _offset(error, text))) from None
+        except _TooLarge:
+            raise ValueSyntaxError(0, len(text), is_too_large=True) from None
+        except _NotOne:
+            raise ValueSyntaxError(0, len(text)) from None
+
+
+@lru_cache(maxsize=4096)
+def _parse(start: str, text: str) -> Sequence[Any]:
+    return _lark().parse(text, start=start).children
+
+
+@cache
+def _lark() -> Lark:
+    starts = [
+        "integers",
+        "numbers",
+        "names",
+        "word",
+        "flag",
+        "text",
+        "neuron",
+        "schedule",
+        "schedules",
+        "inputs",
+        "size",
+    ]
+    return Lark(read_grammar("values.lark"), start=starts, parser="lalr", maybe_placeholders=False)
+
+
+def _offset(error: UnexpectedInput, text: str) -> int:
+    offset: int | None = None
+    match error:
+        case UnexpectedCharacters():
+            offset = error.pos_in_stream
+        case UnexpectedToken() if error.token.type != "$END":
+            offset = error.token.start_pos
+    return len(text) if offset is None else offset
+
+
+def _element_at(text: str, offset: int) -> tuple[int, int]:
+    """The element of a list that holds `offset`, without its blanks; the whole value where the element is empty."""
+    start = text.rfind(",", 0, offset) + 1
+    end = text.find(",", offset)
+    element = text[start : end if end >= 0 else len(text)]
+    if not element.strip():
+        return 0, len(text)
+    return start + len(element) - len(element.lstrip()), start + len(element.rstrip())
+
+
+def _integer(token: str) -> int:
+    if len(token) > _MAXIMUM_DIGITS:
+        raise _TooLarge
+    return int(token)
+
+
+def _number(token: str) -> float:
+    number = float(token)
+    if isinf(number):
+        raise _TooLarge
+    return number
+
+
+def _schedule(children: Sequence[Any]) -> ScheduleCall:
+    head, *rest = children
+    if head.type == "NUMBER":
+        return ScheduleCall("const", (("base", _number(head)),))
+    return ScheduleCall(str(head), tuple((str(key).lower(), _number(value)) for key, value in _children(rest)))
+
+
+def _neuron(children: Sequence[Any]) -> NeuronCall:
+    head, *rest = children
+    return NeuronCall(str(head), tuple(_number(number) for tree in rest for number in tree.children))
+
+
+def _children(trees: Sequence[Tree[Token]]) -> list[list[Any]]:
+    return [tree.children for tree in trees]
+
+
+def _bindings(children: Sequence[Any]) -> tuple[Binding, ...]:
+    return tuple(Binding(str(name), _dims(size.children)) for name, size in _children(children))
+
+
+def _dims(children: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(_integer(token) for token in children)
+
+
+def _name(token: Token) -> Name:
+    assert token.start_pos is not None
+    return Name(str(token), token.start_pos, token.start_pos + len(token))
+
+
+INTEGER = Form("integers", "an integer", lambda children: _only(_dims(children)))
+INTEGERS = Form("integers", "a list of integers", _dims)
+NUMBER = Form("numbers", "a number", lambda children: _only(tuple(map(_number, children))))
+NUMBERS = Form("numbers", "a list of numbers", lambda children: tuple(map(_number, children)))
+NAMES = Form("names", "a list of layer names", lambda children: tuple(map(_name, children)))
+WORD = Form("word", "a word", lambda children: str(children[0]))
+TEXT = Form("text", "a text", lambda children: str(children[0]))
+FLAG = Form("flag", "0 or 1", lambda children: bool(children[0].type == "TRUE"))
+SCHEDULES = Form(
+    "schedules",
+    "rates such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
+    lambda children: tuple(_schedule(tree.children) for tree in children),
+)
+NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
+SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
+INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
+SIZE = Form("size", "a size such as 3x227x227", _dims)
+
+
+def _only(values: tuple[T, ...]) -> T:
+    if len(values) != 1:
+        raise _NotOne
+    return values[0]
