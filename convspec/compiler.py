@@ -1,0 +1,107 @@
+"""The one way through: a checked network becomes a program, the program becomes source. Every command goes this way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convspec.checker import Checked, check
+from convspec.diagnostics import DiagnosticError, Report, did_you_mean
+from convspec.emit.module import emit
+from convspec.graph.lower import lower
+from convspec.graph.settings import DataSettings, TrainSettings
+from convspec.passes.pipeline import run_passes
+from convspec.program.program import Program
+from convspec.program.shape import Shape
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A network that can run.
+
+    name: from `[@net] name=` or the file name. source: the emitted module. spec_text: the spec as written.
+    resolved_text: the same with parameter file and overrides applied, as one file.
+    """
+
+    name: str
+    program: Program
+    source: str
+    spec_text: str
+    resolved_text: str
+    train: TrainSettings
+    data: DataSettings
+
+
+def compile_spec(
+    layers: str | os.PathLike[str],
+    params: str | os.PathLike[str] | None = None,
+    *,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    classes: int | None = None,
+    overrides: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    after: Callable[[str, Program], None] | None = None,
+) -> Compiled:
+    """Compile a network; the arguments are those of `check`.
+
+    outputs: layers that `forward` gives beside the costs and what they judge. after: called with the name and result of
+    each pass, `lower` first. Raises DiagnosticError with all diagnostics where there is an error.
+    """
+    checked = check(layers, params, inputs=inputs, classes=classes, overrides=overrides)
+    return compile_checked(checked, outputs=outputs, after=after)
+
+
+def compile_checked(
+    checked: Checked, *, outputs: Sequence[str] = (), after: Callable[[str, Program], None] | None = None
+) -> Compiled:
+    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 of its own."""
+    report = Report()
+    _report_unknown_outputs(checked, outputs, report)
+    _report_uncompiled(checked, report)
+    if not checked.ok or report.has_errors:
+        raise DiagnosticError(*checked.diagnostics, *report)
+    file_name = Path(checked.document.file.name).name
+    name = checked.graph.net.network_name or Path(file_name).stem
+    program = lower(name, checked.graph, checked.shapes, checked.placement, outputs)
+    program = run_passes(program, after=after or (lambda name, program: None))
+    return Compiled(
+        name=name,
+        program=program,
+        source=emit(program, file_name),
+        spec_text=checked.document.file.text,
+        resolved_text=checked.resolved_text,
+        train=checked.graph.train,
+        data=checked.graph.data,
+    )
+
+
+def _report_unknown_outputs(checked: Checked, outputs: Sequence[str], report: Report) -> None:
+    for name in outputs:
+        if name not in checked.graph.layers:
+            layers = ", ".join(list(checked.graph.layers)[:8])
+            report.add(
+                "CS601",
+                None,
+                f"there is no layer {name} to give",
+                help=did_you_mean(name, checked.graph.layers) or f"the layers are {layers}, ...",
+            )
+
+
+def _report_uncompiled(checked: Checked, report: Report) -> None:
+    """Report CS603 for keys that `check` understands and nothing computes yet, where they are not at their default."""
+    for layer in checked.graph.layers.values():
+        for key in layer.keys.values():
+            if not key.is_compiled and key.__get__(layer, type(layer)) != key.default:
+                report.add(
+                    "CS603",
+                    layer.span(key.attribute),
+                    f"{key.spelling} of {layer.name} is not compiled yet",
+                    help=f"delete it to compile the network without it: {key.doc}",
+                )
+
+
+def input_shapes(program: Program) -> Mapping[str, Shape]:
+    """Sizes that `forward` expects, by input."""
+    return {op.name: op.shape for op in program.inputs}

@@ -1,0 +1,1 @@
+"""From a Program to the Python source of an nn.Module, and from that source to the module."""

@@ -1,0 +1,173 @@
+"""Python expressions for operators: one `match` over all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import assert_never
+
+from convspec.program.operators import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Input,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    NegativeLogLikelihood,
+    Neuron,
+    Op,
+    Pad,
+    Reshape,
+    ResponseNorm,
+    Slice,
+    Softmax,
+)
+from convspec.program.shape import Shape
+
+# Neurons whose expression names its operand more than once.
+_REPEATING = {Neuron.ABS, Neuron.SOFTRELU, Neuron.DRELU, Neuron.NRELU}
+# Neurons whose expression is a sum or a product.
+_ARITHMETIC = {Neuron.TANH, Neuron.LINEAR, Neuron.DRELU, Neuron.LOG}
+
+
+def is_call(op: Op) -> bool:
+    """Whether the expression of `op` is a call, so that it can stand in any other expression."""
+    match op:
+        case Add(inputs=inputs):
+            return len(inputs) == 1
+        case Dropout(rescale_at_test=rescale_at_test):
+            return not rescale_at_test
+        case Activation(neuron=neuron):
+            return neuron not in _ARITHMETIC
+        case _:
+            return True
+
+
+def repeats_operand(op: Op) -> bool:
+    """Whether the expression of `op` names its operand more than once, so that it has to be a variable."""
+    return isinstance(op, Activation) and op.neuron in _REPEATING
+
+
+def takes_expressions(op: Op) -> bool:
+    """Whether the expression of `op` has its operand once, as an argument, so that any expression can stand there."""
+    match op:
+        case Activation(neuron=neuron):
+            return neuron not in _ARITHMETIC | _REPEATING
+        case Dropout(enabled=enabled):
+            return enabled
+        case Reshape() | Slice() | Add() | Linear():
+            return False
+        case _:
+            return True
+
+
+def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:  # noqa: C901 - a case an operator
+    """The value of `op` over the expressions of its inputs, whose sizes are `shapes`."""
+    x = operands[0] if operands else ""
+    match op:
+        case Input():
+            return f"inputs[{literal(op.name)}]"
+        case Reshape(shape=shape):
+            return f"{x}.unflatten(1, {shape.dims})" if shape.is_map else f"{x}.flatten(1)"
+        case Pad(padding=padding):
+            return f"F.pad({x}, {padding})"
+        case Conv2d(weight=weight):
+            return f"self.{_module(weight)}({_joined(operands)})"
+        case Linear(weight=weight):
+            flat = [f"{o}.flatten(1)" if shape.is_map else o for o, shape in zip(operands, shapes, strict=True)]
+            if len(operands) > 1 and len({shape.dims[1:] for shape in shapes}) == 1 and shapes[0].is_map:
+                return f"self.{_module(weight)}({_joined(operands)}.flatten(1))"
+            return f"self.{_module(weight)}({_joined(flat)})"
+        case Activation():
+            return _activation(op, x)
+        case LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k, groups=groups):
+            in_groups = f", groups={groups}" if groups > 1 else ""
+            return f"local_response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r}{in_groups})"
+        case ResponseNorm(size=size, alpha=alpha, beta=beta, k=k):
+            return f"response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r})"
+        case MaxPool2d():
+            return f"max_pool2d({x}, {_pool_arguments(op, shapes[0])})"
+        case AvgPool2d():
+            return f"avg_pool2d({x}, {_pool_arguments(op, shapes[0])})"
+        case Dropout():
+            return _dropout(op, x)
+        case Softmax():
+            return f"F.softmax({x}, dim=1)"
+        case Concat():
+            return _joined(operands)
+        case Slice(start=start, stop=stop):
+            return f"{x}[:, {start}:{stop}]"
+        case Add():
+            return " + ".join(operands)
+        case NegativeLogLikelihood(from_logits=from_logits):
+            labels, scores = operands
+            return f"F.cross_entropy({scores}, {labels})" if from_logits else f"F.nll_loss({scores}.log(), {labels})"
+        case _:
+            assert_never(op)
+
+
+def _module(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
+
+
+def _joined(operands: Sequence[str]) -> str:
+    return operands[0] if len(operands) == 1 else f"torch.cat([{', '.join(operands)}], dim=1)"
+
+
+def literal(text: str) -> str:
+    """A string literal with double quotes."""
+    return json.dumps(text)
+
+
+def _pool_arguments(op: MaxPool2d | AvgPool2d, maps: Shape) -> str:
+    """Arguments after the first; the output size only where it is not what rounding up gives."""
+    arguments = f"{op.kernel_size}, stride={op.stride}"
+    if op.start:
+        arguments += f", start={op.start}"
+    rounded_up = [-((op.start + op.kernel_size - size) // op.stride) + 1 for size in maps.dims[1:]]
+    if rounded_up != list(op.shape.dims[1:]):
+        arguments += f", output_size={op.shape.dims[1:]}"
+    return arguments
+
+
+def _dropout(op: Dropout, x: str) -> str:
+    """`dropout2` and `hs` are inverted dropout times `keep`: x * mask in training, x * keep at test."""
+    dropped = f"F.dropout({x}, {round(1 - op.keep, 15)!r}, self.training)" if op.enabled else x
+    return f"{op.keep!r} * {dropped}" if op.rescale_at_test else dropped
+
+
+def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
+    """Values and gradients as cuda-convnet2 include/neuron.cuh, at the edges too: abs has slope -1 at 0, hardtanh has
+    slope 0 at its corners, softrelu's slope goes by its input, and nrelu's noise is a constant to the gradient."""
+    a, b = (*map(repr, op.arguments), "", "")[:2]
+    match op.neuron:
+        case Neuron.LOGISTIC:
+            return f"torch.sigmoid({x})"
+        case Neuron.ABS:
+            return f"torch.where({x} > 0, {x}, -{x})"
+        case Neuron.RELU:
+            return f"F.relu({x})"
+        case Neuron.SOFTRELU:
+            return f"torch.where({x} > 4, {x}, F.softplus({x}))"
+        case Neuron.SQUARE:
+            return f"torch.square({x})"
+        case Neuron.SQRT:
+            return f"torch.sqrt({x})"
+        case Neuron.TANH:
+            return f"{a} * torch.tanh({b} * {x})"
+        case Neuron.BRELU:
+            return f"F.hardtanh({x}, 0.0, {a})"
+        case Neuron.LINEAR:
+            return f"{a} * {x} + {b}"
+        case Neuron.LOG:
+            return f"torch.log({a} + {x})"
+        case Neuron.DRELU:
+            return f"{x} - {a} * torch.tanh({x} / {a})"
+        case Neuron.NRELU:
+            return f"F.relu(F.relu({x}) + F.relu({x}).detach() * torch.randn_like({x}))"
+        case _:
+            assert_never(op.neuron)

@@ -1,0 +1,283 @@
+"""From a Program to the source of an nn.Module that a person would have written.
+
+One attribute a weight layer, one line a layer with its size beside it; what belongs to one layer stands in one
+expression. The text depends on the program alone: equal programs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.program.names import Names
+from convspec.program.operators import (
+    AvgPool2d,
+    Conv2d,
+    Input,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    NegativeLogLikelihood,
+    Op,
+    ResponseNorm,
+)
+from convspec.program.program import Block, Parameter, Program
+from convspec.program.shape import Shape
+
+_KERNELS = {
+    AvgPool2d: "avg_pool2d",
+    LocalResponseNorm: "local_response_norm",
+    MaxPool2d: "max_pool2d",
+    ResponseNorm: "response_norm",
+}
+
+
+def emit(program: Program, spec_name: str) -> str:
+    """The module's source; its class is `class_name(program.name)`. spec_name: of the spec, for the docstring."""
+    writer = _Writer(program)
+    body = [writer.module()]
+    if writer.merged:
+        body += [_blocks_table(writer.merged), _HOOKS.strip("\n")]
+    text = "\n\n\n".join(body)
+    return f"{_header(program, spec_name)}\n\n{_imports(program, text)}\n\n\n{text}\n"
+
+
+def class_name(name: str) -> str:
+    """`AlexnetSmall` for `alexnet-small`; a name that is mixed case already stays."""
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
+    joined = "".join(word[0].upper() + word[1:] for word in words)
+    return joined if joined[:1].isalpha() else f"Net{joined}"
+
+
+def _header(program: Program, spec_name: str) -> str:
+    inputs = ", ".join(f"{op.name} {_batched(op)}" for op in program.inputs)
+    costs = {cost.name for cost in program.costs}
+    outputs = ", ".join(
+        f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs
+    )
+    count = sum(_size(parameter) for parameter in program.parameters)
+    return f'''"""{class_name(program.name)}, compiled by convspec from {spec_name}.
+
+inputs      {inputs}
+outputs     {outputs}
+parameters  {count:,}
+"""'''
+
+
+def _batched(op: Op) -> str:
+    if isinstance(op, Input) and op.data_index == 1:
+        return "(N,)"
+    return f"(N, {', '.join(map(str, op.shape.dims))})"
+
+
+def _size(parameter: Parameter) -> int:
+    size = 1
+    for dim in parameter.shape:
+        size *= dim
+    return size
+
+
+def _imports(program: Program, text: str) -> str:
+    """What the text needs, and no more."""
+    lines = ["import torch"] if re.search(r"\btorch\.", text) else []
+    lines.append("from torch import Tensor, nn")
+    if re.search(r"\bF\.", text):
+        lines.append("from torch.nn import functional as F")
+    kernels = sorted({_KERNELS[type(op)] for op in program.operators if type(op) in _KERNELS})
+    if kernels:
+        lines += ["", f"from convspec_kernels import {', '.join(kernels)}"]
+    return "\n".join(lines)
+
+
+def _blocks_table(merged: Sequence[Parameter]) -> str:
+    lines = [
+        "# Which rows and columns of a merged parameter belong to which layer of the spec.",
+        "BLOCKS = {",
+    ]
+    for parameter in merged:
+        lines.append(f'    "{parameter.name}": {{')
+        lines += [f"        {literal(block.name)}: {_index(block)}," for block in parameter.blocks]
+        lines.append("    },")
+    lines.append("}")
+    return "\n".join(lines)
+
+
+def _index(block: Block) -> str:
+    ranges = [block.rows] if block.columns is None else [block.rows, block.columns]
+    return f"({', '.join(f'slice({start}, {stop})' for start, stop in ranges)}{',' if len(ranges) == 1 else ''})"
+
+
+_HOOKS = '''
+def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
+    """Give each layer of the spec an entry of its own in a state_dict."""
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
+    for name, blocks in BLOCKS.items():
+        state.update({prefix + block: wholes[name][index] for block, index in blocks.items()})
+
+
+def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
+    """Put the entries of a state_dict together as the module holds them."""
+    joined: dict[str, Tensor] = {}
+    for name, blocks in BLOCKS.items():
+        if all(prefix + block in state for block in blocks):
+            whole = torch.empty_like(module.get_parameter(name), requires_grad=False)
+            for block, index in blocks.items():
+                whole[index] = state.pop(prefix + block)
+            joined[prefix + name] = whole
+    state.update(joined)
+'''
+
+
+class _Writer:
+    """Writes the class. Variables are named after layers, as attributes are."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.merged = [parameter for parameter in program.parameters if parameter.is_merged]
+        self.returned = {output.value for output in program.outputs}
+        self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
+        self.expressions: dict[str, str] = {}
+        self.variables = self._variables()
+
+    def _variables(self) -> dict[str, str]:
+        """The variable of each value that has one: that of its layer, or one of its own where the layer's is assigned
+        anew before the value has been read for the last time."""
+        names = Names()
+        last = {op.layers: op.name for op in self.program.operators}
+        of_layer = {layers: names.unique(name) for layers, name in last.items()}
+        variables: dict[str, str] = {}
+        last_read, assigned_next = self._last_reads(), dict[str, int]()
+        for line, op in reversed(list(enumerate(self.program.operators))):
+            name = of_layer[op.layers]
+            if self._is_nested(op):
+                continue
+            if last_read[op.name] > assigned_next.get(name, len(last_read)):
+                name = names.unique(f"{name}_input")
+            else:
+                assigned_next[name] = line
+            variables[op.name] = name
+        return variables
+
+    def _last_reads(self) -> dict[str, int]:
+        """The position of the last operator that reads each value; nested ones count where they are written."""
+        end = len(self.program.operators)
+        written: dict[str, int] = {}
+        last_reads: dict[str, int] = {}
+        for line, op in reversed(list(enumerate(self.program.operators))):
+            readers = self.program.readers[op.name]
+            reads = [written[reader.name] for reader in readers]
+            last_reads[op.name] = end if op.name in self.returned else max(reads, default=line)
+            is_last = isinstance(op, NegativeLogLikelihood)
+            written[op.name] = end if is_last else written[readers[0].name] if self._is_nested(op) else line
+        return last_reads
+
+    def _is_for_costs(self, op: Input) -> bool:
+        """Whether only costs read an input, so that predicting needs none."""
+        readers = self.program.readers[op.name]
+        return bool(readers) and all(isinstance(reader, NegativeLogLikelihood) for reader in readers)
+
+    def module(self) -> str:
+        name = class_name(self.program.name)
+        methods = [self._init(), self._reset(), self._forward(), self._objective()]
+        bodies = ["\n".join(f"    {line}" for line in lines) for lines in methods if lines]
+        docstring = (
+            '    """`forward` takes values by the names of data layers, and gives values by the names of layers."""'
+        )
+        return f"class {name}(nn.Module):\n{docstring}\n\n" + "\n\n".join(bodies)
+
+    def _init(self) -> list[str]:
+        lines = ["def __init__(self) -> None:", "    super().__init__()"]
+        for op in self.program.operators:
+            if isinstance(op, Conv2d | Linear):
+                comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
+                lines.append(f"    self.{op.weight.rpartition('.')[0]} = {self._constructor(op)}{comment}")
+        if self.merged:
+            lines.append("    self.register_state_dict_post_hook(split_blocks)")
+            lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
+        return [*lines, "    self.reset_parameters()"]
+
+    def _constructor(self, op: Conv2d | Linear) -> str:
+        out_channels, in_channels, *_ = self.program.parameter[op.weight].shape
+        bias = "" if op.bias else ", bias=False"
+        if isinstance(op, Linear):
+            return f"nn.Linear({in_channels}, {out_channels}{bias})"
+        height, width = op.kernel_size
+        options = f"kernel_size={height if height == width else op.kernel_size}"
+        for name, value, default in (("stride", op.stride, 1), ("padding", op.padding, 0), ("groups", op.groups, 1)):
+            options += f", {name}={value}" if value != default else ""
+        return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {options}{bias})"
+
+    def _reset(self) -> list[str]:
+        lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
+        return lines + [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
+
+    def _forward(self) -> list[str]:
+        lines = ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
+        for op in self.program.operators:
+            if isinstance(op, NegativeLogLikelihood) or op.name in self.optional:
+                continue
+            text = expression(op, [self.expressions[name] for name in op.inputs], self._shapes(op))
+            if self._is_nested(op):
+                self.expressions[op.name] = text
+                continue
+            variable = self.expressions[op.name] = self.variables[op.name]
+            lines.append(f"    {variable} = {text}  # {op.shape}")
+        return lines + [f"    {line}" for line in self._return()]
+
+    def _shapes(self, op: Op) -> list[Shape]:
+        return [self.program.values[name].shape for name in op.inputs]
+
+    def _is_nested(self, op: Op) -> bool:
+        """Whether `op` stands inside the expression of its only reader, which is of the same layer."""
+        readers = self.program.readers[op.name]
+        if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
+            return False
+        return takes_expressions(readers[0]) or (is_call(op) and not repeats_operand(readers[0]))
+
+    def _return(self) -> list[str]:
+        costs = {cost.name: cost for cost in self.program.costs}
+        given = [output for output in self.program.outputs if output.value not in costs]
+        entries = ", ".join(f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given)
+        if not costs:
+            return [f"return {{{entries}}}"]
+        lines = [f"outputs = {{{entries}}}"]
+        by_labels: dict[str, list[NegativeLogLikelihood]] = defaultdict(list)
+        for output in self.program.outputs:
+            if output.value in costs:
+                by_labels[costs[output.value].inputs[0]].append(costs[output.value])
+        for labels, group in by_labels.items():
+            given_labels = self.expressions.get(labels, f"inputs[{literal(labels)}]")
+            if labels in self.optional:
+                lines.append(f"if {literal(labels)} in inputs:")
+            indent = "    " if labels in self.optional else ""
+            for cost in group:
+                text = expression(cost, [given_labels, self.expressions[cost.inputs[1]]], self._shapes(cost))
+                lines.append(f"{indent}outputs[{literal(cost.name)}] = {text}")
+        return [*lines, "return outputs"]
+
+    def _objective(self) -> list[str]:
+        terms = [
+            f"outputs[{literal(cost.name)}]"
+            if cost.coefficient == 1
+            else f"{cost.coefficient!r} * outputs[{literal(cost.name)}]"
+            for cost in self.program.costs
+            if cost.coefficient
+        ]
+        if not terms:
+            return []
+        return [
+            "def objective(self, outputs: dict[str, Tensor]) -> Tensor:",
+            '    """What training makes small, from what `forward` gave."""',
+            f"    return {' + '.join(terms)}",
+        ]
+
+
+def _initialization(parameter: Parameter) -> str:
+    std, constant = parameter.initialization.std, parameter.initialization.constant
+    if std:
+        return f"nn.init.normal_(self.{parameter.name}, std={std!r})"
+    if constant in (0, 1):
+        return f"nn.init.{'ones' if constant else 'zeros'}_(self.{parameter.name})"
+    return f"nn.init.constant_(self.{parameter.name}, {constant!r})"

@@ -1,0 +1,21 @@
+"""Operators and parameters that no output needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from convspec.program.operators import Conv2d, Input, Linear
+from convspec.program.program import Program
+
+
+def remove_unread(program: Program) -> Program:
+    """Inputs stay: they are the signature of `forward`."""
+    needed = {output.value for output in program.outputs} | {cost.predictions for cost in program.costs}
+    kept = []
+    for op in reversed(program.operators):
+        if op.name in needed or isinstance(op, Input):
+            needed.update(op.inputs)
+            kept.append(op)
+    named = {name for op in kept if isinstance(op, Conv2d | Linear) for name in (op.weight, op.bias)}
+    parameters = tuple(parameter for parameter in program.parameters if parameter.name in named)
+    return replace(program, operators=tuple(reversed(kept)), parameters=parameters)

@@ -1,0 +1,54 @@
+"""Operators that compute the same from the same become one: both towers pad the same image, for one.
+
+What learns or draws random numbers is never shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import fields, replace
+
+from convspec.passes.substitute import substitute
+from convspec.program.operators import (
+    Activation,
+    Conv2d,
+    Dropout,
+    Input,
+    Linear,
+    NegativeLogLikelihood,
+    Neuron,
+    Op,
+)
+from convspec.program.program import Program
+
+_PLACE = {"name", "layers", "gpu", "inputs"}
+
+
+def share_equal(program: Program) -> Program:
+    """One operator for each distinct computation; it belongs to the layers of all, and to no GPU if theirs differ."""
+    instead: dict[str, str] = {}
+    first: dict[Hashable, Op] = {}
+    kept: dict[str, Op] = {}
+    for op in program.operators:
+        inputs = tuple(instead.get(name, name) for name in op.inputs)
+        attributes = tuple((f.name, getattr(op, f.name)) for f in fields(op) if f.name not in _PLACE)
+        key = (type(op), inputs, attributes)
+        equal = first.get(key) if _is_sharable(op) else None
+        if equal is None:
+            first[key] = kept[op.name] = op
+            continue
+        instead[op.name] = equal.name
+        gpu = equal.gpu if equal.gpu == op.gpu else None
+        shared = replace(equal, layers=tuple(dict.fromkeys((*equal.layers, *op.layers))), gpu=gpu)
+        first[key] = kept[equal.name] = shared
+    return substitute(program, kept.values(), instead) if instead else program
+
+
+def _is_sharable(op: Op) -> bool:
+    match op:
+        case Input() | Conv2d() | Linear() | Dropout() | NegativeLogLikelihood():
+            return False
+        case Activation(neuron=neuron):
+            return neuron is not Neuron.NRELU
+        case _:
+            return True

@@ -1,0 +1,1 @@
+"""The lowered network: a small closed set of operators in PyTorch's terms."""

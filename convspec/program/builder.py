@@ -1,0 +1,202 @@
+"""Collects operators and parameters while layers lower: a method an operator, each of which returns its value's name.
+
+Layers know this class by name alone, so that `check` need not load the operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+from convspec.program.names import Names
+from convspec.program.operators import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Input,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    NegativeLogLikelihood,
+    Neuron,
+    Op,
+    Pad,
+    Reshape,
+    ResponseNorm,
+    Softmax,
+)
+from convspec.program.parameter import Block, Initialization, Parameter, Update
+from convspec.program.program import Output, Program
+from convspec.program.shape import Shape
+
+
+class Builder:
+    """The program so far. Between `begin` and `end`, all that is added belongs to one layer."""
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        """layers: all names that values will have, which no value inside a layer may take."""
+        self._taken = set(layers)
+        self._operators: list[Op] = []
+        self._parameters: list[Parameter] = []
+        self._shapes: dict[str, Shape] = {}
+        self._aliases: dict[str, str] = {}
+        self._layer = ""
+        self._identifier = ""
+        self._names = Names()
+        self._gpu: int | None = None
+        self._first = 0
+
+    def begin(self, layer: str, gpu: int | None) -> None:
+        self._layer = layer
+        self._identifier = self._names.unique(layer)
+        self._gpu = gpu
+        self._first = len(self._operators)
+
+    def end(self, value: str) -> None:
+        """Close the layer: `value` is what its readers get under its name."""
+        last = self._operators[-1] if len(self._operators) > self._first else None
+        if last is not None and last.name == value:
+            self._operators[-1] = replace(last, name=self._layer)
+            self._shapes[self._layer] = self._shapes.pop(value)
+        else:
+            self._aliases[self._layer] = value
+
+    def resolve(self, layer: str) -> str:
+        """The value that holds the output of a layer."""
+        return self._aliases.get(layer, layer)
+
+    def shape(self, value: str) -> Shape:
+        return self._shapes[value]
+
+    def input(self, shape: Shape, data_index: int) -> str:
+        return self._add(Input, [], shape, data_index=data_index)
+
+    def reshape(self, value: str, shape: Shape) -> str:
+        """The same features in another shape; nothing is added where it is that shape already."""
+        return value if self.shape(value) == shape else self._add(Reshape, [value], shape)
+
+    def pad(self, value: str, padding: tuple[int, int, int, int]) -> str:
+        """padding: zeros at the left, right, top and bottom of each map."""
+        left, right, top, bottom = padding
+        maps = self.shape(value)
+        shape = Shape.of_maps(maps.channels, maps.height + top + bottom, maps.width + left + right)
+        return self._add(Pad, [value], shape, padding=padding)
+
+    def conv2d(
+        self,
+        values: Sequence[str],
+        shape: Shape,
+        *,
+        weight: str,
+        bias: str | None,
+        kernel_size: tuple[int, int],
+        stride: int,
+        padding: int,
+        groups: int,
+    ) -> str:
+        """Over `values` joined by channel; `weight` and `bias` come from `parameter`."""
+        return self._add(
+            Conv2d,
+            values,
+            shape,
+            weight=weight,
+            bias=bias,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+
+    def linear(self, values: Sequence[str], shape: Shape, *, weight: str, bias: str | None) -> str:
+        """Over `values` flattened and joined by feature."""
+        return self._add(Linear, values, shape, weight=weight, bias=bias)
+
+    def activation(self, value: str, neuron: str, arguments: tuple[float, ...]) -> str:
+        """neuron: a name of the layer file, `relu`, but not `ident`."""
+        return self._add(Activation, [value], self.shape(value), neuron=Neuron(neuron), arguments=arguments)
+
+    def local_response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
+        return self._add(LocalResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
+
+    def response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
+        return self._add(ResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
+
+    def max_pool2d(self, value: str, shape: Shape, *, kernel_size: int, stride: int, start: int) -> str:
+        return self._add(MaxPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
+
+    def avg_pool2d(self, value: str, shape: Shape, *, kernel_size: int, stride: int, start: int) -> str:
+        return self._add(AvgPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
+
+    def dropout(self, value: str, *, keep: float, rescale_at_test: bool, enabled: bool) -> str:
+        shape = self.shape(value)
+        return self._add(Dropout, [value], shape, keep=keep, rescale_at_test=rescale_at_test, enabled=enabled)
+
+    def softmax(self, value: str) -> str:
+        return self._add(Softmax, [value], self.shape(value))
+
+    def concat(self, values: Sequence[str], shape: Shape) -> str:
+        return self._add(Concat, values, shape)
+
+    def add(self, values: Sequence[str]) -> str:
+        return self._add(Add, values, self.shape(values[0]))
+
+    def negative_log_likelihood(self, labels: str, predictions: str, *, coefficient: float, top_k: int) -> str:
+        return self._add(
+            NegativeLogLikelihood,
+            [labels, predictions],
+            Shape.of_vector(1),
+            coefficient=coefficient,
+            top_k=top_k,
+            predictions=predictions,
+        )
+
+    def _add(self, operator: type[Op], inputs: Sequence[str], shape: Shape, **attributes: Any) -> str:
+        name = f"{self._layer}/{len(self._operators) - self._first}"
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        self._operators.append(
+            operator(name=name, inputs=tuple(inputs), shape=shape, layers=(self._layer,), gpu=self._gpu, **attributes)
+        )
+        self._shapes[name] = shape
+        return name
+
+    def parameter(
+        self,
+        leaf: str,
+        shape: tuple[int, ...],
+        initialization: Initialization,
+        update: Update,
+        *,
+        joined: Sequence[int] = (),
+        term: int | None = None,
+    ) -> str:
+        """Append a parameter of the current layer; returns its name.
+
+        leaf: `weight` or `bias`. joined: widths of the inputs that a weight reads side by side, along its second axis.
+        term: which input, where each has a module of its own. Canonical names count inputs in both cases:
+        `conv3a.weights.0`.
+        """
+        module = self._identifier if term is None else f"{self._identifier}_{term}"
+        rows = (0, shape[0])
+        if len(joined) > 1:
+            edges = list(accumulate(joined, initial=0))
+            blocks = tuple(
+                Block(f"{self._layer}.weights.{i}", rows, columns) for i, columns in enumerate(pairwise(edges))
+            )
+        else:
+            canonical = leaf if term is None or leaf == "bias" else f"weights.{term}"
+            blocks = (Block(f"{self._layer}.{canonical}", rows, (0, shape[1]) if len(shape) > 1 else None),)
+        name = f"{module}.{leaf}"
+        self._parameters.append(Parameter(name, shape, initialization, update, blocks))
+        return name
+
+    def program(self, name: str, outputs: Sequence[str]) -> Program:
+        """The finished program; `outputs` names layers."""
+        given = tuple(Output(layer, self.resolve(layer)) for layer in dict.fromkeys(outputs))
+        return Program(name, tuple(self._operators), tuple(self._parameters), given)

@@ -1,0 +1,40 @@
+"""Python identifiers for layers: legal, unique, and as close to the layer's name as can be."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+# What a module of ours may not call its own: attributes of nn.Module, and the names that emitted code uses.
+_RESERVED = frozenset(
+    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval "
+    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules "
+    "mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer "
+    "register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
+    "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
+    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
+    "share_memory state_dict to to_empty train training type xpu zero_grad "
+    "self inputs outputs torch nn F Tensor super dict objective reset_parameters "
+    "avg_pool2d local_response_norm max_pool2d".split()
+)
+
+
+class Names:
+    """Hands out identifiers; the same sequence of requests gives the same names."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def unique(self, layer: str) -> str:
+        """An identifier for a layer that no earlier request got."""
+        base = re.sub(r"[^0-9A-Za-z_]+", "_", layer).strip("_") or "layer"
+        if base[0].isdigit():
+            base = f"layer_{base}"
+        if keyword.iskeyword(base) or base in _RESERVED or base.startswith("__"):
+            base = f"{base}_"
+        name, count = base, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,208 @@
+"""The operators of a program: a small closed union that every pass and emitter handles with `match`.
+
+An operator computes one value, named like the operator. All names and conventions are PyTorch's: cross-correlation,
+NCHW, `alpha` of LRN divided by the size of its window. What a spec calls a layer may lower to several operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from convspec.program.shape import Shape
+
+
+class Neuron(Enum):
+    """Elementwise functions; the arguments are those of the layer file (cuda-convnet2 include/neuron.cuh)."""
+
+    LOGISTIC = "logistic"
+    ABS = "abs"
+    RELU = "relu"
+    SOFTRELU = "softrelu"
+    SQUARE = "square"
+    SQRT = "sqrt"
+    TANH = "tanh"
+    BRELU = "brelu"
+    LINEAR = "linear"
+    LOG = "log"
+    DRELU = "drelu"
+    NRELU = "nrelu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """What all operators share.
+
+    name: of the value it computes; unique in the program.
+    inputs: names of the values it reads, each defined earlier in the program.
+    shape: of the value, without the batch axis.
+    layers: the layers of the spec that it computes, more than one where towers were merged.
+    gpu: index of the GPU that the spec gives it; None on the host (data), or where towers of several GPUs were merged.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+    layers: tuple[str, ...]
+    gpu: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Operator):
+    """A value that the caller supplies. `data_index` is the provider's matrix: 0 images, 1 labels (N,), 2 one-hot."""
+
+    data_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reshape(Operator):
+    """The same features in another shape: maps to a vector, or a vector to maps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pad(Operator):
+    """Zeros around each map; `padding` is (left, right, top, bottom), pixels, each at least 0."""
+
+    padding: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv2d(Operator):
+    """Cross-correlation of the inputs joined by channel. `weight` and `bias` name parameters of the program."""
+
+    weight: str
+    bias: str | None
+    kernel_size: tuple[int, int]
+    stride: int
+    padding: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear(Operator):
+    """x @ weight.T + bias over the inputs, flattened and joined by feature; `weight` is (outputs, features)."""
+
+    weight: str
+    bias: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation(Operator):
+    neuron: Neuron
+    arguments: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalResponseNorm(Operator):
+    """x / (k + alpha/size * sum of squares over `size` neighbouring channels of the same group) ** beta."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseNorm(Operator):
+    """x / (k + alpha/size^2 * sum of squares over size x size neighbours in the same map) ** beta."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool2d(Operator):
+    """Largest pixel of each window; windows start at `start + i*stride` and are clipped to the map."""
+
+    kernel_size: int
+    stride: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvgPool2d(Operator):
+    """Mean over the pixels of each window that lie in the map; windows as in `MaxPool2d`."""
+
+    kernel_size: int
+    stride: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropout(Operator):
+    """Units kept with probability `keep` in training.
+
+    rescale_at_test: False divides by `keep` in training (inverted dropout); True multiplies by `keep` at test, as the
+    paper does (section 4.2). `enabled=False` never drops, but still multiplies by `keep` if `rescale_at_test`.
+    """
+
+    keep: float
+    rescale_at_test: bool
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softmax(Operator):
+    """exp(x) / sum(exp(x)) over the features of each case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(Operator):
+    """The inputs joined by channel (maps) or by feature (vectors)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Operator):
+    """Channels (or features) `start` to `stop`."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Add(Operator):
+    """Sum of the inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NegativeLogLikelihood(Operator):
+    """Mean over the cases of -log of the probability of the label; inputs (labels, predictions).
+
+    from_logits: the predictions are the inputs of the softmax, not its outputs; fused so that the gradient is finite.
+    coefficient: weight of this cost in the objective; 0 only reports it.
+    top_k: the k of the second error rate that is reported beside top-1; at least 1.
+    predictions: name of the value that holds the probabilities, for the error rates.
+    """
+
+    coefficient: float
+    top_k: int
+    predictions: str
+    from_logits: bool = False
+
+
+COSTS = (NegativeLogLikelihood,)
+
+Op = (
+    Input
+    | Reshape
+    | Pad
+    | Conv2d
+    | Linear
+    | Activation
+    | LocalResponseNorm
+    | ResponseNorm
+    | MaxPool2d
+    | AvgPool2d
+    | Dropout
+    | Softmax
+    | Concat
+    | Slice
+    | Add
+    | NegativeLogLikelihood
+)
+
+Values = Mapping[str, Op]

@@ -1,0 +1,63 @@
+"""Tensors that learn: how they start, how they are updated, and which layer owns which part of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convspec.program.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Initialization:
+    """First values of a parameter: normal with mean 0 and deviation `std`, plus `constant`."""
+
+    std: float = 0.0
+    constant: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How a parameter learns: v <- momentum v - decay rate w - rate g; w <- w + v (section 5 of the paper).
+
+    rate: learning rate over the run; base 0 freezes the parameter.
+    momentum: in [0, 1).
+    decay: weight decay, multiplied by the rate; at least 0, and 0 for biases.
+    """
+
+    rate: Schedule
+    momentum: float
+    decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of a parameter that belongs to one layer under a name that no placement changes.
+
+    name: canonical, as it stands in checkpoints: `conv2a.weight`, `conv3a.weights.0`, `fc6a.bias`.
+    rows: half-open range of the first axis (outputs) of the parameter.
+    columns: half-open range of the second axis (inputs); None for a bias.
+    """
+
+    name: str
+    rows: tuple[int, int]
+    columns: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A tensor that learns.
+
+    name: its path in the emitted module, `conv1.weight`.
+    shape: as PyTorch lays it out: OIHW, out x in, or (outputs,).
+    blocks: canonical pieces that tile it; a single block of the same name where nothing was merged.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initialization: Initialization
+    update: Update
+    blocks: tuple[Block, ...]
+
+    @property
+    def is_merged(self) -> bool:
+        return len(self.blocks) > 1 or self.blocks[0].name != self.name

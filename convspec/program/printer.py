@@ -1,0 +1,46 @@
+"""A program as text, for `--print-after` and for tests."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from convspec.program.operators import Op
+from convspec.program.program import Output, Parameter, Program
+
+_SHARED = {"name", "inputs", "shape", "layers", "gpu"}
+
+
+def print_program(program: Program) -> str:
+    """One line an operator, then one a parameter, then the outputs and the notes of the passes."""
+    lines = [f"program {program.name}"]
+    lines += [f"  {_operator(op)}" for op in program.operators]
+    lines += [f"  {_parameter(parameter)}" for parameter in program.parameters]
+    lines.append(f"  return {', '.join(_output(output) for output in program.outputs)}")
+    lines += [f"  # {note}" for note in program.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _output(output: Output) -> str:
+    return output.layer if output.layer == output.value else f"{output.layer}={output.value}"
+
+
+def _operator(op: Op) -> str:
+    attributes = [f"{f.name}={_value(getattr(op, f.name))}" for f in fields(op) if f.name not in _SHARED]
+    gpu = "" if op.gpu is None else f" gpu {op.gpu}"
+    layers = "" if op.layers == (op.name,) else f"  # {' || '.join(op.layers)}"
+    return f"{op.name}: {op.shape} = {type(op).__name__}({', '.join([*op.inputs, *attributes])}){gpu}{layers}"
+
+
+def _value(value: object) -> str:
+    return str(getattr(value, "value", value))
+
+
+def _parameter(parameter: Parameter) -> str:
+    size = "x".join(map(str, parameter.shape))
+    first, update = parameter.initialization, parameter.update
+    blocks = "" if not parameter.is_merged else f"  # {', '.join(block.name for block in parameter.blocks)}"
+    start = f"normal(std={first.std:g})" if first.std else f"constant({first.constant:g})"
+    return (
+        f"{parameter.name}: {size} = {start}, rate {update.rate}, momentum {update.momentum:g}, "
+        f"decay {update.decay:g}{blocks}"
+    )

@@ -1,0 +1,59 @@
+"""The lowered network: operators in an order in which they can run, and the parameters that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from convspec.program.operators import COSTS, Input, NegativeLogLikelihood, Op
+from convspec.program.parameter import Block, Initialization, Parameter, Update
+
+__all__ = ["Block", "Initialization", "Output", "Parameter", "Program", "Update"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value that `forward` returns, under the name of its layer."""
+
+    layer: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """name: of the network, from the file name of the spec. outputs: what `forward` returns, in order.
+
+    notes: what passes did, and why they did no more.
+    """
+
+    name: str
+    operators: tuple[Op, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: tuple[Output, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def values(self) -> Mapping[str, Op]:
+        return {operator.name: operator for operator in self.operators}
+
+    @cached_property
+    def parameter(self) -> Mapping[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(op for op in self.operators if isinstance(op, Input))
+
+    @cached_property
+    def costs(self) -> tuple[NegativeLogLikelihood, ...]:
+        return tuple(op for op in self.operators if isinstance(op, COSTS))
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[Op, ...]]:
+        """Who reads each value, in program order."""
+        readers: dict[str, list[Op]] = {op.name: [] for op in self.operators}
+        for op in self.operators:
+            for name in dict.fromkeys(op.inputs):
+                readers[name].append(op)
+        return {name: tuple(ops) for name, ops in readers.items()}

@@ -1,0 +1,132 @@
+"""Legality of a program: what every pass may rely on and must keep. A violation is a mistake of ours, never the user's.
+
+The shape rules stand here a second time, in terms of operators, so that a pass that changes an operator without its
+shape does not go unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from convspec.program.operators import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Input,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    NegativeLogLikelihood,
+    Op,
+    Pad,
+    Reshape,
+    ResponseNorm,
+    Slice,
+    Softmax,
+)
+from convspec.program.program import Parameter, Program
+from convspec.program.shape import Shape
+
+
+class InvalidProgramError(Exception):
+    """A pass or a lowering broke a rule of the program."""
+
+
+def verify(program: Program) -> Program:
+    """The program itself. Raises InvalidProgramError."""
+    shapes: dict[str, Shape] = {}
+    for op in program.operators:
+        _require(op.name not in shapes, op, "has the name of an earlier operator")
+        for name in op.inputs:
+            _require(name in shapes, op, f"reads {name}, which is not defined before it")
+        inferred = _infer(op, [shapes[name] for name in op.inputs], program)
+        _require(inferred == op.shape, op, f"has shape {op.shape}, but its inputs give {inferred}")
+        shapes[op.name] = op.shape
+    for output in program.outputs:
+        if output.value not in shapes:
+            raise InvalidProgramError(f"the program gives {output.value}, which it does not define")
+    for parameter in program.parameters:
+        _verify_blocks(parameter)
+    return program
+
+
+def _require(condition: bool, op: Op, problem: str) -> None:
+    if not condition:
+        raise InvalidProgramError(f"{type(op).__name__} {op.name} {problem}")
+
+
+def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa: C901 - a case an operator
+    match op:
+        case Input():
+            return op.shape
+        case Activation() | LocalResponseNorm() | ResponseNorm() | Dropout() | Softmax():
+            return inputs[0]
+        case Reshape():
+            _require(inputs[0].features == op.shape.features, op, f"changes the features of {inputs[0]}")
+            return op.shape
+        case Pad(padding=(left, right, top, bottom)):
+            maps = inputs[0]
+            return Shape.of_maps(maps.channels, maps.height + top + bottom, maps.width + left + right)
+        case Conv2d():
+            return _infer_conv(op, _joined(op, inputs), program)
+        case Linear():
+            rows, columns = program.parameter[op.weight].shape
+            _require(columns == sum(shape.features for shape in inputs), op, "has a weight of another width")
+            return Shape.of_vector(rows)
+        case MaxPool2d() | AvgPool2d():
+            return _infer_pool(op, inputs[0])
+        case Concat():
+            return _joined(op, inputs)
+        case Slice(start=start, stop=stop):
+            _require(0 <= start < stop <= inputs[0].channels, op, f"takes {start}:{stop} of {inputs[0]}")
+            return inputs[0].with_channels(stop - start)
+        case Add():
+            _require(len(set(inputs)) == 1, op, "adds values of different shapes")
+            return inputs[0]
+        case NegativeLogLikelihood():
+            _require(op.predictions in program.values, op, f"judges {op.predictions}, which is not defined")
+            return Shape.of_vector(1)
+        case _:
+            assert_never(op)
+
+
+def _joined(op: Op, inputs: Sequence[Shape]) -> Shape:
+    _require(len({shape.dims[1:] for shape in inputs}) == 1, op, "joins maps of different sizes")
+    return inputs[0].with_channels(sum(shape.channels for shape in inputs))
+
+
+def _infer_conv(op: Conv2d, maps: Shape, program: Program) -> Shape:
+    out_channels, in_channels, *kernel = program.parameter[op.weight].shape
+    _require(tuple(kernel) == op.kernel_size, op, "has a weight of another kernel size")
+    _require(maps.channels == in_channels * op.groups, op, f"has a weight for {in_channels * op.groups} channels")
+    height, width = (
+        (size + 2 * op.padding - kernel_size) // op.stride + 1
+        for size, kernel_size in zip(maps.dims[1:], op.kernel_size, strict=True)
+    )
+    return Shape.of_maps(out_channels, height, width)
+
+
+def _infer_pool(op: MaxPool2d | AvgPool2d, maps: Shape) -> Shape:
+    """The declared shape, once every window is known to hold a pixel."""
+    for size, count in zip(maps.dims[1:], op.shape.dims[1:], strict=True):
+        last = op.start + (count - 1) * op.stride
+        _require(op.start + op.kernel_size > 0 and last < size, op, "has a window without pixels")
+    return op.shape.with_channels(maps.channels)
+
+
+def _verify_blocks(parameter: Parameter) -> None:
+    """Blocks tile the parameter: inside it, and as many numbers as it has."""
+    rows = parameter.shape[0]
+    columns = parameter.shape[1] if len(parameter.shape) > 1 else 1
+    covered = 0
+    for block in parameter.blocks:
+        (top, bottom), (left, right) = block.rows, block.columns or (0, 1)
+        if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
+            raise InvalidProgramError(f"block {block.name} lies outside parameter {parameter.name}")
+        covered += (bottom - top) * (right - left)
+    if covered != rows * columns:
+        raise InvalidProgramError(f"the blocks of {parameter.name} cover {covered} of {rows * columns} rows x columns")
