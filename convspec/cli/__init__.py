@@ -1,0 +1,90 @@
+"""The command line: one module a command, imported when it is called, so that `check` starts without torch.
+
+Exit codes: 0 clean, 1 the spec or the run has errors, 2 wrong usage or a file that is not there, 130 interrupted.
+Standard output is the result, standard error is progress and, where the result is something else, diagnostics.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from convspec.diagnostics import DiagnosticError
+
+COMMANDS = ("check", "compile", "explain", "fmt", "train")
+INTERRUPTED = 130
+_USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})
+
+
+class _Commands(click.Group):
+    """Finds a command's module by its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"convspec.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from convspec.diagnostics import did_you_mean
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS) or f"commands are {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command '{args[0]}': {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        from convspec import __version__
+
+        click.echo(f"convspec {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def group() -> None:
+    r"""Check, compile and train convolutional networks written as cuda-convnet layer files.
+
+    \b
+    convspec check specs/alexnet.cfg      what every layer is, or every mistake
+    convspec compile specs/alexnet.cfg    a readable PyTorch module
+    convspec train specs/alexnet.cfg      a trained network
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code. No exception leaves it but those of our own mistakes."""
+    try:
+        code = group.main(arguments, prog_name="convspec", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except DiagnosticError as error:
+        _print_diagnostics(error)
+        return 2 if any(d.code in _USAGE_CODES for d in error.diagnostics) else 1
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; keep the interpreter from saying so again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _print_diagnostics(error: DiagnosticError) -> None:
+    from convspec.diagnostics.render import Format, render, wants_color
+
+    click.echo(render(error.diagnostics, Format.FULL, color=wants_color(sys.stderr)), err=True, nl=False)

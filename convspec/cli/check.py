@@ -1,0 +1,86 @@
+"""`convspec check`: every mistake of a spec, or what each layer is, holds and computes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from convspec.checker import Checked, check
+from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.table import network_table
+from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
+from convspec.graph.summary import LayerSummary, Load
+
+
+@click.command()
+@spec_arguments
+@click.option("--format", "form", type=click.Choice([f.value for f in Format]), default="full", help="How to print.")
+@click.option("--strict", is_flag=True, help="Count warnings as errors.")
+def command(
+    spec: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    classes: int | None,
+    form: str,
+    strict: bool,
+) -> int:
+    """Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU."""
+    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    ok = checked.ok and not (strict and checked.has_warnings)
+    if Format(form) is Format.JSON:
+        click.echo(json.dumps(as_data(checked, ok=ok), indent=2))
+        return 0 if ok else 1
+    color = wants_color(sys.stdout)
+    click.echo(render(checked.diagnostics, Format(form), color=color), nl=False)
+    if Format(form) is Format.FULL and checked.ok:
+        click.echo(network_table(checked, color=color), nl=False)
+    if checked.diagnostics:
+        click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
+    return 0 if ok else 1
+
+
+def as_data(checked: Checked, *, ok: bool) -> dict[str, object]:
+    """What `--format json` prints: a stable contract, described in docs/json.md."""
+    totals = checked.totals
+    return {
+        "ok": ok,
+        "spec": checked.document.file.name,
+        "params": None if checked.params is None else checked.params.file.name,
+        "diagnostics": [diagnostic_as_data(d) for d in checked.diagnostics],
+        "layers": [_layer(row) for row in checked.layers],
+        "totals": {
+            "batch": totals.batch,
+            **_load(totals.network),
+            "gpus": [{"gpu": gpu, **_load(load)} for gpu, load in totals.gpus.items()],
+        },
+    }
+
+
+def _layer(row: LayerSummary) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "type": row.type,
+        "inputs": list(row.inputs),
+        "shape": None if row.shape is None else list(row.shape),
+        "outputs": row.outputs,
+        "gpus": list(row.gpus),
+        "weights": row.weights,
+        "biases": row.biases,
+        "macs": row.macs,
+        "line": row.line,
+    }
+
+
+def _load(load: Load) -> dict[str, int]:
+    return {
+        "parameters": load.parameters,
+        "weights": load.weights,
+        "biases": load.biases,
+        "macs": load.macs,
+        "parameter_bytes": load.parameter_bytes,
+        "optimizer_bytes": load.optimizer_bytes,
+        "activation_bytes": load.activation_bytes,
+    }

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+_Command = Callable[..., Any]
+
+
+def spec_arguments(command: _Command) -> _Command:
+    """SPEC, --params, --set, --input, --classes: what every command on a network takes."""
+    for decorate in (
+        click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data."),
+        click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer."),
+        click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key."),
+        click.option("--params", metavar="FILE", help="Parameter file, if it is not beside the layer file."),
+        click.argument("spec"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def parse_inputs(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """`--input data:3x227x227` as sizes by name. Raises DiagnosticError with CS213."""
+    from convspec.syntax.values import INPUTS, ValueSyntaxError
+
+    sizes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        try:
+            sizes.update({binding.name: binding.dims for binding in INPUTS.parse(text)})
+        except ValueSyntaxError:
+            raise DiagnosticError(
+                Diagnostic("CS213", f"--input {text} is no size", help="write --input data:3x227x227, say")
+            ) from None
+    return sizes

@@ -1,0 +1,83 @@
+"""The network as a table for people. Plain text: `check` loads no library for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convspec.checker import Checked
+from convspec.graph.summary import LayerSummary, Load
+
+_HEADINGS = ("layer", "type", "reads", "window", "output", "parameters", "multiply-adds", "gpu")
+_RIGHT = {"parameters", "multiply-adds"}
+_MEBIBYTE = 2**20
+
+
+def network_table(checked: Checked, *, color: bool) -> str:
+    """A row a layer, then the totals of each GPU, the neurons of the layers that learn, and the spec's own note."""
+    rows = [_row(row) for row in checked.layers]
+    parts = [_aligned([_HEADINGS, *rows], color=color), _totals(checked)]
+    return "\n".join(parts)
+
+
+def _row(row: LayerSummary) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.type} {row.neuron}".rstrip(),
+        ", ".join(row.inputs),
+        row.window,
+        "x".join(map(str, row.shape or ())),
+        f"{row.weights + row.biases:,}" if row.weights else "",
+        f"{row.macs:,}" if row.macs else "",
+        ",".join(map(str, row.gpus)),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, color: bool) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    if color:
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    return "\n".join(lines) + "\n"
+
+
+def _totals(checked: Checked) -> str:
+    totals = checked.totals
+    loads = {f"GPU {gpu}": load for gpu, load in totals.gpus.items()} if len(totals.gpus) > 1 else {}
+    loads["network"] = totals.network
+    lines = [_load(name, load, totals.batch) for name, load in loads.items()]
+    lines.append(f"neurons  {'-'.join(f'{count:,}' for count in neurons(checked))}, in the layers that learn")
+    if checked.graph.net.note:
+        lines.append(f"note     {' '.join(checked.graph.net.note.split())}")
+    return "\n".join(lines) + "\n"
+
+
+def _load(name: str, load: Load, batch: int) -> str:
+    return (
+        f"{name:<7}  {load.parameters:,} parameters, {load.macs:,} multiply-adds an image; "
+        f"weights {_mebibytes(load.parameter_bytes)}, momentum {_mebibytes(load.optimizer_bytes)}, "
+        f"activations of {batch} images {_mebibytes(load.activation_bytes)}"
+    )
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / _MEBIBYTE:,.1f} MiB"
+
+
+def neurons(checked: Checked) -> list[int]:
+    """Outputs of the layers that learn, summed over layers of equal depth: the numbers under figure 2 of the paper."""
+    depths: dict[str, int] = {}
+    sums: dict[int, int] = {}
+    rows = {row.name: row for row in checked.layers}
+    for layer in checked.graph.order:
+        row = rows[layer.name]
+        below = max((depths[name] for name in layer.input_names if name in depths), default=0)
+        depths[layer.name] = below + bool(row.weights)
+        if row.weights:
+            sums[depths[layer.name]] = sums.get(depths[layer.name], 0) + (row.outputs or 0)
+    return [sums[depth] for depth in sorted(sums)]

@@ -1,0 +1,62 @@
+"""`convspec train`: a compiled spec, trained."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.compiler import Compiled, compile_spec
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command()
+@spec_arguments
+@click.option("--data", metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says.")
+@click.option("--run", "run_dir", metavar="DIR", help="New folder for the run; else the next free one under runs/.")
+@click.option("--resume", metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
+@click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
+@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
+@click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
+def command(
+    spec: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    classes: int | None,
+    data: str | None,
+    run_dir: str | None,
+    resume: str | None,
+    steps: int | None,
+    device: str,
+    log_every: int | None,
+) -> int:
+    """Train SPEC on its data. A run is a folder: spec, emitted module, metrics and checkpoints.
+
+    A signal stops the run after its step and saves it; --resume goes on.
+    """
+    if run_dir is not None and resume is not None:
+        raise click.UsageError("--run names a new run and --resume an old one: give one of them")
+    compiled = compile_spec(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    _require_cost(compiled)
+    try:
+        from convspec.cli.training import run_training
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"training needs {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    return run_training(
+        compiled, data=data, run_dir=run_dir, resume=resume, steps=steps, device=device, log_every=log_every
+    )
+
+
+def _require_cost(compiled: Compiled) -> None:
+    if not any(cost.coefficient for cost in compiled.program.costs):
+        raise DiagnosticError(
+            Diagnostic(
+                "CS602",
+                f"{compiled.name} has no cost to make small",
+                help="add a layer of type cost.logreg with coeff=1",
+            )
+        )

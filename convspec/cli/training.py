@@ -1,0 +1,63 @@
+"""What `convspec train` does once torch is known to be there."""
+
+from __future__ import annotations
+
+import click
+import torch
+
+from convspec.compiler import Compiled
+from convspec.train.evaluate import Validation
+from convspec.train.signals import Interrupted
+from convspec.train.trainer import Result, train
+
+
+def run_training(
+    compiled: Compiled,
+    *,
+    data: str | None,
+    run_dir: str | None,
+    resume: str | None,
+    steps: int | None,
+    device: str,
+    log_every: int | None,
+) -> int:
+    """Train and print what came of it; returns the exit code."""
+    if data is None and resume is None and not compiled.data.is_given("provider"):
+        click.echo("note[CS712]: no --data: training on photos, the photographs that come with the install", err=True)
+    try:
+        result = train(
+            compiled,
+            data=data,
+            run_dir=run_dir,
+            resume=resume,
+            device=_device(device),
+            max_steps=steps,
+            log_every=log_every,
+        )
+    except Interrupted as stop:
+        click.echo(str(stop), err=True)
+        return Interrupted.EXIT_CODE
+    click.echo(_summary(compiled, result))
+    return 0
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _summary(compiled: Compiled, result: Result) -> str:
+    lines = [f"{compiled.name}: {result.steps} steps, {result.epochs} epochs, {result.seconds:.0f} s"]
+    if result.validation is not None:
+        lines += _test_lines(result.validation)
+    lines.append(f"run in {result.run_dir}" + ("" if result.finished else f"; go on with --resume {result.run_dir}"))
+    return "\n".join(lines)
+
+
+def _test_lines(validation: Validation) -> list[str]:
+    return [
+        f"test of {validation.cases} images: {name} {cost.loss:.4f}, top-1 error {cost.error:.1%}, "
+        f"top-{cost.k} error {cost.topk_error:.1%}"
+        for name, cost in validation.costs.items()
+    ]

@@ -1,0 +1,43 @@
+"""Writing files so that a kill in the middle leaves the old one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+def replace_text(path: str, text: str) -> None:
+    """Write a whole file under a temporary name beside it, then rename. Raises DiagnosticError with CS101.
+
+    What is not a regular file (a pipe, a device) is written to directly.
+    """
+    target = Path(path)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8", newline="")
+            return
+        mode = target.stat().st_mode if target.exists() else None
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(_default_mode() if mode is None else mode)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DiagnosticError(
+            Diagnostic("CS101", f"{path} cannot be written: {error.strerror}", help="name a file in a folder of yours")
+        ) from None
+
+
+def _default_mode() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
