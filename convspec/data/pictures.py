@@ -1,0 +1,86 @@
+"""One picture file to uint8 pixels: every mode that Pillow reads, upright, grey or RGB, at the size asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convspec.data.dataset import Pictures
+from convspec.data.requirements import missing
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class BrokenPicture(Exception):
+    """A file that is no picture, or one cut short. The message says what is wrong with it, without its name."""
+
+
+def read_square(path: Path, size: int, channels: int) -> Pictures:
+    """The picture with its shorter side at `size` and the middle cut out, (size, size, channels); paper, section 2.
+
+    One antialiased resize of the middle square: the same pixels as a resize of all and a crop, for less work.
+    """
+    image = read_upright(path, channels)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return resized(image, size, size, (left, top, left + side, top + side))
+
+
+def read_upright(path: Path, channels: int) -> Image.Image:
+    """The whole picture in mode L (1 channel) or RGB (3), turned as its EXIF orientation says."""
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise missing("Pillow", "reading pictures") from None
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+            return _to_mode(image, "L" if channels == 1 else "RGB")
+    except UnidentifiedImageError:
+        raise BrokenPicture("not a picture" if path.stat().st_size else "an empty file") from None
+    except Image.DecompressionBombError:
+        raise BrokenPicture("too many pixels") from None
+    except OSError as error:
+        raise BrokenPicture(error.strerror or str(error)) from error
+    except Exception as error:  # on damaged files, decoders and parsers of metadata raise almost anything
+        raise BrokenPicture(str(error) or type(error).__name__) from error
+
+
+def resized(
+    image: Image.Image, height: int, width: int, box: tuple[float, float, float, float] | None = None
+) -> Pictures:
+    """Pixels of `box` (all of the picture if None) at (height, width, C), antialiased."""
+    from PIL import Image
+
+    box = box or (0, 0, image.width, image.height)
+    if (image.width, image.height) != (width, height) or box != (0, 0, width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    pixels = np.asarray(image, np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Transparent parts become white, as on paper; 16-bit grey keeps its upper 8 bits."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        return _from_deep_grey(image).convert(mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    # Pillow has no way from LAB or HSV to grey but through RGB
+    return (image if image.mode in ("1", "L", "LA", "RGB") else image.convert("RGB")).convert(mode)
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    values = np.asarray(image, np.float64)
+    if image.mode.startswith("I"):
+        values = values / 257
+    return Image.fromarray(np.clip(values.round(), 0, 255).astype(np.uint8))

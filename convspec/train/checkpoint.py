@@ -1,0 +1,160 @@
+"""Checkpoints: everything that a run needs to go on, in a folder that is there whole or not at all.
+
+    checkpoints/0003-00000750/         epochs done, steps done
+        weights.safetensors            by canonical names, whatever the placement; buffers of the network as well
+        training.safetensors           momentum/NAME, rng/cpu, rng/cuda.0, mean
+        state.json                     position, schedule, sums of the epoch, rates of the buffers; sha256 of all three
+
+The folder is filled under a temporary name, synced, and renamed. Digests find a file that rotted or was cut short.
+A folder rather than one file: the weights can be used by themselves, and a rename is as atomic for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.train.durable import reporting_write_errors, sync_folder, write_file
+
+FORMAT = 1
+
+_NAME = re.compile(r"(\d{4,})-(\d{8,})")
+_TEMPORARY = ".writing-"
+
+
+class BrokenCheckpoint(Exception):
+    """A checkpoint that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """weights, training: tensors by name, on the CPU. state: JSON; `epoch` and `step` (of the run) give it its name."""
+
+    weights: Mapping[str, Tensor]
+    training: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.state['epoch']:04d}-{self.state['step']:08d}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [
+        (tuple(map(int, match.groups())), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep`. Raises DiagnosticError CS711 (full disk) or CS706.
+
+    Whatever goes wrong, the checkpoints that were there before are untouched.
+    """
+    older = list_checkpoints(folder)
+    kept = f"the last good checkpoint is {older[-1]}" if older else "there is no earlier checkpoint"
+    final = folder / checkpoint.name
+    temporary = folder / f"{_TEMPORARY}{checkpoint.name}"
+    with reporting_write_errors(folder, kept):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+        try:
+            temporary.mkdir()
+            _write_into(temporary, checkpoint)
+            # the same position again is the same state; only a broken one can stand in the way
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(folder)
+    for path in list_checkpoints(folder)[: -max(1, keep)]:
+        shutil.rmtree(path, ignore_errors=True)
+    return final
+
+
+def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole; a warning for each newer one that is not. None where there never was one.
+
+    Raises DiagnosticError CS708 where all are broken.
+    """
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path)
+        except BrokenCheckpoint as error:
+            older = "going on from the one before" if path != paths[0] else "and there is none before it"
+            notify(Diagnostic("CS708", f"{path} cannot be used: {error}; {older}", severity=Severity.WARNING))
+    if paths:
+        raise DiagnosticError(
+            Diagnostic("CS708", f"none of the {len(paths)} checkpoints in {folder} can be used", help="start a new run")
+        )
+    return None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Raises BrokenCheckpoint."""
+    try:
+        document = json.loads((path / "state.json").read_bytes())
+        state, digests = document["state"], document["sha256"]
+        if document["format"] != FORMAT:
+            raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT}")
+        if digests["state"] != _digest(_canonical(state)):
+            raise BrokenCheckpoint("state.json does not have the digest that it was written with")
+        weights, training = (_read_tensors(path, name, digests) for name in ("weights", "training"))
+    except OSError as error:
+        raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenCheckpoint("state.json is not what was written") from error
+    return Checkpoint(weights, training, state)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed run left under a temporary name."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_into(folder: Path, checkpoint: Checkpoint) -> None:
+    digests = {"state": _digest(_canonical(checkpoint.state))}
+    for name, tensors in (("weights", checkpoint.weights), ("training", checkpoint.training)):
+        content = safetensors.torch.save({key: tensor.contiguous() for key, tensor in tensors.items()})
+        digests[name] = _digest(content)
+        write_file(folder / f"{name}.safetensors", content)
+        del content
+    document = {"format": FORMAT, "sha256": digests, "state": checkpoint.state}
+    write_file(folder / "state.json", json.dumps(document, indent=1, allow_nan=False).encode() + b"\n")
+    sync_folder(folder)
+
+
+def _read_tensors(folder: Path, name: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
+    content = (folder / f"{name}.safetensors").read_bytes()
+    if _digest(content) != digests[name]:
+        raise BrokenCheckpoint(f"{name}.safetensors does not have the digest that it was written with")
+    try:
+        return safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise BrokenCheckpoint(f"{name}.safetensors: {error}") from error
+
+
+def _canonical(state: Mapping[str, Any]) -> bytes:
+    return json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

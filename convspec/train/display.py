@@ -1,0 +1,100 @@
+"""Progress on stderr: a bar that moves on a terminal, plain lines elsewhere. What is shown never enters the run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import IO, Protocol
+
+from convspec.diagnostics import Diagnostic
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, a line at most this often."""
+
+
+class Display(Protocol):
+    def start(self, what: str, total: int, done: int) -> None:
+        """Begin an epoch or a test pass of `total` steps."""
+
+    def advance(self, text: str) -> None:
+        """One step is done; `text` is its loss and speed."""
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+
+    def close(self) -> None: ...
+
+
+def open_display(stream: IO[str] | None = None) -> Display:
+    """A bar if `stream` (stderr) is a terminal and rich is installed, else plain lines."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        try:
+            return BarDisplay(stream)
+        except ImportError:
+            pass
+    return PlainDisplay(stream)
+
+
+def as_line(diagnostic: Diagnostic) -> str:
+    help = f" (help: {diagnostic.help})" if diagnostic.help else ""
+    return f"{diagnostic.severity.value}[{diagnostic.code}]: {diagnostic.message}{help}"
+
+
+class SilentDisplay:
+    def start(self, what: str, total: int, done: int) -> None: ...
+    def advance(self, text: str) -> None: ...
+    def line(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class PlainDisplay:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._what, self._total, self._done = "", 0, 0
+        self._last = time.monotonic()
+
+    def start(self, what: str, total: int, done: int) -> None:
+        self._what, self._total, self._done = what, total, done
+
+    def advance(self, text: str) -> None:
+        self._done += 1
+        if time.monotonic() - self._last >= PLAIN_SECONDS:
+            self.line(f"{self._what}: step {self._done}/{self._total}  {text}")
+
+    def line(self, text: str) -> None:
+        self._last = time.monotonic()
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        return
+
+
+class BarDisplay:
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", text="", visible=False)
+        self._progress.start()
+
+    def start(self, what: str, total: int, done: int) -> None:
+        self._progress.reset(self._task, description=what, total=total, completed=done, visible=True, text="")
+
+    def advance(self, text: str) -> None:
+        self._progress.update(self._task, advance=1, text=text)
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,55 @@
+"""From a batch of uint8 crops to the tensors that a network reads: on its device, floats, the mean subtracted."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from convspec.data.batches import Batch
+from convspec.program.operators import Input
+from convspec.program.program import Program
+
+IMAGES, LABELS, ONE_HOT = 0, 1, 2
+
+
+def picture_shape(program: Program) -> tuple[int, int, int]:
+    """What the data layer reads, (channels, height, width). A plain vector is RGB maps if it can be, or grey."""
+    shape = next(op for op in program.inputs if op.data_index == IMAGES).shape
+    maps = shape if shape.is_map else shape.as_square_maps(3) or shape.as_square_maps(1)
+    if maps is None:
+        return (shape.features, 1, 1)
+    return (maps.channels, maps.height, maps.width)
+
+
+class InputTensors:
+    """Turns batches into inputs. The images live in one buffer, in channels-last order, that the next batch overwrites.
+
+    Pictures cross to the device as bytes, a quarter of what floats would be, and become floats there.
+    """
+
+    def __init__(self, program: Program, mean: NDArray[np.float32], device: torch.device, batch_size: int) -> None:
+        """mean: (H, W, C), of the input's size."""
+        self._inputs = program.inputs
+        self._device = device
+        self._mean = torch.from_numpy(mean).to(device)
+        self._buffer = torch.empty((batch_size, *mean.shape), device=device)
+
+    def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Tensors by the name of the data layer, valid until the next call; and the labels, (N,)."""
+        images = self._buffer[: len(batch.labels)]
+        images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
+        labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
+        return {op.name: _for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
+
+
+def _for_input(op: Input, images: Tensor, labels: Tensor) -> Tensor:
+    match op.data_index:
+        case 0:
+            return images if op.shape.is_map else images.flatten(1)
+        case 1:
+            return labels
+        case _:
+            return F.one_hot(labels, op.shape.features).to(images.dtype)

@@ -1,0 +1,139 @@
+"""The update rule of the paper (section 5), per parameter, through torch's fused SGD.
+
+    v <- momentum v - decay rate w - rate g          w <- w + v
+
+torch keeps the rate out of its buffer: b <- momentum b + decay w + g; w <- w - rate b. So v = -rate b, and the two
+agree while the rate is constant; when it changes, b is rescaled by old/new so that v stays what it was. A rate that
+falls to 0 on the way leaves v to run out (v <- momentum v): torch's rule at the last rate, without gradient and decay.
+A parameter whose rate is 0 by its spec is frozen: no gradient is computed for it at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from convspec.program.program import Parameter, Program, Update
+from convspec.train.blocks import join, split
+
+_FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
+
+
+@dataclass(slots=True)
+class _Group:
+    """Parameters that learn alike. `torch_group` is theirs in torch's optimizer; its rate is that of the buffers."""
+
+    update: Update
+    members: list[tuple[Parameter, nn.Parameter]]
+    torch_group: dict[str, object]
+    is_coasting: bool = False
+
+    @property
+    def rate(self) -> float:
+        """The rate that the buffers are kept in: v = -rate b. Above 0."""
+        rate = self.torch_group["lr"]
+        assert isinstance(rate, float)
+        return rate
+
+
+class PaperSGD:
+    """Steps every parameter of `net` that `program` does not freeze."""
+
+    def __init__(self, program: Program, net: nn.Module) -> None:
+        tensors = dict(net.named_parameters())
+        by_update: dict[Update, list[tuple[Parameter, nn.Parameter]]] = {}
+        for parameter in program.parameters:
+            tensor = tensors[parameter.name]
+            tensor.requires_grad_(not parameter.update.rate.is_frozen)
+            if tensor.requires_grad:
+                by_update.setdefault(parameter.update, []).append((parameter, tensor))
+        torch_groups = [
+            {
+                "params": [tensor for _, tensor in members],
+                "lr": float(update.rate.rate(0.0)) or float(update.rate.base),
+                "momentum": update.momentum,
+                "weight_decay": update.decay,
+            }
+            for update, members in by_update.items()
+        ]
+        fused = all(t.device.type in _FUSED_DEVICES and t.is_floating_point() for t in tensors.values())
+        self._sgd = torch.optim.SGD(torch_groups, fused=fused)
+        self._groups = [
+            _Group(update, members, torch_group)
+            for (update, members), torch_group in zip(by_update.items(), self._sgd.param_groups, strict=True)
+        ]
+
+    def set_rates(self, progress: float, factor: float = 1.0) -> None:
+        """Give every parameter its rate at `progress`, in [0, 1], times `factor`."""
+        for group in self._groups:
+            self._set_rate(group, group.update.rate.rate(progress) * factor)
+
+    def step(self) -> None:
+        for group in self._groups:
+            if group.is_coasting:
+                for _, tensor in group.members:
+                    tensor.grad = torch.zeros_like(tensor)
+        self._sgd.step()
+
+    def zero_grad(self) -> None:
+        self._sgd.zero_grad(set_to_none=True)
+
+    def rates(self) -> dict[str, float]:
+        """The rate of each parameter that learns, now, by canonical name."""
+        return {
+            block.name: 0.0 if group.is_coasting else group.rate
+            for group in self._groups
+            for parameter, _ in group.members
+            for block in parameter.blocks
+        }
+
+    def momentum(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Buffers and the rates that they are kept in, by canonical name: what a checkpoint needs, exact to the bit."""
+        buffers: dict[str, Tensor] = {}
+        rates: dict[str, float] = {}
+        for group in self._groups:
+            for parameter, tensor in group.members:
+                buffer = self._sgd.state[tensor].get("momentum_buffer")
+                if buffer is not None:
+                    pieces = split(parameter, buffer)
+                    buffers |= pieces
+                    rates |= dict.fromkeys(pieces, group.rate)
+        return buffers, rates
+
+    def load_momentum(self, buffers: Mapping[str, Tensor], rates: Mapping[str, float]) -> None:
+        """Take up what `momentum` gave, under this placement or another. Parameters without a buffer start at rest."""
+        for group in self._groups:
+            group.torch_group["lr"] = next(
+                (
+                    rates[block.name]
+                    for parameter, _ in group.members
+                    for block in parameter.blocks
+                    if block.name in rates
+                ),
+                group.rate,
+            )
+            for parameter, tensor in group.members:
+                if all(block.name in buffers for block in parameter.blocks):
+                    scaled = {
+                        block.name: _rescaled(buffers[block.name], rates[block.name], group.rate)
+                        for block in parameter.blocks
+                    }
+                    self._sgd.state[tensor]["momentum_buffer"] = join(parameter, scaled, tensor.detach())
+
+    def _set_rate(self, group: _Group, rate: float) -> None:
+        group.is_coasting = rate == 0
+        group.torch_group["weight_decay"] = 0.0 if group.is_coasting else group.update.decay
+        if group.is_coasting or rate == group.rate:
+            return
+        for _, tensor in group.members:
+            buffer = self._sgd.state[tensor].get("momentum_buffer")
+            if buffer is not None:
+                buffer.mul_(group.rate / rate)
+        group.torch_group["lr"] = float(rate)
+
+
+def _rescaled(buffer: Tensor, old_rate: float, new_rate: float) -> Tensor:
+    return buffer if old_rate == new_rate else buffer * (old_rate / new_rate)

@@ -1,0 +1,81 @@
+"""What a run is made from: data that fits the network, the mean, first weights; and what is recorded of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from convspec.data import Dataset, Split, mean_image, open_dataset
+from convspec.data.dataset import Notify, center_crop
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.program.program import Program
+from convspec.train.contract import CompiledSpec
+from convspec.train.evaluate import trained_cost
+from convspec.train.inputs import picture_shape
+
+
+def check_trainable(program: Program) -> None:
+    """Raises DiagnosticError CS602 where no step would change anything."""
+    if not any(cost.coefficient for cost in program.costs):
+        message = "the network has no cost layer with a coefficient, so there is nothing to train it by"
+        raise DiagnosticError(Diagnostic("CS602", message, help="add a layer of type=cost.logreg with coeff=1"))
+    if all(parameter.update.rate.is_frozen for parameter in program.parameters):
+        message = "every learning rate of the network is 0, so there is nothing to train"
+        raise DiagnosticError(Diagnostic("CS602", message, help="write epsW=0.01 and epsB=0.01 under [@params]"))
+
+
+def open_data(compiled: CompiledSpec, data: str | None, notify: Notify) -> Dataset:
+    program = compiled.program
+    return open_dataset(
+        compiled.data,
+        data=data,
+        seed=compiled.train.seed,
+        input_shape=picture_shape(program),
+        classes=program.values[trained_cost(program).predictions].shape.features,
+        notify=notify,
+    )
+
+
+def initial_network(compiled: CompiledSpec, network: nn.Module | None) -> nn.Module:
+    """The emitted module, or `network` in its place, with weights drawn from torch's generator as it stands."""
+    if network is None:
+        from convspec.emit.load import instantiate
+
+        return instantiate(compiled.source, compiled.name)
+    network.reset_parameters()  # type: ignore[operator]  # emitted modules have one
+    return network
+
+
+def mean_of_input(compiled: CompiledSpec, dataset: Dataset) -> NDArray[np.float32]:
+    """The mean that is subtracted from an input, (H, W, C)."""
+    _, height, width = picture_shape(compiled.program)
+    return center_crop(mean_image(dataset, compiled.data.mean), height, width)
+
+
+def describe_run(compiled: CompiledSpec, dataset: Dataset, log_every: int | None) -> dict[str, Any]:
+    return {
+        "name": compiled.name,
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "stored_shape": list(dataset.shape),
+        "input_shape": list(picture_shape(compiled.program)),
+        "train_pictures": dataset.count(Split.TRAIN),
+        "test_pictures": dataset.count(Split.TEST),
+        "log_every": log_every,
+    }
+
+
+def made_with(device: torch.device) -> dict[str, Any]:
+    return {"torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads()}
+
+
+def note_other_machine(before: dict[str, Any], now: dict[str, Any], notify: Notify) -> None:
+    changed = [f"{key} {before[key]} before, {now[key]} now" for key in now if before.get(key) != now[key]]
+    if changed:
+        message = f"the results will not be the same to the last bit: {'; '.join(changed)}"
+        notify(Diagnostic("CS709", message, severity=Severity.NOTE))

@@ -1,0 +1,196 @@
+"""A run is a folder: the spec as written and as resolved, the emitted module, settings, metrics, checkpoints.
+
+    runs/alexnet/  spec.cfg  resolved.cfg  model.py  settings.json  metrics.jsonl  checkpoints/
+
+Nothing in it depends on the clock or on where it lies, but for the objects under "wall" in metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from itertools import count, zip_longest
+from math import isfinite
+from pathlib import Path
+from typing import IO, Any
+
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.train.contract import CompiledSpec
+from convspec.train.durable import replace_file, reporting_write_errors
+
+RUNS = "runs"
+
+
+class RunFolder:
+    """One run, locked against a second process for as long as it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._lock = _lock(path)
+
+    @classmethod
+    def create(cls, name: str, *, run_dir: str | Path | None = None, runs: str | Path = RUNS) -> RunFolder:
+        """A new folder: `run_dir`, or else runs/NAME, runs/NAME-2, ... Raises DiagnosticError CS706."""
+        path = _make_numbered(Path(runs), name) if run_dir is None else _make_named(Path(run_dir))
+        return cls(path)
+
+    @classmethod
+    def reopen(cls, path: str | Path) -> RunFolder:
+        """A folder that `create` and `describe` made. Raises DiagnosticError CS708 where it is none."""
+        folder = Path(path)
+        if not (folder / "settings.json").is_file():
+            message = f"{folder} is not the folder of a run: it has no settings.json"
+            raise DiagnosticError(Diagnostic("CS708", message, help=f"name a folder such as {RUNS}/alexnet"))
+        return cls(folder)
+
+    def describe(self, compiled: CompiledSpec, settings: Mapping[str, Any]) -> None:
+        """Write what the run is made from; settings.json comes last, and marks the folder as that of a run."""
+        files = {"spec.cfg": compiled.spec_text, "resolved.cfg": compiled.resolved_text, "model.py": compiled.source}
+        with reporting_write_errors(self.path):
+            for name, text in files.items():
+                replace_file(self.path / name, text.encode())
+            replace_file(self.path / "settings.json", (json.dumps(settings, indent=1) + "\n").encode())
+
+    def settings(self) -> dict[str, Any]:
+        try:
+            settings = json.loads((self.path / "settings.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise DiagnosticError(
+                Diagnostic("CS708", f"{self.path / 'settings.json'} cannot be read: {error}")
+            ) from error
+        return dict(settings)
+
+    def check_spec(self, resolved_text: str) -> None:
+        """Raises DiagnosticError CS709 where the run was made from another spec."""
+        try:
+            before = (self.path / "resolved.cfg").read_text()
+        except (OSError, ValueError) as error:
+            raise DiagnosticError(
+                Diagnostic("CS708", f"{self.path / 'resolved.cfg'} cannot be read: {error}")
+            ) from error
+        if before != resolved_text:
+            raise DiagnosticError(
+                Diagnostic(
+                    "CS709",
+                    f"{self.path} was made from another spec",
+                    notes=(_first_difference(before, resolved_text),),
+                    help=f"train without --resume, or go back to the spec in {self.path / 'resolved.cfg'}",
+                )
+            )
+
+    def check_data(self, name: str, fingerprint: str) -> None:
+        """Raises DiagnosticError CS709 where the run was made on other data."""
+        if self.settings().get("fingerprint") != fingerprint:
+            raise DiagnosticError(
+                Diagnostic(
+                    "CS709",
+                    f"{self.path} was made on other pictures than {name} has now",
+                    help="name the data of that run with --data, or train without --resume",
+                )
+            )
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+class MetricsLog:
+    """metrics.jsonl: one JSON object a line. `lines` is how many there are."""
+
+    def __init__(self, path: Path, *, keep_lines: int = 0) -> None:
+        """Open for appending, after cutting off all but the first `keep_lines`: what a resumed run will write again."""
+        self._path = path
+        with reporting_write_errors(path.parent):
+            # unbuffered: what a full disk refuses must not come up again when the file is closed
+            self._file = path.open("ab", buffering=0)
+            self.lines, end = _first_lines(path, keep_lines)
+            if path.stat().st_size > end:
+                self._file.truncate(end)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(_as_json(record), allow_nan=False).encode() + b"\n"
+        with reporting_write_errors(self._path.parent):
+            while line:
+                line = line[self._file.write(line) :]
+        self.lines += 1
+
+    def sync(self) -> None:
+        """Make what was written last, before a checkpoint counts on it."""
+        with reporting_write_errors(self._path.parent):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _as_json(value: Any) -> Any:
+    """JSON has no infinity and no NaN: a loss on test pictures that is one becomes null."""
+    match value:
+        case dict():
+            return {key: _as_json(item) for key, item in value.items()}
+        case float() if not isfinite(value):
+            return None
+        case _:
+            return value
+
+
+def _first_lines(path: Path, most: int) -> tuple[int, int]:
+    """How many lines a file has, up to `most`, and where the last of these ends. A line cut short is none."""
+    lines = end = 0
+    with path.open("rb") as file:
+        while lines < most and (line := file.readline()).endswith(b"\n"):
+            lines, end = lines + 1, end + len(line)
+    return lines, end
+
+
+def _make_named(path: Path) -> Path:
+    with reporting_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        is_used = any(path.iterdir())
+    if is_used:
+        help = f"go on with --resume {path}, or name a new folder"
+        raise DiagnosticError(Diagnostic("CS706", f"the folder {path} is not empty", help=help))
+    return path
+
+
+def _make_numbered(runs: Path, name: str) -> Path:
+    with reporting_write_errors(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = runs / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    raise AssertionError("count() does not end")
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Held until closed or until the process ends, however it ends."""
+    with reporting_write_errors(folder):
+        file = (folder / ".lock").open("ab")
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        message = f"another process is training in {folder}"
+        raise DiagnosticError(
+            Diagnostic("CS706", message, help="wait for it, or name another folder with --run")
+        ) from None
+    except OSError:
+        return file  # a file system without locks
+    return file
+
+
+def _first_difference(before: str, after: str) -> str:
+    pairs = zip_longest(before.splitlines(), after.splitlines(), fillvalue="(nothing)")
+    for number, (old, new) in enumerate(pairs, 1):
+        if old != new:
+            return f"line {number} of the resolved spec was '{old}' and is '{new}'"
+    return "the resolved specs differ in their line ends"

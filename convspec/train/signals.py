@@ -1,0 +1,69 @@
+"""SIGINT and SIGTERM while training: the first asks for a clean stop, a second one leaves at once.
+
+Nothing is lost either way, since every file is replaced by a rename (see `durable`). A signal that comes right behind
+the first is the same wish: `timeout`, shells and launchers send theirs to a process and to its group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+GRACE_SECONDS = 1.0
+"""Signals within this time are one."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class Interrupted(Exception):
+    """Training stopped on a signal, after it saved `checkpoint`. The command line exits with `EXIT_CODE`."""
+
+    EXIT_CODE = 130
+
+    def __init__(self, run_dir: Path, checkpoint: Path, step: int) -> None:
+        super().__init__(f"stopped after step {step}; go on with --resume {run_dir}")
+        self.run_dir = run_dir
+        self.checkpoint = checkpoint
+        self.step = step
+
+
+class StopSignals:
+    """While entered, `received` tells whether a stop was asked for. Elsewhere than in the main thread it never is."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+
+    @property
+    def received(self) -> bool:
+        return self._first is not None
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            _say("\nstopping after this step; a second signal leaves at once\n")
+        elif now - self._first > GRACE_SECONDS:
+            _say(f"{_SHOW_CURSOR}\nleft at once\n" if os.isatty(2) else "left at once\n")
+            os._exit(Interrupted.EXIT_CODE)
+
+
+def _say(text: str) -> None:
+    """Past Python's streams, which the interrupted code may be in the middle of using."""
+    with suppress(OSError):
+        os.write(2, text.encode())

@@ -1,0 +1,213 @@
+"""Folders as users have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convspec.data import Split
+from convspec.data.folder import Folder
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+
+
+def put(path: Path, value: int, size: tuple[int, int] = (12, 10)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).save(path)
+
+
+def make(root: Path, split: str = "", classes: str = "ab", each: int = 10) -> Path:
+    """Pictures whose grey is 20 times their class plus their number."""
+    for label, name in enumerate(classes):
+        for i in range(each):
+            put(root / split / name / f"{i}.png", 20 * label + i)
+    return root
+
+
+def folder(root: Path, told: list[Diagnostic] | None = None, cache_bytes: int = 1 << 20) -> Folder:
+    return Folder(
+        str(root), size=8, channels=1, notify=(told if told is not None else []).append, cache_bytes=cache_bytes
+    )
+
+
+def read(dataset: Folder, split: Split) -> tuple[list[int], list[int]]:
+    """The grey of each picture, and the labels."""
+    indices = np.arange(dataset.count(split))
+    out = np.empty((len(indices), *dataset.shape), np.uint8)
+    labels = dataset.read(split, indices, epoch=0, out=out)
+    dataset.close()
+    assert (out == out[:, :1, :1]).all()
+    return out[:, 0, 0, 0].tolist(), labels.tolist()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("test", ["val", "test"])
+def test_train_and_val(tmp_path: Path, test: str, cache_bytes: int) -> None:
+    make(tmp_path, "train", each=3)
+    make(tmp_path, test, each=2)
+    dataset = folder(tmp_path, cache_bytes=cache_bytes)
+    assert dataset.classes == ("a", "b")
+    assert read(dataset, Split.TRAIN) == ([0, 1, 2, 20, 21, 22], [0, 0, 0, 1, 1, 1])
+    assert read(folder(tmp_path, cache_bytes=cache_bytes), Split.TEST) == ([0, 1, 20, 21], [0, 0, 1, 1])
+
+
+def test_classes_alone_are_split_the_same_way_each_time(tmp_path: Path) -> None:
+    make(tmp_path, each=10)
+    train, labels = read(folder(tmp_path), Split.TRAIN)
+    test, test_labels = read(folder(tmp_path), Split.TEST)
+    assert sorted(train + test) == [*range(10), *range(20, 30)]
+    assert (labels.count(0), labels.count(1), test_labels) == (8, 8, [0, 0, 1, 1])
+    assert read(folder(tmp_path), Split.TEST)[0] == test
+
+
+def test_a_train_folder_alone_gives_its_tests(tmp_path: Path) -> None:
+    make(tmp_path, "train", each=10)
+    dataset = folder(tmp_path)
+    assert (dataset.count(Split.TRAIN), dataset.count(Split.TEST)) == (16, 4)
+    dataset.close()
+
+
+def test_hidden_files_and_folders_below(tmp_path: Path) -> None:
+    make(tmp_path, each=4)
+    put(tmp_path / "a" / "more" / "9.png", 9)
+    (tmp_path / "a" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / ".git").mkdir()
+    told: list[Diagnostic] = []
+    dataset = folder(tmp_path, told)
+    assert dataset.count(Split.TRAIN) + dataset.count(Split.TEST) == 9
+    assert told == []
+    dataset.close()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_broken_files_are_named_and_skipped(tmp_path: Path, cache_bytes: int) -> None:
+    make(tmp_path, "train", each=4)
+    make(tmp_path, "val", each=2)
+    (tmp_path / "train" / "a" / "1.png").write_bytes(b"not a picture at all")
+    (tmp_path / "train" / "a" / "notes.txt").write_text("hello")
+    told: list[Diagnostic] = []
+    greys, labels = read(folder(tmp_path, told, cache_bytes), Split.TRAIN)
+    if cache_bytes:
+        assert (greys, labels) == ([0, 2, 3, 20, 21, 22, 23], [0, 0, 0, 1, 1, 1, 1])
+    else:
+        assert (greys, labels) == ([0, 2, 2, 3, 20, 21, 22, 23], [0, 0, 0, 0, 1, 1, 1, 1])
+    assert {(d.code, d.severity) for d in told} == {("CS703", Severity.WARNING)}
+    assert [d.message for d in told] == [
+        "skipped train/a/notes.txt: not a picture",
+        "skipped train/a/1.png: not a picture",
+    ]
+
+
+def test_a_broken_last_picture_is_followed_by_the_first(tmp_path: Path) -> None:
+    make(tmp_path, "train", each=2)
+    make(tmp_path, "val", each=2)
+    (tmp_path / "train" / "b" / "1.png").write_bytes(b"")
+    assert read(folder(tmp_path, cache_bytes=0), Split.TRAIN) == ([0, 1, 20, 0], [0, 0, 1, 0])
+
+
+def test_each_broken_file_is_named_once(tmp_path: Path) -> None:
+    make(tmp_path, "train", each=4)
+    make(tmp_path, "val", each=2)
+    (tmp_path / "train" / "a" / "1.png").write_bytes(b"")
+    told: list[Diagnostic] = []
+    dataset = folder(tmp_path, told, 0)
+    out = np.empty((8, *dataset.shape), np.uint8)
+    for _ in range(3):
+        dataset.read(Split.TRAIN, np.arange(8), epoch=0, out=out)
+    dataset.close()
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_too_many_broken_files_are_an_error(tmp_path: Path, cache_bytes: int) -> None:
+    make(tmp_path, "train", each=20)
+    make(tmp_path, "val", each=2)
+    for i in range(11):
+        (tmp_path / "train" / "a" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(DiagnosticError, match="CS703: more than 10 of 44 files"):
+        read(folder(tmp_path, cache_bytes=cache_bytes), Split.TRAIN)
+
+
+def test_missing_or_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, what in (("nowhere", "there is no folder"), ("file", "is a file")):
+        with pytest.raises(DiagnosticError, match=f"CS701.*{what}") as caught:
+            folder(tmp_path / path)
+        assert "DIR/train/CLASS" in str(caught.value.diagnostics[0].help)
+
+
+def test_no_name_at_all() -> None:
+    """Not the folder that one happens to be in."""
+    with pytest.raises(DiagnosticError, match=r"CS701.*named"):
+        Folder("", size=8, channels=1, notify=lambda diagnostic: None)
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("convspec.data.folder.os.scandir", refuse)
+    with pytest.raises(DiagnosticError, match=r"CS701.*Permission denied"):
+        folder(tmp_path)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    make(tmp_path)
+    try:
+        put(tmp_path / "a" / "caf\udce9.png", 5)
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    folder(tmp_path).close()
+
+
+def test_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match=r"CS702.*no class folders"):
+        folder(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    with pytest.raises(DiagnosticError, match=r"CS702: no pictures under .*: 1 folders, 1 other files"):
+        folder(tmp_path)
+
+
+def test_pictures_without_class_folders(tmp_path: Path) -> None:
+    """ImageNet's validation set as it is downloaded."""
+    make(tmp_path, "train")
+    put(tmp_path / "val" / "ILSVRC2012_val_00000001.png", 1)
+    with pytest.raises(DiagnosticError, match=r"CS702.*val holds no class folders"):
+        folder(tmp_path)
+
+
+def test_a_single_picture_a_class(tmp_path: Path) -> None:
+    make(tmp_path, each=1)
+    with pytest.raises(DiagnosticError, match=r"CS702.*single picture"):
+        folder(tmp_path)
+
+
+def test_all_of_a_split_broken(tmp_path: Path) -> None:
+    make(tmp_path, "train", each=2)
+    make(tmp_path, "val", each=1)
+    for name in "ab":
+        (tmp_path / "val" / name / "0.png").write_bytes(b"")
+    with pytest.raises(DiagnosticError, match="CS702: no test picture"):
+        folder(tmp_path)
+
+
+def test_an_empty_class_folder_is_no_class(tmp_path: Path) -> None:
+    make(tmp_path, classes="abc", each=3)
+    (tmp_path / "aa").mkdir()
+    dataset = folder(tmp_path)
+    assert dataset.classes == ("a", "b", "c")
+    dataset.close()
+
+
+def test_the_fingerprint_is_that_of_names_and_order(tmp_path: Path) -> None:
+    make(tmp_path / "one")
+    make(tmp_path / "two")
+    prints = [folder(tmp_path / name).fingerprint for name in ("one", "two")]
+    assert prints[0] == prints[1], "where the folder lies does not matter"
+    put(tmp_path / "two" / "a" / "new.png", 1)
+    assert folder(tmp_path / "two").fingerprint != prints[0]

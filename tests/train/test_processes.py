@@ -1,0 +1,59 @@
+"""Runs in processes of their own: killed, terminated, interrupted twice; and each time gone on with to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.test_trainer import assert_same_run, metrics
+
+if not hasattr(os, "fork"):
+    pytest.skip("needs fork", allow_module_level=True)
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+def drive(task: str, folder: Path) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(DRIVER), task, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_killed_ten_times(tmp_path: Path) -> None:
+    report = drive("kill_ten_times", tmp_path)
+    print(f"lines of metrics at each kill: {report['lines']}")
+    assert report["killed"] == [-9] * 10
+    assert len(set(report["lines"])) >= 8, "the kills fell on different places"
+    assert report["last"] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_terminated(tmp_path: Path) -> None:
+    report = drive("terminate", tmp_path)
+    assert report["stopped"] == 130
+    assert 10 <= report["lines"] < len(metrics(tmp_path / "whole"))
+    assert report["last"] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_burst_of_signals_is_one(tmp_path: Path) -> None:
+    report = drive("interrupt_in_a_burst", tmp_path)
+    assert report == {"stopped": 130, "last": 0}
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    report = drive("interrupt_twice", tmp_path)
+    assert report["stopped"] == 130
+    assert report["seconds"] < 10, "the step itself sleeps for 30"
+    assert report["last"] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")

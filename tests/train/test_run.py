@@ -1,0 +1,99 @@
+"""Run folders and metrics."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from convspec.diagnostics import DiagnosticError
+from convspec.train.run import MetricsLog, RunFolder
+from tests.train.tinynet import Compiled
+
+
+def test_folders_are_numbered(tmp_path: Path) -> None:
+    for name in ("alexnet", "alexnet-2", "alexnet-3"):
+        with closing(RunFolder.create("alexnet", runs=tmp_path / "runs")) as run:
+            assert run.path == tmp_path / "runs" / name
+
+
+def test_holds_what_the_run_is_made_from(tmp_path: Path) -> None:
+    compiled = Compiled()
+    with closing(RunFolder.create("x", run_dir=tmp_path / "deep" / "run")) as run:
+        run.describe(compiled, {"data": "digits"})
+    assert (run.path / "spec.cfg").read_text() == compiled.spec_text
+    assert (run.path / "resolved.cfg").read_text() == compiled.resolved_text
+    assert (run.path / "model.py").read_text() == compiled.source
+    assert run.settings() == {"data": "digits"}
+
+
+def test_a_file_in_the_way_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    for make in (
+        lambda: RunFolder.create("x", runs=tmp_path / "runs"),
+        lambda: RunFolder.create("x", run_dir=tmp_path / "runs"),
+        lambda: RunFolder.create("x", run_dir=tmp_path / "runs" / "below"),
+    ):
+        with pytest.raises(DiagnosticError, match=r"CS706: cannot write to .*runs") as caught:
+            make()
+        assert caught.value.diagnostics[0].help
+    assert (tmp_path / "runs").read_text() == "in the way"
+
+
+def test_a_folder_with_files_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(DiagnosticError, match=r"CS706.*not empty"):
+        RunFolder.create("x", run_dir=tmp_path)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
+        run.describe(Compiled(), {})
+        with pytest.raises(DiagnosticError, match="CS706: another process"):
+            RunFolder.reopen(tmp_path)
+    RunFolder.reopen(tmp_path).close()
+
+
+def test_no_run_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match=r"CS708.*not the folder of a run"):
+        RunFolder.reopen(tmp_path / "nowhere")
+
+
+def test_another_spec_is_refused_with_the_first_line_that_differs(tmp_path: Path) -> None:
+    text = "[conv1]\ntype=conv\nfilters=4\n"
+    with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
+        run.describe(Compiled(resolved_text=text), {})
+        run.check_spec(text)
+        with pytest.raises(DiagnosticError, match="CS709") as caught:
+            run.check_spec(text.replace("filters=4", "filters=8"))
+    assert caught.value.diagnostics[0].notes == ("line 3 of the resolved spec was 'filters=4' and is 'filters=8'",)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 5, 9])
+def test_metrics_are_cut_back_to_a_line(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    for step in range(5):
+        log.write({"step": step})
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"step": 5, "lo')  # a process that was killed while writing
+    log = MetricsLog(path, keep_lines=keep)
+    assert log.lines == min(keep, 5)
+    log.write({"step": "next"})
+    log.close()
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [*range(min(keep, 5)), "next"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "metrics.jsonl").symlink_to(full)
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with pytest.raises(DiagnosticError, match="CS711"):
+        log.write({"step": 1})
+    log.close()
