@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import torch
 
 from convspec.compiler import Compiled
 from convspec.train.evaluate import Validation
@@ -30,7 +29,7 @@ def run_training(
             data=data,
             run_dir=run_dir,
             resume=resume,
-            device=_device(device),
+            device=device,
             max_steps=steps,
             log_every=log_every,
         )
@@ -39,12 +38,6 @@ def run_training(
         return Interrupted.EXIT_CODE
     click.echo(_summary(compiled, result))
     return 0
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _summary(compiled: Compiled, result: Result) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
@@ -13,8 +13,7 @@ from convspec.layers.base import Cost
 _BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSummary:
+class LayerSummary(NamedTuple):
     """A row of the table.
 
     shape: (channels, height, width) or (features,), or None where it could not be known. outputs: numbers a case.
@@ -44,8 +43,7 @@ class LayerSummary:
         return product
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """Sums over layers. activation_bytes: all outputs of a batch in fp32, kept for the backward pass.
     optimizer_bytes: one momentum a parameter."""
 
@@ -75,13 +73,12 @@ class Load:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """The whole network, and each GPU that it names. A layer on several GPUs counts on each: it is a replica there."""
 
     batch: int
     network: Load
-    gpus: Mapping[int, Load] = field(default_factory=dict)
+    gpus: Mapping[int, Load]
 
 
 def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[LayerSummary, ...]:

@@ -126,7 +126,7 @@ class _Merger:
             return None
         if isinstance(op, _WEIGHTED) and len(sources) > 1:
             return None
-        if not sources or None in sources or len({source.index for source in sources if source}) > 1:
+        if not sources or None in sources or len({(source.index, source.count) for source in sources if source}) > 1:
             return None
         return self._signature(op), tuple(source.merged for source in sources if source)
 
@@ -245,7 +245,7 @@ class _Merger:
         for i, (twin, piece) in enumerate(zip(twins, pieces, strict=True)):
             blocks.extend(self._placed_blocks(twin, piece, i * piece.shape[0], order))
         rows = sum(piece.shape[0] for piece in pieces)
-        self.parameters[name] = replace(pieces[0], name=name, shape=(rows, *pieces[0].shape[1:]), blocks=tuple(blocks))
+        self.parameters[name] = pieces[0]._replace(name=name, shape=(rows, *pieces[0].shape[1:]), blocks=tuple(blocks))
         return name
 
     def _placed_blocks(self, twin: Op, parameter: Parameter, first_row: int, order: Sequence[str]) -> Iterable[Block]:
@@ -306,7 +306,7 @@ class _Merger:
             order = self._joined_order(op.inputs)
             weight = self.parameters[op.weight]
             blocks = tuple(self._placed_blocks(op, weight, 0, order))
-            self.parameters[op.weight] = replace(weight, blocks=blocks)
+            self.parameters[op.weight] = weight._replace(blocks=blocks)
             self._append(op, replace(op, inputs=self._joined_inputs(order)))
         else:
             self._append(op, replace(op, inputs=tuple(map(self._slice, op.inputs))))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from convspec.program.schedule import Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Initialization:
+class Initialization(NamedTuple):
     """First values of a parameter: normal with mean 0 and deviation `std`, plus `constant`."""
 
     std: float = 0.0
     constant: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """How a parameter learns: v <- momentum v - decay rate w - rate g; w <- w + v (section 5 of the paper).
 
     rate: learning rate over the run; base 0 freezes the parameter.
@@ -29,8 +27,7 @@ class Update:
     decay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A piece of a parameter that belongs to one layer under a name that no placement changes.
 
     name: canonical, as it stands in checkpoints: `conv2a.weight`, `conv3a.weights.0`, `fc6a.bias`.
@@ -43,8 +40,7 @@ class Block:
     columns: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A tensor that learns.
 
     name: its path in the emitted module, `conv1.weight`.

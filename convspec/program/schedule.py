@@ -10,9 +10,8 @@ Progress p runs from 0 to 1 over the whole run. With base b and target factor T,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 
 class ScheduleKind(Enum):
@@ -22,8 +21,7 @@ class ScheduleKind(Enum):
     DEXP = "dexp"
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A learning rate over a run.
 
     base: rate at progress 0, at least 0; 0 freezes what it belongs to, decay included.

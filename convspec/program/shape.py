@@ -7,12 +7,11 @@ and the vector of its features are the same numbers in the same order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isqrt
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """`dims` is `(channels, height, width)` for maps and `(features,)` for a vector; every entry is at least 1."""
 
     dims: tuple[int, ...]

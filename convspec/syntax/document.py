@@ -7,8 +7,8 @@ change one value and leave the rest of a file alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from convspec.diagnostics import SourceFile, Span
 
@@ -19,16 +19,14 @@ class TriviaKind(Enum):
     JUNK = "junk"
 
 
-@dataclass(frozen=True, slots=True)
-class Trivia:
+class Trivia(NamedTuple):
     """A line that says nothing to the compiler; junk has been reported by the parser."""
 
     kind: TriviaKind
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """`key=value`.
 
     key: in lower case, as the originals compare it. written_key: as it stands in the file.
@@ -40,8 +38,8 @@ class Entry:
     written_key: str
     value: str
     text: str
-    key_span: Span = field(compare=False)
-    value_span: Span = field(compare=False)
+    key_span: Span
+    value_span: Span
 
     def part(self, start: int, end: int) -> Span:
         """Where the characters `start` to `end` of the value stand in the file."""
@@ -63,14 +61,13 @@ class Entry:
 Line = Entry | Trivia
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A header and the lines below it. `name_span` is the name between the brackets."""
 
     name: str
     header_text: str
     lines: tuple[Line, ...]
-    name_span: Span = field(compare=False)
+    name_span: Span
 
     @property
     def entries(self) -> Iterator[Entry]:
@@ -89,11 +86,10 @@ class Section:
         return Span(file, start - (file.text[start - 1 : start] == "["), end + (file.text[end : end + 1] == "]"))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """prologue: the lines before the first section."""
 
-    file: SourceFile = field(compare=False)
+    file: SourceFile
     prologue: tuple[Line, ...]
     sections: tuple[Section, ...]
 

@@ -1,0 +1,151 @@
+"""`convspec check`: what it prints, its exit codes, its JSON, and what it must not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convspec.cli import main
+from convspec.resources import spec_path
+
+ALEXNET = str(spec_path("alexnet.cfg"))
+
+
+def test_alexnet_has_the_sizes_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET]) == 0
+    out = capsys.readouterr().out
+    sizes = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "(227 - 11) / 4 + 1 = 55" in sizes["conv1a"]
+    for layer, size in (("pool1b", "48x27x27"), ("conv3b", "192x13x13"), ("pool5a", "128x6x6"), ("fc6a", "2048")):
+        assert size in sizes[layer]
+    assert "60,965,224 parameters" in sizes["network"]
+    assert "290,400-186,624-64,896-64,896-43,264-4,096-4,096-1,000" in sizes["neurons"]
+    assert "253,440" in sizes["note"]
+    assert sizes["GPU"]
+
+
+def test_rounding_that_differs_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET, "--input", "data:3x224x224"]) == 0
+    out = capsys.readouterr().out
+    assert "CS409" in out
+    assert "(224 - 11) / 4 + 1 = 54.25" in out
+    assert "54" in out.split("= help:")[1].splitlines()[0]
+
+
+def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert list(data) == ["ok", "spec", "params", "diagnostics", "layers", "totals"]
+    assert (data["ok"], data["spec"], data["params"], data["diagnostics"]) == (True, ALEXNET, None, [])
+    conv2a = next(layer for layer in data["layers"] if layer["name"] == "conv2a")
+    assert conv2a == {
+        "name": "conv2a",
+        "type": "conv",
+        "inputs": ["pool1a"],
+        "shape": [128, 27, 27],
+        "outputs": 93312,
+        "gpus": [0],
+        "weights": 153600,
+        "biases": 128,
+        "macs": 111974400,
+        "line": conv2a["line"],
+    }
+    assert Path(ALEXNET).read_text().splitlines()[conv2a["line"] - 1] == "[conv2a]"
+    totals = data["totals"]
+    assert totals["parameters"] == 60_965_224
+    assert totals["batch"] == 128
+    assert totals["parameter_bytes"] == totals["optimizer_bytes"] == 4 * 60_965_224
+    assert [gpu["gpu"] for gpu in totals["gpus"]] == [0, 1]
+    assert sum(gpu["parameters"] for gpu in totals["gpus"]) == totals["parameters"]
+
+
+def test_json_of_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "bad.cfg"
+    spec.write_text(Path(ALEXNET).read_text().replace("inputs=conv5a", "inputs=conv5x"))
+    assert main(["check", str(spec), "--format", "json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["ok"] is False
+    first = data["diagnostics"][0]
+    assert set(first) == {
+        "code",
+        "severity",
+        "message",
+        "file",
+        "line",
+        "column",
+        "end_line",
+        "end_column",
+        "labels",
+        "notes",
+        "help",
+    }
+    assert (first["code"], first["severity"], first["file"]) == ("CS301", "error", str(spec))
+    assert spec.read_text().splitlines()[first["line"] - 1] == "inputs=conv5x"
+    assert (first["column"], first["end_column"]) == (8, 14)
+    assert next(layer for layer in data["layers"] if layer["name"] == "fc6a")["shape"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["check", "nowhere.cfg"], 2, "there is no file nowhere.cfg"),
+        (["check", "."], 2, "is a folder"),
+        (["check"], 2, "Missing argument"),
+        (["chek", "x"], 2, "did you mean 'check'?"),
+        (["check", ALEXNET, "--set", "conv9.filters=3"], 1, "names no section"),
+        (["check", ALEXNET, "--set", "filters"], 1, "is not section.key=value"),
+        (["check", ALEXNET, "--input", "data"], 2, "is no size"),
+        (["check", ALEXNET, "--format", "yaml"], 2, "yaml"),
+        (["explain", "CS999"], 2, "CS999"),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert says in captured.out + captured.err
+
+
+def test_strict_counts_warnings(tmp_path: Path) -> None:
+    spec = tmp_path / "warns.cfg"
+    spec.write_text(Path(ALEXNET).read_text().replace("[conv1a]\n", "[conv1a]\ncolour=red\n"))
+    assert main(["check", str(spec)]) == 0
+    assert main(["check", str(spec), "--strict"]) == 1
+
+
+def test_an_override_changes_the_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET, "--set", "fc8.outputs=10", "--set", "@net.classes=10", "--format", "json"]) == 0
+    layers = {layer["name"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
+    assert layers["probs"]["shape"] == [10]
+
+
+def test_nothing_heavy_is_imported() -> None:
+    script = (
+        "import sys\n"
+        "from convspec.cli import main\n"
+        f"assert main(['check', {ALEXNET!r}]) == 0\n"
+        "heavy = {'torch', 'triton', 'numpy', 'rich', 'PIL', 'hypothesis', 'convspec_kernels'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_reader_who_leaves_early_is_no_error() -> None:
+    script = f"{sys.executable} -m convspec check {ALEXNET} | head -n 1"
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_colour_is_for_terminals_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    main(["check", ALEXNET])
+    assert "\x1b[" not in capsys.readouterr().out
+
+
+def test_specs_that_come_along_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "specs/alexnet.cfg"]) == 0
+    assert main(["check", "alexnet-small.cfg"]) == 0

@@ -1,0 +1,72 @@
+"""`convspec compile`: standard output, files, and the stages of the compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import convspec
+from convspec.cli import main
+from convspec.resources import spec_path
+
+ALEXNET = str(spec_path("alexnet.cfg"))
+
+
+def test_standard_output_is_the_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET]) == 0
+    assert capsys.readouterr().out == convspec.compile(ALEXNET)
+
+
+def test_a_file_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "alexnet.py"
+    assert main(["compile", ALEXNET, "-o", str(target)]) == 0
+    assert target.read_text() == convspec.compile(ALEXNET)
+    assert [path.name for path in tmp_path.iterdir()] == ["alexnet.py"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "-o", str(tmp_path / "nowhere" / "alexnet.py")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_stages_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--print-after", "lower", "--print-after", "merge_towers"]) == 0
+    err = capsys.readouterr().err
+    lowered, merged = err.split("# after merge_towers")
+    assert "conv2a/0: 128x27x27 = Conv2d" in lowered
+    assert "conv2/0: 256x27x27 = Conv2d(pool1, " in merged
+    assert "groups=2" in merged
+
+
+def test_an_unknown_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--print-after", "merge_tower"]) == 2
+    assert "did you mean 'merge_towers'?" in capsys.readouterr().err
+
+
+def test_outputs_join_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--outputs", "fc7a, conv1a"]) == 0
+    out = capsys.readouterr().out
+    assert '"fc7a": fc7a' in out
+    assert "fc7a = fc7[:, 0:2048]" in out
+
+
+def test_an_output_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--outputs", "fc77"]) == 2
+    assert "CS601" in capsys.readouterr().err
+
+
+def test_what_check_refuses_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "bad.cfg"
+    spec.write_text(Path(ALEXNET).read_text().replace("filterSize=11", "filterSize=eleven"))
+    assert main(["compile", str(spec)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "filterSize of conv1a takes" in captured.err
+
+
+def test_a_part_that_is_not_compiled_yet_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET, "--set", "rnorm1a.blocked=1"]) == 0
+    assert main(["compile", ALEXNET, "--set", "rnorm1a.blocked=1"]) == 1
+    assert "CS603" in capsys.readouterr().err
