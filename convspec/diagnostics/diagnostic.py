@@ -124,7 +124,7 @@ def _shortened(text: str) -> str:
     """`text` with the middle of what is too long to read left out."""
     if len(text) <= _LONGEST_WORD:
         return text
-    words = (_without_middle(word, _LONGEST_WORD) for word in text[: _LONGEST_TEXT * 100].split(" "))
+    words = (_without_middle(word, _LONGEST_WORD) for word in text.split(" "))
     return _without_middle(" ".join(words), _LONGEST_TEXT)
 
 

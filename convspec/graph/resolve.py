@@ -317,7 +317,7 @@ def _report_bad_inputs(
                 layer.is_broken = True
                 more = ", ..." if len(built) > 8 else ""
                 help = did_you_mean(name.text, built) or f"the layers are {', '.join(list(built)[:8])}{more}"
-                twin = closest(name.text, twice)
+                twin = closest(name.text, twice) or (next(iter(twice)) if len(twice) == 1 else None)
                 labels = [Label(twice[twin], f"[{twin}] again: was this to be {name.text}?")] if twin else []
                 message = f"{layer.name} reads {name.text}, which does not exist"
                 report.add("CS301", span, message, labels=labels, help=help)

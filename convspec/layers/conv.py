@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.diagnostics import Report
+from convspec.diagnostics import Label, Report
 from convspec.layers.base import (
     Context,
     Cost,
@@ -16,7 +16,7 @@ from convspec.layers.base import (
     read_maps,
 )
 from convspec.layers.keys import flag, integer, integers
-from convspec.layers.origins import parting_labels, way_note
+from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.windows import Windows
 from convspec.program.shape import Shape
 
@@ -74,23 +74,27 @@ class Conv(WeightLayer):
             if size is None:
                 return None
             sizes.append(size)
-        first = sizes[0]
-        for name, size in zip(self.inputs, sizes, strict=True):
-            if size.shape != first.shape:
-                context.report.add(
-                    "CS406",
-                    self.part("inputs", name),
-                    f"{self.name} adds up its inputs, but {self.inputs[0].text} gives {first.shape} "
-                    f"and {name.text} gives {size.shape}",
-                    labels=parting_labels(context, self.inputs[0].text, name.text),
-                    notes=[
-                        f"{self.inputs[0].text}: {first.window}",
-                        f"{name.text}: {size.window}",
-                    ],
-                    help="filterSize, padding and stride may be lists, with an entry for each input",
-                )
+        for index, size in enumerate(sizes):
+            if size.shape != sizes[0].shape:
+                self._report_unlike(index, inputs, sizes, context)
                 return None
-        return first
+        return sizes[0]
+
+    def _report_unlike(self, index: int, inputs: Sequence[Shape], sizes: Sequence[Inference], context: Context) -> None:
+        """Report an input of which other maps are made than of the first one, and why."""
+        (first, size), (one, other) = (sizes[0], sizes[index]), (self.inputs[0], self.inputs[index])
+        windows = ((a, getattr(self, a)) for a in ("filter_size", "padding", "stride"))
+        lists = [Label(self.span(attribute), "these differ") for attribute, value in windows if len(set(value)) > 1]
+        is_same_size = inputs[0].dims[1:] == inputs[index].dims[1:]
+        context.report.add(
+            "CS406",
+            self.part("inputs", other),
+            f"{self.name} adds up what it makes of its inputs: "
+            f"{first.shape} of {one.text}, but {size.shape} of {other.text}",
+            labels=lists if is_same_size else parting_labels(context, one.text, other.text),
+            notes=[f"{one.text}: {first.window}", f"{other.text}: {size.window}"],
+            help="filterSize, padding and stride may be lists, with an entry for each input",
+        )
 
     def _infer_input(self, index: int, shape: Shape, context: Context) -> Inference | None:
         channels = self.channels[index] if self.is_given("channels") else None
@@ -135,7 +139,7 @@ class Conv(WeightLayer):
             f"the {windows.kernel}x{windows.kernel} filters of {self.name} do not fit {self.input_names[index]}, "
             f"which is {padded}{windows.size + 2 * windows.before} pixels wide",
             labels=entry_label(self, "padding", "zeros on each side"),
-            notes=[way_note(context, self.input_names[index])],
+            notes=way_notes(context, self.input_names[index]),
             help=f"use padding={least}, or a filterSize of at most {windows.size + 2 * windows.before}",
         )
 

@@ -31,8 +31,8 @@ def _size_label(context: Context, name: str, other: str) -> Label:
     return Label(layer.span(differing[0]) if differing else layer.header, text)
 
 
-def way_note(context: Context, name: str) -> str:
-    """`the way there: data 3x227x227, conv1 96x55x55, pool1 96x27x27`: the layers that changed the side of the maps."""
+def way_notes(context: Context, name: str) -> list[str]:
+    """A note, unless `name` has the size of the data: `the way there: data 3x227x227, conv1 96x55x55, pool1 96x27x27`: the layers that changed the side of the maps."""
     steps: list[str] = []
     last: tuple[int, ...] | None = None
     for step in reversed(_way(context, name)):
@@ -41,7 +41,7 @@ def way_note(context: Context, name: str) -> str:
             steps.append(f"{step} {shape}")
         last = shape.dims[1:]
     shown = steps if len(steps) <= _LONGEST_WAY else [steps[0], "...", *steps[2 - _LONGEST_WAY :]]
-    return f"the way there: {', '.join(shown)}"
+    return [] if len(steps) == 1 else [f"the way there: {', '.join(shown)}"]
 
 
 def _way(context: Context, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convspec.diagnostics import Report
 from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label, read_maps
 from convspec.layers.keys import choice, integer
-from convspec.layers.origins import way_note
+from convspec.layers.origins import way_notes
 from convspec.layers.windows import Windows
 from convspec.program.shape import Shape
 
@@ -101,7 +101,7 @@ class Pool(Layer):
             f"the {self.size}x{self.size} windows of {self.name} do not fit {self.input_names[0]}, "
             f"which has {room} pixels a side{f' from start={self.start} on' if self.start else ''}",
             labels=entry_label(self, "start", "where the first window starts"),
-            notes=[way_note(context, self.input_names[0])],
+            notes=way_notes(context, self.input_names[0]),
             help=f"use sizeX={max(room, 1)} or less, or a larger input",
         )
 

@@ -191,7 +191,7 @@ def _section(file: SourceFile, tokens: Sequence[Token], report: Report) -> Secti
 
 
 def _report_junk(span: Span, report: Report) -> None:
-    words = span.text.split(maxsplit=1)
+    words = _without_comment(span.text).rstrip().split(maxsplit=1)
     is_entry = len(words) == 2 and words[0].isidentifier() and len(words[1].split()) == 1
     report.add(
         "CS103",

@@ -1,0 +1,1 @@
+"""Single faults in real specs, and any text at all."""

@@ -1,0 +1,1 @@
+"""Each layer type by tables computed by hand."""

@@ -1,0 +1,197 @@
+"""Shape rules and costs by tables computed by hand from the formulas in the classes' docstrings."""
+
+from __future__ import annotations
+
+import pytest
+
+from convspec.checker import Checked, check
+
+RATES = "[@params]\nepsW=0.01\nepsB=0.01\nmomW=0.9\nmomB=0.9\ninitW=0.01\n"
+
+
+def net(size: str, section: str, settings: str = "", more: str = "") -> Checked:
+    """A network of one layer x over data of a size, with the layers `more` before it."""
+    head = f"[@net]\ninput=data:{size}\noutputs=x,data\n{settings}\n[data]\ntype=data\ndataIdx=0\n"
+    rates = RATES if section.startswith(("type=conv", "type=fc")) else ""
+    return check(f"{head}{rates}{more}\n[x]\n{section}\n")
+
+
+def shape(checked: Checked) -> tuple[int, ...] | None:
+    assert checked.ok, [d.message for d in checked.diagnostics]
+    return checked.layers[-1].shape
+
+
+def codes(checked: Checked) -> list[str]:
+    return [d.code for d in checked.diagnostics]
+
+
+@pytest.mark.parametrize(
+    ("side", "filter_size", "stride", "padding", "ceil", "floor"),
+    [
+        (227, 11, 4, 0, 55, 55),  # (227 - 11) / 4 = 54
+        (224, 11, 4, 0, 55, 54),  # (224 - 11) / 4 = 53.25
+        (27, 5, 1, 2, 27, 27),
+        (13, 3, 1, 1, 13, 13),
+        (32, 5, 1, 2, 32, 32),
+        (5, 5, 1, 0, 1, 1),
+        (5, 5, 7, 0, 1, 1),
+        (6, 5, 7, 0, 2, 1),  # (6 - 5) / 7 = 0.14
+        (1, 3, 1, 1, 1, 1),
+        (10, 1, 3, 0, 4, 4),
+        (11, 1, 3, 0, 5, 4),
+    ],
+)
+def test_side_of_a_convolution(side: int, filter_size: int, stride: int, padding: int, ceil: int, floor: int) -> None:
+    section = f"type=conv\ninputs=data\nfilters=8\nfilterSize={filter_size}\nstride={stride}\npadding={padding}"
+    up, down = net(f"3x{side}x{side}", section), net(f"3x{side}x{side}", section, "rounding=floor")
+    assert shape(up) == (8, ceil, ceil)
+    assert shape(down) == (8, floor, floor)
+    assert codes(up) == codes(down) == ([] if ceil == floor else ["CS409"])
+
+
+def test_window_of_a_row_is_its_arithmetic() -> None:
+    section = "type=conv\ninputs=data\nfilters=8\nfilterSize=11\nstride=4"
+    assert net("3x224x224", section).layers[-1].window == "(224 - 11) / 4 + 1 = 54.25, rounded up to 55"
+    assert net("3x227x227", section + "\npadding=2").layers[-1].window.startswith("(227 + 2*2 - 11) / 4 + 1 = 56")
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "more", "ceil", "floor"),
+    [
+        (55, 3, 2, "", 27, 27),
+        (27, 3, 2, "", 13, 13),
+        (13, 3, 2, "", 6, 6),
+        (32, 3, 2, "", 16, 15),  # (32 - 3) / 2 = 14.5
+        (8, 2, 2, "", 4, 4),
+        (8, 8, 1, "", 1, 1),
+        (8, 3, 2, "start=-1", 4, 4),  # (8 + 1 - 3) / 2 = 3
+        (9, 3, 2, "start=-1", 5, 4),  # (9 + 1 - 3) / 2 = 3.5
+        (9, 3, 3, "start=-2", 4, 3),  # (9 + 2 - 3) / 3 = 2.67
+        (9, 3, 2, "start=2", 3, 3),  # (9 - 2 - 3) / 2 = 2
+        (9, 3, 2, "outputsX=2", 2, 2),
+        (9, 3, 2, "outputsX=5", 5, 5),  # the last window covers 8 to 10
+    ],
+)
+def test_side_of_pooling(side: int, size: int, stride: int, more: str, ceil: int, floor: int) -> None:
+    section = f"type=pool\npool=max\ninputs=data\nsizeX={size}\nstride={stride}\n{more}"
+    assert shape(net(f"3x{side}x{side}", section)) == (3, ceil, ceil)
+    assert shape(net(f"3x{side}x{side}", section, "rounding=floor")) == (3, floor, floor)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ("sizeX=10\nstride=2", "CS403"),
+        ("sizeX=3\nstride=4", "CS205"),
+        ("sizeX=3\nstride=2\nstart=-3", "CS407"),
+        ("sizeX=3\nstride=2\nstart=9", "CS407"),
+        ("sizeX=3\nstride=2\noutputsX=6", "CS407"),
+    ],
+)
+def test_windows_that_cannot_be(more: str, code: str) -> None:
+    assert codes(net("3x9x9", f"type=pool\npool=avg\ninputs=data\n{more}")) == [code]
+
+
+def test_a_window_over_the_edge_is_there_only_when_counting_up() -> None:
+    # (9 - 7 - 3) / 2 = -0.5: one window from pixel 7 on, or none.
+    section = "type=pool\npool=max\ninputs=data\nsizeX=3\nstride=2\nstart=7"
+    assert shape(net("3x9x9", section)) == (3, 1, 1)
+    assert codes(net("3x9x9", section, "rounding=floor")) == ["CS403"]
+
+
+def test_maps_need_not_be_square() -> None:
+    assert shape(net("3x32x48", "type=conv\ninputs=data\nfilters=4\nfilterSize=5\nstride=2\npadding=1")) == (4, 16, 24)
+    assert shape(net("3x9x13", "type=pool\npool=max\ninputs=data\nsizeX=3\nstride=2")) == (3, 4, 6)
+
+
+@pytest.mark.parametrize(("groups", "filters", "maps", "weights"), [(1, 8, 8, 864), (2, 8, 16, 864), (6, 2, 12, 216)])
+def test_groups(groups: int, filters: int, maps: int, weights: int) -> None:
+    checked = net("12x8x8", f"type=conv\ninputs=data\nfilters={filters}\nfilterSize=3\npadding=1\ngroups={groups}")
+    assert shape(checked) == (maps, 8, 8)
+    row = checked.layers[-1]
+    # Each of maps kernels reads 12 / groups channels of 3x3 pixels.
+    assert (row.weights, row.biases, row.macs) == (weights, maps, weights * 64)
+
+
+def test_flat_input_is_read_as_square_maps() -> None:
+    assert shape(net("3072", "type=pool\npool=max\ninputs=data\nchannels=3\nsizeX=2\nstride=2")) == (3, 16, 16)
+    assert shape(net("3072", "type=conv\ninputs=data\nchannels=12\nfilters=4\nfilterSize=3")) == (4, 14, 14)
+    assert codes(net("3072", "type=conv\ninputs=data\nchannels=4\nfilters=4\nfilterSize=3")) == ["CS404"]
+    assert codes(net("3072", "type=conv\ninputs=data\nfilters=4\nfilterSize=3")) == ["CS404"]
+
+
+TWO = "[half]\ntype=pool\npool=max\ninputs=data\nsizeX=2\nstride=2\n"
+
+
+def test_lists_have_an_entry_for_each_input() -> None:
+    # (16 + 2 - 4) / 2 + 1 = 8 and (8 + 2 - 3) / 1 + 1 = 8.
+    section = "type=conv\ninputs=data,half\nfilters=4\nfilterSize=4,3\npadding=1\nstride=2,1"
+    checked = net("3x16x16", section, more=TWO)
+    assert shape(checked) == (4, 8, 8)
+    assert checked.layers[-1].weights == 4 * 3 * 16 + 4 * 3 * 9
+    assert checked.layers[-1].biases == 4
+    assert codes(net("3x16x16", section.replace("2,1", "2"), more=TWO)) == ["CS406"]
+    assert codes(net("3x16x16", section.replace("2,1", "2,1,1"), more=TWO)) == ["CS206"]
+
+
+def test_filters_times_groups_must_agree() -> None:
+    section = "type=conv\ninputs=data,data\nfilters=6,{}\nfilterSize=3\ngroups=1,3"
+    assert shape(net("3x9x9", section.format(2))) == (6, 7, 7)
+    assert codes(net("3x9x9", section.format(3))) == ["CS306", "CS405"]
+
+
+def test_fc_reads_every_feature_of_every_input() -> None:
+    checked = net("3x16x16", "type=fc\ninputs=data,half\noutputs=10", more=TWO)
+    assert shape(checked) == (10,)
+    assert (checked.layers[-1].weights, checked.layers[-1].biases) == (10 * (768 + 192), 10)
+
+
+@pytest.mark.parametrize(
+    ("size", "section", "expected"),
+    [
+        ("3x8x8", "type=neuron\ninputs=data\nneuron=relu", (3, 8, 8)),
+        ("3x8x8", "type=dropout\ninputs=data", (3, 8, 8)),
+        ("3x8x8", "type=dropout2\ninputs=data\nkeep=0", (3, 8, 8)),
+        ("3x8x8", "type=hs\ninputs=data\nkeep=0.5\nenable=1", (3, 8, 8)),
+        ("6x8x8", "type=cmrnorm\ninputs=data\nsize=5\nscale=0.0005\npow=0.75", (6, 8, 8)),
+        ("3x8x8", "type=softmax\ninputs=data", (192,)),
+        ("10", "type=softmax\ninputs=data", (10,)),
+        ("3x16x16", "type=concat\ninputs=data,half", (960,)),
+        ("3x16x16", "type=concat\ninputs=half,half", (6, 8, 8)),
+    ],
+)
+def test_layers_without_windows(size: str, section: str, expected: tuple[int, ...]) -> None:
+    assert shape(net(size, section, more=TWO if "half" in section else "")) == expected
+
+
+LABELS = "[labels]\ntype=data\ndataIdx=1\n[probs]\ntype=softmax\ninputs=data\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "expected"),
+    [
+        ("", "", []),
+        ("topk=5", "", []),
+        ("topk=10", "classes=10", []),
+        ("topk=11", "", ["CS410"]),
+        ("", "classes=11", ["CS402"]),
+    ],
+)
+def test_logistic_regression(more: str, settings: str, expected: list[str]) -> None:
+    section = f"type=cost.logreg\ninputs=labels,probs\ncoeff=1\n{more}"
+    checked = net("10", section, settings, LABELS)
+    assert codes(checked) == expected
+    assert checked.layers[-1].shape == (None if expected else (1,))
+
+
+def test_one_hot_labels_are_as_wide_as_there_are_classes() -> None:
+    text = "[@net]\noutputs=x\n{}\n[x]\ntype=data\ndataIdx=2\n"
+    assert check(text.format("classes=7")).layers[0].shape == (7,)
+    assert codes(check(text.format(""))) == ["CS401"]
+
+
+def test_unknown_size_causes_no_further_error() -> None:
+    more = "[half]\ntype=pool\npool=max\ninputs=data\nsizeX=99\nstride=2\n"
+    checked = net("3x16x16", "type=conv\ninputs=half\nfilters=4\nfilterSize=99\nchannels=7", more=more)
+    assert codes(checked) == ["CS403"]
+    assert [row.shape for row in checked.layers] == [(3, 16, 16), None, None]

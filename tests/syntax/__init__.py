@@ -1,0 +1,1 @@
+"""Text to Document and back, and the value languages."""
