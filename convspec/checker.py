@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span
+from convspec.diagnostics import Diagnostic, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement, place_layers
 from convspec.graph.resolve import print_resolved, resolve
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
 from convspec.layers.base import Context
+from convspec.layers.keys import MAXIMUM_INTEGER
 from convspec.resources import spec_path
 from convspec.syntax.document import Document
 from convspec.syntax.parser import parse_document, read_source
@@ -106,9 +107,8 @@ def check(
     graph = resolve(document, params_document, overrides, report, lacks_params=lacks_params)
     context = Context(report, graph.net.rounding, _classes(graph, classes), _input_dims(graph, inputs or {}, report))
     shapes = infer_shapes(graph, context)
-    return Checked(
-        document, params_document, tuple(overrides), graph, shapes, place_layers(graph), tuple(_in_file_order(report))
-    )
+    diagnostics = tuple(_in_file_order(report, (file, params_file)))
+    return Checked(document, params_document, tuple(overrides), graph, shapes, place_layers(graph), diagnostics)
 
 
 def _source(given: str | os.PathLike[str]) -> SourceFile:
@@ -169,28 +169,31 @@ def _classes(graph: Graph, given: int | None) -> int | None:
 
 
 def _input_dims(graph: Graph, given: Mapping[str, Sequence[int]], report: Report) -> dict[str, tuple[int, ...]]:
-    """Sizes of the data layers: those of `[@net]`, and over them the caller's."""
-    bindings = {binding.name: binding.dims for binding in graph.net.input or ()}
-    span = graph.net.span("input")
-    for name, dims in bindings.items():
+    """Sizes of the data layers: those of `[@net]`, and over them the caller's. One that was refused is empty."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, dims in [(binding.name, binding.dims) for binding in graph.net.input or ()]:
         if name not in graph.layers:
-            report.add("CS301", span, f"[@net] gives a size to {name}, which does not exist", help="name a data layer")
-        elif len(dims) not in (1, 3) or min(dims) < 1:
-            size = "x".join(map(str, dims))
-            report.add("CS205", span, f"{name} cannot be {size}", help="write channels x height x width, or one number")
-    sizes = {**bindings, **{name: tuple(value) for name, value in given.items()}}
+            help = did_you_mean(name, graph.layers) or "name a data layer"
+            message = f"[@net] gives a size to {name}, which does not exist"
+            report.add("CS301", graph.net.span("input"), message, help=help)
+        sizes[name] = _size(name, dims, graph.net.span("input"), report)
     for name, value in given.items():
-        if len(value) not in (1, 3) or min(value) < 1:
-            raise DiagnosticError(
-                Diagnostic(
-                    "CS205",
-                    f"{name} cannot be {'x'.join(map(str, value))}",
-                    help="write channels x height x width, or one number",
-                )
-            )
-    return {name: value for name, value in sizes.items() if len(value) in (1, 3) and min(value) >= 1}
+        sizes[name] = _size(name, tuple(value), None, report)
+    return sizes
 
 
-def _in_file_order(report: Report) -> list[Diagnostic]:
-    """As a reader meets them; what stands nowhere comes first."""
-    return sorted(report, key=lambda d: (d.span.file.name, d.span.start) if d.span is not None else ("", -1))
+def _size(name: str, dims: tuple[int, ...], span: Span | None, report: Report) -> tuple[int, ...]:
+    """The size, or an empty one after a report of CS205."""
+    if len(dims) in (1, 3) and all(0 < dim <= MAXIMUM_INTEGER for dim in dims):
+        return dims
+    text = "x".join(map(str, dims))
+    report.add("CS205", span, f"{name} cannot be {text}", help="write channels x height x width, or one number")
+    return ()
+
+
+def _in_file_order(report: Report, files: Sequence[SourceFile | None]) -> list[Diagnostic]:
+    """As a reader meets them, file after file; what stands in none of them comes first."""
+    rank = {file.name: position for position, file in enumerate(files, start=1) if file is not None}
+    return sorted(
+        report, key=lambda d: (rank.get(d.span.file.name, 0), d.span.start) if d.span is not None else (0, -1)
+    )

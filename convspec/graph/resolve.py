@@ -11,7 +11,8 @@ from convspec.graph.graph import Graph
 from convspec.graph.settings import DataSettings, NetSettings, TrainSettings
 from convspec.layers import layer_type, layer_types
 from convspec.layers.base import Layer
-from convspec.layers.keys import DEFAULTS, Home, Key, Keyed, RawSection
+from convspec.layers.keyed import DEFAULTS, Keyed, RawSection
+from convspec.layers.keys import Home, Key
 from convspec.syntax.document import Document, Entry
 from convspec.syntax.parser import parse_document
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from convspec.layers.base import Rounding
-from convspec.layers.keys import Keyed, choice, flag, integer, names, number, sizes, text, word
+from convspec.layers.keyed import Keyed
+from convspec.layers.keys import choice, flag, integer, names, number, sizes, text, word
 
 
 class NetSettings(Keyed):

@@ -94,7 +94,7 @@ def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[Layer
                 name=layer.name,
                 type=layer.type,
                 inputs=layer.input_names,
-                neuron=_neuron(layer.neuron),
+                neuron=_neuron(layer.neuron if layer.takes_neuron else None),
                 shape=None if shape is None else shape.dims,
                 window=shapes.inferences[layer.name].window if is_known else "",
                 gpus=placement.get(layer.name, ()),

@@ -9,7 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from convspec.diagnostics import Label, Report, did_you_mean
-from convspec.layers.keys import Home, Key, Keyed, names, neuron_call, number, numbers, schedule_call, schedule_calls
+from convspec.layers.keyed import Keyed
+from convspec.layers.keys import Home, Key, names, neuron_call, number, numbers, schedule_call, schedule_calls
 from convspec.program.parameter import Initialization, Update
 from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.program.shape import Shape
@@ -55,7 +56,7 @@ class Rounding(Enum):
 class Context:
     """What a shape rule may look at beside its inputs.
 
-    input_dims: sizes of the data layers, by name. classes: of the data, or None where nobody said.
+    input_dims: sizes of the data layers, by name; empty where a size was given and has been refused. classes: of the data, or None where nobody said.
     layers: all of them by name, and known: what was inferred so far; for messages only, a size follows from the inputs.
     """
 
@@ -102,6 +103,7 @@ class Layer(Keyed, ABC):
 
     type: ClassVar[str]
     is_cost: ClassVar[bool] = False
+    takes_neuron: ClassVar[bool] = True
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
     inputs = names("inputs", doc="the layers that it reads, separated by commas")
@@ -149,6 +151,11 @@ class Layer(Keyed, ABC):
     def _validate_neuron(self, report: Report) -> None:
         if self.neuron is None:
             return
+        if not self.takes_neuron:
+            if "neuron" not in self._shared:
+                message = f"nothing reads neuron of {self.name}: a {self.type} layer applies none"
+                report.add("CS207", self.span("neuron"), message, help="delete it, or add a layer with type=neuron")
+            return
         name, arguments = self.neuron
         wanted = NEURON_ARGUMENTS.get(name)
         if wanted == len(arguments):
@@ -179,7 +186,7 @@ class Layer(Keyed, ABC):
 
     def lower_neuron(self, builder: Builder, value: str) -> str:
         """`value` after the layer's neuron."""
-        if self.neuron is None or self.neuron.name == "ident":
+        if self.neuron is None or self.neuron.name == "ident" or not self.takes_neuron:
             return value
         return builder.activation(value, self.neuron.name, self.neuron.arguments)
 

@@ -24,6 +24,7 @@ class LogisticRegression(Layer):
 
     type = "cost.logreg"
     is_cost = True
+    takes_neuron = False
     input_counts = (2, 2)
 
     coefficient = number("coeff", home=Home.PARAMS, doc="weight of this cost in the objective; 0 only reports it")

@@ -21,6 +21,7 @@ class Data(Layer):
 
     type = "data"
     input_counts = (0, 0)
+    takes_neuron = False
 
     inputs = names("inputs", default=(), doc="a data layer reads nothing")
     data_index = integer("dataIdx", minimum=0, maximum=64, doc="which matrix: 0 images, 1 labels, 2 one-hot labels")
@@ -31,7 +32,7 @@ class Data(Layer):
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         dims = context.input_dims.get(self.name)
         if dims is not None:
-            return Inference(Shape(dims))
+            return Inference(Shape(dims)) if dims else None
         if self.data_index == self.LABELS:
             return Inference(Shape.of_vector(1))
         if self.data_index == self.ONE_HOT and context.classes is not None:

@@ -52,7 +52,7 @@ def read_source(path: str) -> SourceFile:
 def parse_document(file: SourceFile, report: Report) -> Document:
     """The Document of a text, whatever it is. Reports CS103 to CS105, CS108 and CS111."""
     if file.text.startswith(_BYTE_ORDER_MARK):
-        file = SourceFile(file.name, file.text.removeprefix(_BYTE_ORDER_MARK))
+        file = SourceFile(file.name, file.text.lstrip(_BYTE_ORDER_MARK))
     prologue: list[Token] = []
     sections: list[Section] = []
     for child in _lark().parse(file.text).children:
