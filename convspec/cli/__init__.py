@@ -12,9 +12,10 @@ from importlib import import_module
 
 import click
 
+from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import DiagnosticError
 
-COMMANDS = ("check", "compile", "explain", "fmt", "train")
+COMMANDS = ("check", "compile", "explain", "filters", "fmt", "train")
 INTERRUPTED = 130
 _USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})
 
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except DiagnosticError as error:
-        _print_diagnostics(error)
+        print_diagnostics(error.diagnostics)
         return 2 if any(d.code in _USAGE_CODES for d in error.diagnostics) else 1
     except click.ClickException as error:
         error.show()
@@ -82,9 +83,3 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has left; keep the interpreter from saying so again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def _print_diagnostics(error: DiagnosticError) -> None:
-    from convspec.diagnostics.render import Format, render, wants_color
-
-    click.echo(render(error.diagnostics, Format.FULL, color=wants_color(sys.stderr)), err=True, nl=False)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
+from convspec.diagnostics import Diagnostic, Severity
 from convspec.train.evaluate import Validation
 from convspec.train.signals import Interrupted
 from convspec.train.trainer import Result, train
+
+_NO_DATA = Diagnostic(
+    "CS712",
+    "no dataset was named: training on photos, the photographs that come with the install",
+    help="name one with --data, or write provider= under [@data]",
+    severity=Severity.NOTE,
+)
 
 
 def run_training(
@@ -22,7 +31,7 @@ def run_training(
 ) -> int:
     """Train and print what came of it; returns the exit code."""
     if data is None and resume is None and not compiled.data.is_given("provider"):
-        click.echo("note[CS712]: no --data: training on photos, the photographs that come with the install", err=True)
+        print_diagnostics([_NO_DATA])
     try:
         result = train(
             compiled,

@@ -34,6 +34,12 @@ _KERNELS = {
 }
 
 
+_WIDTH = 120
+_CAT = "torch.cat(["
+# torch leaves the functions that take hooks without types.
+_UNTYPED = "# type: ignore[no-untyped-call]"
+
+
 def emit(program: Program, spec_name: str) -> str:
     """The module's source; its class is `class_name(program.name)`. spec_name: of the spec, for the docstring."""
     writer = _Writer(program)
@@ -52,18 +58,28 @@ def class_name(name: str) -> str:
 
 
 def _header(program: Program, spec_name: str) -> str:
-    inputs = ", ".join(f"{op.name} {_batched(op)}" for op in program.inputs)
+    inputs = [f"{op.name} {_batched(op)}" for op in program.inputs]
     costs = {cost.name for cost in program.costs}
-    outputs = ", ".join(
-        f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs
-    )
+    outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
     count = sum(_size(parameter) for parameter in program.parameters)
     return f'''"""{class_name(program.name)}, compiled by convspec from {spec_name}.
 
-inputs      {inputs}
-outputs     {outputs}
+inputs      {_listed(inputs)}
+outputs     {_listed(outputs)}
 parameters  {count:,}
 """'''
+
+
+def _listed(entries: Sequence[str]) -> str:
+    """The entries after a heading of the docstring, as many as fit on each line."""
+    indent = " " * 12
+    lines = [indent]
+    for i, entry in enumerate(entries):
+        text = entry if i == len(entries) - 1 else f"{entry},"
+        if lines[-1] != indent and len(lines[-1]) + 1 + len(text) > _WIDTH:
+            lines.append(indent)
+        lines[-1] += text if lines[-1] == indent else f" {text}"
+    return "\n".join(lines).strip()
 
 
 def _batched(op: Op) -> str:
@@ -94,7 +110,7 @@ def _imports(program: Program, text: str) -> str:
 def _blocks_table(merged: Sequence[Parameter]) -> str:
     lines = [
         "# Which rows and columns of a merged parameter belong to which layer of the spec.",
-        "BLOCKS = {",
+        "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
     ]
     for parameter in merged:
         lines.append(f'    "{parameter.name}": {{')
@@ -139,12 +155,13 @@ class _Writer:
         self.returned = {output.value for output in program.outputs}
         self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
         self.expressions: dict[str, str] = {}
+        self.names = Names()
         self.variables = self._variables()
 
     def _variables(self) -> dict[str, str]:
         """The variable of each value that has one: that of its layer, or one of its own where the layer's is assigned
         anew before the value has been read for the last time."""
-        names = Names()
+        names = self.names
         last = {op.layers: op.name for op in self.program.operators}
         of_layer = {layers: names.unique(name) for layers, name in last.items()}
         variables: dict[str, str] = {}
@@ -175,7 +192,7 @@ class _Writer:
 
     def _is_for_costs(self, op: Input) -> bool:
         """Whether only costs read an input, so that predicting needs none."""
-        readers = self.program.readers[op.name]
+        readers = [] if op.name in self.returned else self.program.readers[op.name]
         return bool(readers) and all(isinstance(reader, NegativeLogLikelihood) for reader in readers)
 
     def module(self) -> str:
@@ -194,8 +211,8 @@ class _Writer:
                 comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
                 lines.append(f"    self.{op.weight.rpartition('.')[0]} = {self._constructor(op)}{comment}")
         if self.merged:
-            lines.append("    self.register_state_dict_post_hook(split_blocks)")
-            lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
+            lines.append(f"    self.register_state_dict_post_hook(split_blocks)  {_UNTYPED}")
+            lines.append(f"    self.register_load_state_dict_pre_hook(join_blocks)  {_UNTYPED}")
         return [*lines, "    self.reset_parameters()"]
 
     def _constructor(self, op: Conv2d | Linear) -> str:
@@ -223,8 +240,20 @@ class _Writer:
                 self.expressions[op.name] = text
                 continue
             variable = self.expressions[op.name] = self.variables[op.name]
-            lines.append(f"    {variable} = {text}  # {op.shape}")
+            lines += self._assignment(variable, text, str(op.shape))
         return lines + [f"    {line}" for line in self._return()]
+
+    def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
+        """A line; where it is too long, with a list in it spread over lines of their own above."""
+        line = f"    {variable} = {text}  # {comment}"
+        start = text.find(_CAT)
+        if len(line) + 4 <= _WIDTH or start < 0:
+            return [line]
+        elements = _elements(text[start + len(_CAT) :])
+        whole = f"[{', '.join(elements)}]"
+        name = self.names.unique(f"{variable}_inputs")
+        spread = [f"    {name} = [", *(f"        {element}," for element in elements), "    ]"]
+        return [*spread, f"    {variable} = {text.replace(whole, name, 1)}  # {comment}"]
 
     def _shapes(self, op: Op) -> list[Shape]:
         return [self.program.values[name].shape for name in op.inputs]
@@ -239,10 +268,10 @@ class _Writer:
     def _return(self) -> list[str]:
         costs = {cost.name: cost for cost in self.program.costs}
         given = [output for output in self.program.outputs if output.value not in costs]
-        entries = ", ".join(f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given)
+        entries = [f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given]
         if not costs:
-            return [f"return {{{entries}}}"]
-        lines = [f"outputs = {{{entries}}}"]
+            return _dictionary("return {", entries)
+        lines = _dictionary("outputs = {", entries)
         by_labels: dict[str, list[NegativeLogLikelihood]] = defaultdict(list)
         for output in self.program.outputs:
             if output.value in costs:
@@ -274,10 +303,30 @@ class _Writer:
         ]
 
 
+def _dictionary(opening: str, entries: Sequence[str]) -> list[str]:
+    line = f"{opening}{', '.join(entries)}}}"
+    return [line] if len(line) + 8 <= _WIDTH else [opening, *(f"    {entry}," for entry in entries), "}"]
+
+
+def _elements(text: str) -> list[str]:
+    """The elements of a list, from the text behind its opening bracket."""
+    elements, depth, start = [], 0, 0
+    for i, character in enumerate(text):
+        if depth == 0 and character in ",]":
+            elements.append(text[start:i].strip())
+            start = i + 1
+            if character == "]":
+                break
+        depth += (character in "([") - (character in ")]")
+    return elements
+
+
 def _initialization(parameter: Parameter) -> str:
     std, constant = parameter.initialization.std, parameter.initialization.constant
+    # torch declares biases as optional; what `get_parameter` gives is not.
+    path = f'self.get_parameter("{parameter.name}")' if parameter.name.endswith(".bias") else f"self.{parameter.name}"
     if std:
-        return f"nn.init.normal_(self.{parameter.name}, std={std!r})"
+        return f"nn.init.normal_({path}, std={std!r})"
     if constant in (0, 1):
-        return f"nn.init.{'ones' if constant else 'zeros'}_(self.{parameter.name})"
-    return f"nn.init.constant_(self.{parameter.name}, {constant!r})"
+        return f"nn.init.{'ones' if constant else 'zeros'}_({path})"
+    return f"nn.init.constant_({path}, {constant!r})"

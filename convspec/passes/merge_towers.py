@@ -255,8 +255,8 @@ class _Merger:
             rows = (block.rows[0] + first_row, block.rows[1] + first_row)
             columns = block.columns
             if order and columns is not None:
-                source = self._input_at(twin, columns[0])
-                columns = (starts[source], starts[source] + columns[1] - columns[0])
+                source, offset = self._input_at(twin, columns[0])
+                columns = (starts[source] + offset, starts[source] + offset + columns[1] - columns[0])
             yield Block(block.name, rows, columns)
 
     def _column_starts(self, op: Op, inputs: Sequence[str]) -> dict[str, int]:
@@ -266,9 +266,11 @@ class _Merger:
         ]
         return dict(zip(inputs, accumulate(widths, initial=0), strict=False))
 
-    def _input_at(self, op: Op, column: int) -> str:
-        """The input of `op` whose features begin at a column of its weight."""
-        return next(name for name, start in self._column_starts(op, op.inputs).items() if start == column)
+    def _input_at(self, op: Op, column: int) -> tuple[str, int]:
+        """The input of `op` that a column of its weight reads, and which of the input's channels that is."""
+        starts = self._column_starts(op, op.inputs)
+        start, source = max((start, name) for name, start in starts.items() if start <= column)
+        return source, column - start
 
     def _add_merged(self, merged: Op, twins: Sequence[Op]) -> None:
         name = self._value_name(twins)

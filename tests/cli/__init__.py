@@ -1,0 +1,1 @@
+"""`convspec` as a command: exit codes, output, files."""

@@ -1,0 +1,27 @@
+"""What `convspec filters` does once torch and Pillow are known to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from convspec.cli.messages import print_diagnostics
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.report.filters import draw_filters, first_banks
+from convspec.train.checkpoint import load_newest
+
+
+def draw_run_filters(run: Path, layers: Mapping[str, int], target: Path, *, scale: int) -> None:
+    """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101 or CS708."""
+    checkpoint = load_newest(run / "checkpoints", lambda diagnostic: print_diagnostics([diagnostic]))
+    if checkpoint is None:
+        raise DiagnosticError(
+            Diagnostic("CS708", f"{run} has no checkpoint yet", help=f"go on with convspec train ... --resume {run}")
+        )
+    weights = {name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()}
+    try:
+        draw_filters(first_banks(weights, layers), scale).save(target, format="PNG")
+    except OSError as error:
+        raise DiagnosticError(
+            Diagnostic("CS101", f"{target} cannot be written: {error.strerror or error}", help="name a file with -o")
+        ) from None

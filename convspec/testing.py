@@ -1,0 +1,446 @@
+"""Random specs for property-based tests: `specs()` is a Hypothesis strategy that draws layer files.
+
+Every spec that it draws checks without an error or a warning, has at least one cost, and is small: what is tested of
+it runs in milliseconds. Simple specs come first, so that a failing test shrinks to few layers with small numbers.
+
+    import convspec
+    from convspec.testing import specs
+    from hypothesis import given
+
+    @given(specs(max_layers=4, layer_types=("conv", "pool")))
+    def test_windows_cover_the_image(text: str) -> None:
+        checked = convspec.check(text)
+        assert checked.ok
+        for layer in checked.layers:
+            assert layer.outputs
+
+This module needs the package `hypothesis`; nothing else of convspec does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isqrt, prod
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+__all__ = ["LAYER_TYPES", "NEURONS", "specs"]
+
+LAYER_TYPES: tuple[str, ...] = (
+    "conv",
+    "fc",
+    "pool",
+    "neuron",
+    "cmrnorm",
+    "rnorm",
+    "concat",
+    "dropout",
+    "dropout2",
+    "hs",
+    "softmax",
+)
+# Those that are finite for every input, and give the same each time.
+NEURONS: tuple[str, ...] = (
+    "relu",
+    "logistic",
+    "tanh[1.7,0.66]",
+    "abs",
+    "brelu[1.5]",
+    "softrelu",
+    "linear[0.5,-0.1]",
+    "drelu[2]",
+    "square",
+    "ident",
+)
+_TOWER_NAMES = "abcdefgh"
+_Keys = dict[str, str]
+
+
+def specs(
+    *,
+    max_layers: int = 6,
+    max_side: int = 24,
+    max_channels: int = 8,
+    layer_types: Sequence[str] = LAYER_TYPES,
+    neurons: Sequence[str] = NEURONS,
+    towers: int = 1,
+    is_square: bool = True,
+) -> SearchStrategy[str]:
+    """Texts of one-file specs: data, layers at random, and a classifier with its cost over all that is left unread.
+
+    max_layers: layers a tower between the data and the classifier, at least 0.
+    max_side: pixels of an image, at least 1. max_channels: maps of an image or conv layer, at least 1; a concat layer
+    may give more.
+    layer_types: what to draw from, a part of `LAYER_TYPES`, simplest first. neurons: functions for `neuron=`, as a spec
+    writes them.
+    towers: 1 for a network on one GPU, up to 8 for as many GPUs with a tower each: the layers of the towers are twins
+    (`conv1a`, `conv1b`), most often equal in all numbers, and some of them read the other towers too, as layers 3, 6
+    and 7 of AlexNet do. A classifier has a cost; there may be a second one.
+    is_square: False for images whose height and width differ.
+
+    Raises ValueError for a number or a name that is none of these.
+    """
+    unknown = sorted(set(layer_types) - set(LAYER_TYPES))
+    if unknown:
+        raise ValueError(f"layer types are {', '.join(LAYER_TYPES)}; not {', '.join(unknown)}")
+    if not 1 <= towers <= len(_TOWER_NAMES):
+        raise ValueError(f"towers can be 1 to {len(_TOWER_NAMES)}, not {towers}")
+    if max_layers < 0 or max_side < 1 or max_channels < 1:
+        raise ValueError(
+            f"max_layers={max_layers}, max_side={max_side}, max_channels={max_channels}: a limit is too small"
+        )
+    limits = _Limits(max_layers, max_side, max_channels, tuple(layer_types), tuple(neurons), towers, is_square)
+    return _texts(limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    layers: int
+    side: int
+    channels: int
+    types: tuple[str, ...]
+    neurons: tuple[str, ...]
+    towers: int
+    is_square: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A layer that can be read. dims: (channels, height, width) or (features,)."""
+
+    name: str
+    dims: tuple[int, ...]
+
+    @property
+    def is_map(self) -> bool:
+        return len(self.dims) == 3
+
+
+# What one layer gives in each tower; all have the same size.
+_Stage = tuple[_Value, ...]
+
+
+@dataclass(slots=True)
+class _Net:
+    """The spec so far. stages: all that can be read, in order. unread: what nothing reads yet, by name."""
+
+    draw: DrawFn
+    limits: _Limits
+    rounds_up: bool = True
+    sections: list[str] = field(default_factory=list)
+    stages: list[_Stage] = field(default_factory=list)
+    unread: dict[str, _Value] = field(default_factory=dict)
+
+    def write(self, name: str, keys: Mapping[str, str]) -> None:
+        self.sections.append("\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n")
+
+    def add(self, name: str, dims: tuple[int, ...], reads: Sequence[_Value], keys: Mapping[str, str]) -> _Value:
+        """Write a layer that reads `reads` and gives `dims`."""
+        inputs = {"inputs": ",".join(value.name for value in reads)} if reads else {}
+        self.write(name, {"type": keys["type"], **inputs, **keys})
+        for value in reads:
+            self.unread.pop(value.name, None)
+        added = _Value(name, dims)
+        self.unread[name] = added
+        return added
+
+    def windows(self, room: int, stride: int) -> int:
+        """How many windows there are where the first one leaves `room` pixels; may be negative."""
+        return (-(-room // stride) if self.rounds_up else room // stride) + 1
+
+
+@st.composite
+def _texts(draw: DrawFn, limits: _Limits) -> str:
+    net = _Net(draw, limits)
+    net.rounds_up = draw(st.sampled_from([True, True, False]))
+    height, width = _draw_sides(draw, limits)
+    channels = draw(st.integers(1, min(3, limits.channels)))
+    classes = draw(st.integers(2, 6))
+    rounding = "ceil" if net.rounds_up else "floor"
+    net.write("@net", {"input": f"data:{channels}x{height}x{width}", "classes": str(classes), "rounding": rounding})
+    net.write(
+        "@params",
+        {"initW": "0.1", "epsW": "0.01", "epsB": "0.02", "momW": "0.9", "momB": "0.9", "wc": "0.0005"},
+    )
+    data = net.add("data", (channels, height, width), (), {"type": "data", "dataIdx": "0"})
+    net.write("labels", {"type": "data", "dataIdx": "1"})
+    net.stages.append((data,) * limits.towers)
+    for index in range(1, draw(st.integers(0, limits.layers)) + 1):
+        _add_stage(net, index)
+    if draw(st.sampled_from([False, False, False, True])):
+        _add_classifier(net, [draw(st.sampled_from(net.stages))[0]], classes, "2", draw(st.sampled_from(["0.3", "0"])))
+    leaves = list(net.unread.values()) or [net.stages[0][0]]
+    _add_classifier(net, draw(st.permutations(leaves)), classes, "", draw(st.sampled_from(["1", "0.5"])))
+    return "\n".join(net.sections)
+
+
+def _draw_sides(draw: DrawFn, limits: _Limits) -> tuple[int, int]:
+    height = draw(st.integers(1, limits.side))
+    return height, height if limits.is_square else draw(st.integers(1, limits.side))
+
+
+def _add_classifier(net: _Net, leaves: Sequence[_Value], classes: int, suffix: str, coefficient: str) -> None:
+    """Scores of the classes over `leaves`, softmax and cost."""
+    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    keys = {"type": "fc", "outputs": str(classes)}
+    dims: tuple[int, ...] = (classes,)
+    sides = set(leaves[0].dims[1:])
+    if len(leaves) == 1 and len(sides) == 1 and "conv" in net.limits.types and net.draw(st.booleans()):
+        # A kernel as large as the map gives a pixel a class.
+        keys, dims = {"type": "conv", "filters": str(classes), "filterSize": str(*sides)}, (classes, 1, 1)
+    scores = net.add(f"scores{suffix}", dims, leaves, {**keys, **gpu})
+    probabilities = net.add(f"probs{suffix}", (classes,), [scores], {"type": "softmax"})
+    top_k = net.draw(st.integers(1, classes))
+    keys = {"type": "cost.logreg", "inputs": f"labels,{probabilities.name}", "coeff": coefficient, "topk": str(top_k)}
+    net.write(f"cost{suffix}", {**keys, **gpu})
+    for value in (scores, probabilities):
+        net.unread.pop(value.name, None)
+
+
+def _add_stage(net: _Net, index: int) -> None:
+    """One layer in each tower, or in the first tower alone."""
+    kinds = [kind for kind in net.limits.types if kind != "cmrnorm" or _normalizable(net)]
+    if not kinds:
+        return
+    kind = net.draw(st.sampled_from(kinds))
+    match kind:
+        case "conv":
+            _add_conv(net, index)
+        case "fc":
+            _add_fc(net, index)
+        case "pool":
+            _add_pool(net, index)
+        case "cmrnorm" | "rnorm":
+            _add_norm(net, index, kind)
+        case "concat":
+            _add_concat(net, index)
+        case _:
+            _add_elementwise(net, index, kind)
+
+
+def _any_stage(net: _Net, stages: Sequence[_Stage]) -> _Stage:
+    """One of `stages`, most often the last."""
+    return net.draw(st.sampled_from([*[stages[-1]] * len(stages), *stages[-2::-1]]))
+
+
+def _write_stage(
+    net: _Net,
+    name: str,
+    dims: tuple[int, ...],
+    reads: Sequence[Sequence[_Value]],
+    keys: _Keys,
+    *,
+    is_lone: bool = False,
+) -> None:
+    """The layer in every tower, each with its entry of `reads`; keys of a twin may differ where no size depends on it.
+
+    is_lone: only the first tower has it, and nothing but the classifier will read it.
+    """
+    towers = net.limits.towers
+    if towers == 1:
+        net.stages.append((net.add(name, dims, reads[0], keys),))
+        return
+    stage = []
+    for tower in range(1 if is_lone else towers):
+        own = _differing(net, keys) if tower else keys
+        if _needs_gpu(reads[tower]):
+            own = {**own, "gpu": str(tower)}
+        stage.append(net.add(name + _TOWER_NAMES[tower], dims, reads[tower], own))
+    if not is_lone:
+        net.stages.append(tuple(stage))
+
+
+def _needs_gpu(reads: Sequence[_Value]) -> bool:
+    """A layer over one value of its own tower inherits the GPU; data have none, and others may stand first."""
+    return len(reads) > 1 or reads[0].name == "data"
+
+
+def _differing(net: _Net, keys: _Keys) -> _Keys:
+    """The keys of a twin: seldom with other numbers, so that it is none."""
+    if not net.draw(st.sampled_from([False] * 7 + [True])):
+        return keys
+    changed = dict(keys)
+    if keys["type"] in ("conv", "fc"):
+        changed["epsB"] = "0.03"
+    elif "neuron" in keys:
+        changed["neuron"] = net.draw(st.sampled_from(net.limits.neurons or (keys["neuron"],)))
+    elif "minDiv" in keys:
+        changed["minDiv"] = "3"
+    return changed
+
+
+def _neuron(net: _Net) -> _Keys:
+    neuron = net.draw(st.sampled_from(["", *net.limits.neurons]))
+    return {"neuron": neuron} if neuron else {}
+
+
+def _is_lone(net: _Net) -> bool:
+    return net.limits.towers > 1 and net.draw(st.sampled_from([False] * 7 + [True]))
+
+
+def _own(stage: _Stage) -> list[list[_Value]]:
+    """Each tower reads itself."""
+    return [[value] for value in stage]
+
+
+def _several(net: _Net, stage: _Stage, partners: Sequence[_Stage]) -> list[list[_Value]] | None:
+    """What each tower reads where it reads several values: all towers in an order of its own, or a second stage; None
+    for one value."""
+    ways = ["own"]
+    if net.limits.towers > 1 and stage[0].name != "data":
+        ways.append("crossed")
+    if partners:
+        ways.append("joined")
+    match net.draw(st.sampled_from(ways)):
+        case "crossed":
+            return [list(net.draw(st.permutations(stage))) for _ in stage]
+        case "joined":
+            partner = _any_stage(net, partners)
+            return [list(pair) for pair in zip(stage, partner, strict=True)]
+        case _:
+            return None
+
+
+# Layers that read maps.
+
+
+def _maps_of(net: _Net, value: _Value) -> tuple[tuple[int, int, int], _Keys]:
+    """A value as maps and the keys that say so: maps as they are, a vector as squares, large ones first."""
+    if value.is_map:
+        channels, height, width = value.dims
+        keys = {"channels": str(channels)} if net.draw(st.booleans()) else {}
+        return (channels, height, width), keys
+    features = value.dims[0]
+    choices = [c for c in range(1, features + 1) if features % c == 0 and isqrt(features // c) ** 2 == features // c]
+    channels = net.draw(st.sampled_from(choices))
+    side = isqrt(features // channels)
+    return (channels, side, side), {"channels": str(channels)}
+
+
+def _add_conv(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    reads = None
+    if stage[0].is_map:
+        partners = [s for s in net.stages if s != stage and s[0].is_map and s[0].dims[1:] == stage[0].dims[1:]]
+        reads = _several(net, stage, partners)
+    if reads is None:
+        (channels, height, width), keys = _maps_of(net, stage[0])
+        inputs, reads = [channels], _own(stage)
+    else:
+        _, height, width = stage[0].dims
+        inputs, keys = [value.dims[0] for value in reads[0]], {}
+    windows, (height, width) = _draw_kernels(net, len(inputs), height, width)
+    groups, maps = _draw_groups(net, inputs)
+    lists = {**windows, "groups": groups, "filters": [maps // g for g in groups]}
+    keys = {"type": "conv", **keys, **{key: _listed(entries) for key, entries in lists.items()}, **_rates(net, inputs)}
+    _write_stage(net, f"conv{index}", (maps, height, width), reads, {**keys, **_neuron(net)})
+
+
+def _draw_kernels(net: _Net, count: int, height: int, width: int) -> tuple[dict[str, list[int]], tuple[int, int]]:
+    """filterSize, padding and stride for each of `count` inputs of one size, and the size that all of them give."""
+    draw, least = net.draw, min(height, width)
+    padding = draw(st.integers(0, 2))
+    kernel = draw(st.integers(padding + 1, max(padding + 1, min(least + 2 * padding, 7))))
+    stride = draw(st.integers(1, 4))
+    more = [0, *(draw(st.integers(0, 1)) for _ in range(count - 1))]
+    keys = {
+        "filterSize": [kernel + 2 * m for m in more],
+        "padding": [padding + m for m in more],
+        "stride": [stride] * count,
+    }
+    rows, columns = (net.windows(side + 2 * padding - kernel, stride) for side in (height, width))
+    return keys, (rows, columns)
+
+
+def _draw_groups(net: _Net, inputs: Sequence[int]) -> tuple[list[int], int]:
+    """Groups for each input, and the maps that the layer gives."""
+    most = net.limits.channels
+    first = net.draw(st.sampled_from([g for g in range(1, min(inputs[0], most) + 1) if inputs[0] % g == 0]))
+    groups = [first, *(net.draw(st.sampled_from([1, first] if c % first == 0 else [1])) for c in inputs[1:])]
+    return groups, first * net.draw(st.integers(1, most // first))
+
+
+def _rates(net: _Net, inputs: Sequence[Any]) -> _Keys:
+    """Learning rates: where there are several inputs, they may differ."""
+    if len(inputs) < 2 or not net.draw(st.booleans()):
+        return {}
+    return {"epsW": ",".join(f"0.0{i + 1}" for i in range(len(inputs)))}
+
+
+def _listed(entries: Sequence[int]) -> str:
+    """One number for all inputs where they agree."""
+    return ",".join(map(str, entries if len(set(entries)) > 1 else entries[:1]))
+
+
+def _add_pool(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    (channels, height, width), keys = _maps_of(net, stage[0])
+    draw, least = net.draw, min(height, width)
+    pool = draw(st.sampled_from(["max", "avg"]))
+    size = draw(st.integers(1, min(least, 5)))
+    stride = draw(st.integers(1, size))
+    last = min(least - 1, least - size + stride - 1) if net.rounds_up else least - size
+    start = draw(st.one_of(st.just(0), st.integers(1 - size, last)))
+    keys |= {"type": "pool", "pool": pool, "sizeX": str(size), "stride": str(stride)}
+    if start or draw(st.booleans()):
+        keys["start"] = str(start)
+    rows, columns = (net.windows(side - start - size, stride) for side in (height, width))
+    if draw(st.sampled_from([False, False, False, True])):
+        rows = columns = draw(st.integers(1, (least - 1 - start) // stride + 1))
+        keys["outputsX"] = str(rows)
+    _write_stage(net, f"pool{index}", (channels, rows, columns), _own(stage), keys, is_lone=_is_lone(net))
+
+
+def _normalizable(net: _Net) -> list[_Stage]:
+    """Stages with the two maps that a window of cmrnorm needs."""
+    return [stage for stage in net.stages if stage[0].is_map and stage[0].dims[0] > 1]
+
+
+def _add_norm(net: _Net, index: int, kind: str) -> None:
+    """Response normalisation, across maps or within each, with numbers so large that the window matters."""
+    stage = _any_stage(net, _normalizable(net) if kind == "cmrnorm" else net.stages)
+    dims, keys = _maps_of(net, stage[0])
+    size = st.integers(2, min(dims[0], 6)) if kind == "cmrnorm" else st.integers(1, 5)
+    keys |= {"type": kind, "size": str(net.draw(size))}
+    for key, choices in {"scale": ["1", "5"], "pow": ["0.75", "0.5", "1"], "minDiv": ["1", "2"]}.items():
+        keys[key] = net.draw(st.sampled_from(choices))
+    _write_stage(net, f"{kind}{index}", dims, _own(stage), keys)
+
+
+# Layers that read anything.
+
+
+def _add_fc(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    reads = _several(net, stage, [s for s in net.stages if s != stage]) or _own(stage)
+    outputs = net.draw(st.integers(1, 2 * net.limits.channels))
+    keys = {"type": "fc", "outputs": str(outputs), **_rates(net, reads[0]), **_neuron(net)}
+    _write_stage(net, f"fc{index}", (outputs,), reads, keys)
+
+
+def _add_concat(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    reads = _several(net, stage, [s for s in net.stages if s != stage]) or _own(stage)
+    values = reads[0]
+    if all(value.is_map for value in values) and len({value.dims[1:] for value in values}) == 1:
+        dims = (sum(value.dims[0] for value in values), *values[0].dims[1:])
+    else:
+        dims = (sum(prod(value.dims) for value in values),)
+    _write_stage(net, f"concat{index}", dims, reads, {"type": "concat"})
+
+
+def _add_elementwise(net: _Net, index: int, kind: str) -> None:
+    stage = _any_stage(net, net.stages)
+    dims, keys = stage[0].dims, {"type": kind}
+    match kind:
+        case "neuron":
+            keys["neuron"] = net.draw(st.sampled_from(net.limits.neurons or ("relu",)))
+        case "softmax":
+            dims = (prod(dims),)
+        case _:
+            keys["keep"] = net.draw(st.sampled_from(["0.5", "0.8", "1"]))
+            keys["enable"] = net.draw(st.sampled_from(["1", "0"]))
+    _write_stage(net, f"{kind}{index}", dims, _own(stage), keys, is_lone=_is_lone(net))

@@ -1,0 +1,97 @@
+"""`convspec train` as a user calls it: what it prints, where a run lies, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convspec.cli import main
+from convspec.resources import spec_path
+
+LENET = str(spec_path("lenet-digits.cfg"))
+SHORT = ["--set", "@train.epochs=2"]
+
+
+def events(run: Path, kind: str) -> list[dict[str, object]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == kind]
+
+
+def test_lenet_learns_the_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", LENET, "--run", str(run), *SHORT]) == 0
+    out = capsys.readouterr().out
+    assert "LeNet: 90 steps, 2 epochs" in out
+    assert f"run in {run}" in out
+    (first, last) = events(run, "validation")
+    assert last["test"]["error"] < first["test"]["error"] < 0.5
+    assert {"spec.cfg", "resolved.cfg", "model.py", "metrics.jsonl", "checkpoints"} <= {p.name for p in run.iterdir()}
+    assert (run / "spec.cfg").read_text() == Path(LENET).read_text()
+    assert "epochs=2" in (run / "resolved.cfg").read_text()
+
+
+def test_steps_stop_a_run_and_resume_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["train", LENET, "--run", str(whole), "--steps", "12", *SHORT]) == 0
+    assert main(["train", LENET, "--run", str(parts), "--steps", "5", *SHORT]) == 0
+    assert f"go on with --resume {parts}" in capsys.readouterr().out
+    assert main(["train", LENET, "--resume", str(parts), "--steps", "12", *SHORT]) == 0
+    assert [e["loss"] for e in events(parts, "step")] == [e["loss"] for e in events(whole, "step")]
+
+
+def test_no_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = str(spec_path("alexnet-1gpu.cfg"))
+    small = ["--set", "@train.batch=2", "--set", "@data.samples=1", "--set", "@data.testSamples=1"]
+    shrink = ["--set", "fc6.outputs=8", "--set", "fc7.outputs=8", "--set", "@train.epochs=1"]
+    assert main(["train", spec, "--run", str(tmp_path / "run"), "--steps", "1", *small, *shrink]) == 0
+    err = capsys.readouterr().err
+    assert "CS712" in err
+    assert "photos" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--data", "nowhere"], 2, "CS701"),
+        (["--set", "fc5.outputs=3", "--set", "@net.classes=3"], 1, "CS704"),
+        (["--device", "cuda:99"], 1, "CS710"),
+        (["--set", "conv1.stride=0"], 1, "CS205"),
+        (["--set", "logprob.coeff=0"], 1, "CS602"),
+        (["--resume", "nowhere"], 1, "CS70"),
+        (["--run", "a", "--resume", "b"], 2, "give one of them"),
+        (["--steps", "0"], 2, "--steps"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", LENET, *arguments]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_signal_saves_and_exits_130(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "convspec", "train", LENET, "--run", str(run), "--log-every", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with --resume {run}" in err
+    assert "Traceback" not in err
+    assert any((run / "checkpoints").iterdir())

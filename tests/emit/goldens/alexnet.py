@@ -1,0 +1,166 @@
+"""AlexNet, compiled by convspec from alexnet.cfg.
+
+inputs      data (N, 3, 227, 227), labels (N,)
+outputs     probs (N, 1000), logprob ()
+parameters  60,965,224
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convspec_kernels import local_response_norm, max_pool2d
+
+
+class AlexNet(nn.Module):
+    """`forward` takes values by the names of data layers, and gives values by the names of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, kernel_size=11, stride=4)  # conv1a | conv1b
+        self.conv2 = nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2)  # conv2a | conv2b
+        self.conv3 = nn.Conv2d(256, 384, kernel_size=3, padding=1)  # conv3a | conv3b
+        self.conv4 = nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=2)  # conv4a | conv4b
+        self.conv5 = nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=2)  # conv5a | conv5b
+        self.fc6 = nn.Linear(9216, 4096)  # fc6a | fc6b
+        self.fc7 = nn.Linear(4096, 4096)  # fc7a | fc7b
+        self.fc8 = nn.Linear(4096, 1000)
+        self.register_state_dict_post_hook(split_blocks)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(join_blocks)  # type: ignore[no-untyped-call]
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights."""
+        nn.init.normal_(self.conv1.weight, std=0.01)
+        nn.init.zeros_(self.get_parameter("conv1.bias"))
+        nn.init.normal_(self.conv2.weight, std=0.01)
+        nn.init.ones_(self.get_parameter("conv2.bias"))
+        nn.init.normal_(self.conv3.weight, std=0.01)
+        nn.init.zeros_(self.get_parameter("conv3.bias"))
+        nn.init.normal_(self.conv4.weight, std=0.01)
+        nn.init.ones_(self.get_parameter("conv4.bias"))
+        nn.init.normal_(self.conv5.weight, std=0.01)
+        nn.init.ones_(self.get_parameter("conv5.bias"))
+        nn.init.normal_(self.fc6.weight, std=0.01)
+        nn.init.ones_(self.get_parameter("fc6.bias"))
+        nn.init.normal_(self.fc7.weight, std=0.01)
+        nn.init.ones_(self.get_parameter("fc7.bias"))
+        nn.init.normal_(self.fc8.weight, std=0.01)
+        nn.init.zeros_(self.get_parameter("fc8.bias"))
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        data = inputs["data"]  # 3x227x227
+        conv1 = F.relu(self.conv1(data))  # 96x55x55
+        rnorm1 = local_response_norm(conv1, 5, alpha=0.0005, beta=0.75, k=2.0, groups=2)  # 96x55x55
+        pool1 = max_pool2d(rnorm1, 3, stride=2)  # 96x27x27
+        conv2 = F.relu(self.conv2(pool1))  # 256x27x27
+        rnorm2 = local_response_norm(conv2, 5, alpha=0.0005, beta=0.75, k=2.0, groups=2)  # 256x27x27
+        pool2 = max_pool2d(rnorm2, 3, stride=2)  # 256x13x13
+        conv3 = F.relu(self.conv3(pool2))  # 384x13x13
+        conv4 = F.relu(self.conv4(conv3))  # 384x13x13
+        conv5 = F.relu(self.conv5(conv4))  # 256x13x13
+        pool5 = max_pool2d(conv5, 3, stride=2)  # 256x6x6
+        fc6 = F.relu(self.fc6(pool5.flatten(1)))  # 4096
+        drop6 = 0.5 * F.dropout(fc6, 0.5, self.training)  # 4096
+        fc7 = F.relu(self.fc7(drop6))  # 4096
+        drop7 = 0.5 * F.dropout(fc7, 0.5, self.training)  # 4096
+        fc8 = self.fc8(drop7)  # 1000
+        probs = F.softmax(fc8, dim=1)  # 1000
+        outputs = {"probs": probs}
+        if "labels" in inputs:
+            outputs["logprob"] = F.cross_entropy(fc8, inputs["labels"])
+        return outputs
+
+    def objective(self, outputs: dict[str, Tensor]) -> Tensor:
+        """What training makes small, from what `forward` gave."""
+        return outputs["logprob"]
+
+
+# Which rows and columns of a merged parameter belong to which layer of the spec.
+BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
+    "conv1.weight": {
+        "conv1a.weight": (slice(0, 48), slice(0, 3)),
+        "conv1b.weight": (slice(48, 96), slice(0, 3)),
+    },
+    "conv1.bias": {
+        "conv1a.bias": (slice(0, 48),),
+        "conv1b.bias": (slice(48, 96),),
+    },
+    "conv2.weight": {
+        "conv2a.weight": (slice(0, 128), slice(0, 48)),
+        "conv2b.weight": (slice(128, 256), slice(0, 48)),
+    },
+    "conv2.bias": {
+        "conv2a.bias": (slice(0, 128),),
+        "conv2b.bias": (slice(128, 256),),
+    },
+    "conv3.weight": {
+        "conv3a.weights.0": (slice(0, 192), slice(0, 128)),
+        "conv3a.weights.1": (slice(0, 192), slice(128, 256)),
+        "conv3b.weights.0": (slice(192, 384), slice(0, 128)),
+        "conv3b.weights.1": (slice(192, 384), slice(128, 256)),
+    },
+    "conv3.bias": {
+        "conv3a.bias": (slice(0, 192),),
+        "conv3b.bias": (slice(192, 384),),
+    },
+    "conv4.weight": {
+        "conv4a.weight": (slice(0, 192), slice(0, 192)),
+        "conv4b.weight": (slice(192, 384), slice(0, 192)),
+    },
+    "conv4.bias": {
+        "conv4a.bias": (slice(0, 192),),
+        "conv4b.bias": (slice(192, 384),),
+    },
+    "conv5.weight": {
+        "conv5a.weight": (slice(0, 128), slice(0, 192)),
+        "conv5b.weight": (slice(128, 256), slice(0, 192)),
+    },
+    "conv5.bias": {
+        "conv5a.bias": (slice(0, 128),),
+        "conv5b.bias": (slice(128, 256),),
+    },
+    "fc6.weight": {
+        "fc6a.weights.0": (slice(0, 2048), slice(0, 4608)),
+        "fc6a.weights.1": (slice(0, 2048), slice(4608, 9216)),
+        "fc6b.weights.0": (slice(2048, 4096), slice(0, 4608)),
+        "fc6b.weights.1": (slice(2048, 4096), slice(4608, 9216)),
+    },
+    "fc6.bias": {
+        "fc6a.bias": (slice(0, 2048),),
+        "fc6b.bias": (slice(2048, 4096),),
+    },
+    "fc7.weight": {
+        "fc7a.weights.0": (slice(0, 2048), slice(0, 2048)),
+        "fc7a.weights.1": (slice(0, 2048), slice(2048, 4096)),
+        "fc7b.weights.0": (slice(2048, 4096), slice(0, 2048)),
+        "fc7b.weights.1": (slice(2048, 4096), slice(2048, 4096)),
+    },
+    "fc7.bias": {
+        "fc7a.bias": (slice(0, 2048),),
+        "fc7b.bias": (slice(2048, 4096),),
+    },
+    "fc8.weight": {
+        "fc8.weights.0": (slice(0, 1000), slice(0, 2048)),
+        "fc8.weights.1": (slice(0, 1000), slice(2048, 4096)),
+    },
+}
+
+
+def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
+    """Give each layer of the spec an entry of its own in a state_dict."""
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
+    for name, blocks in BLOCKS.items():
+        state.update({prefix + block: wholes[name][index] for block, index in blocks.items()})
+
+
+def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
+    """Put the entries of a state_dict together as the module holds them."""
+    joined: dict[str, Tensor] = {}
+    for name, blocks in BLOCKS.items():
+        if all(prefix + block in state for block in blocks):
+            whole = torch.empty_like(module.get_parameter(name), requires_grad=False)
+            for block, index in blocks.items():
+                whole[index] = state.pop(prefix + block)
+            joined[prefix + name] = whole
+    state.update(joined)

@@ -1,0 +1,110 @@
+"""Texts of small one-file specs, for tests that need a certain layer and little else."""
+
+from __future__ import annotations
+
+_PARAMETERS = """
+[@params]
+initW=0.1
+epsW=0.01
+epsB=0.02
+momW=0.9
+momB=0.9
+wc=0.0005
+scale=5
+pow=0.75
+minDiv=2
+
+[data]
+type=data
+dataIdx=0
+
+[labels]
+type=data
+dataIdx=1
+"""
+
+_CLASSIFIER = """
+[scores]
+type=fc
+inputs={leaves}
+outputs=4
+gpu=0
+
+[probs]
+type=softmax
+inputs=scores
+
+[cost]
+type=cost.logreg
+inputs=labels,probs
+coeff=0.7
+topk=2
+gpu=0
+"""
+
+
+def classifier(layers: str, *, leaves: str, image: str = "3x9x9", net: str = "") -> str:
+    """A network of `layers` between the data layer `data` and a classifier of four classes that reads `leaves`."""
+    return f"[@net]\ninput=data:{image}\nclasses=4\n{net}\n{_PARAMETERS}\n{layers}\n{_CLASSIFIER.format(leaves=leaves)}"
+
+
+# All that the towers of AlexNet have, in small: normalised and pooled towers, a grouped convolution, a crossing with the
+# inputs of one tower in the other order, and fully-connected layers that cross too.
+TWO_TOWERS = classifier(
+    "\n".join(
+        f"""
+[conv1{tower}]
+type=conv
+inputs=data
+filters=4
+filterSize=3
+stride=2
+neuron=relu
+gpu={gpu}
+
+[rnorm1{tower}]
+type=cmrnorm
+inputs=conv1{tower}
+size=3
+
+[pool1{tower}]
+type=pool
+pool=max
+inputs=rnorm1{tower}
+sizeX=3
+stride=2
+
+[conv2{tower}]
+type=conv
+inputs=pool1{tower}
+filters=4
+filterSize=3
+padding=1
+neuron=relu
+
+[conv3{tower}]
+type=conv
+inputs={crossing.format("conv2")}
+filters=6
+filterSize=3
+padding=1
+neuron=relu
+gpu={gpu}
+
+[fc4{tower}]
+type=fc
+inputs={crossing.format("conv3")}
+outputs=5
+neuron=relu
+gpu={gpu}
+
+[drop4{tower}]
+type=dropout2
+inputs=fc4{tower}
+"""
+        for tower, gpu, crossing in (("a", 0, "{0}a,{0}b"), ("b", 1, "{0}b,{0}a"))
+    ),
+    leaves="drop4a,drop4b",
+    image="3x16x16",
+    net="name=TwoTowers",
+)

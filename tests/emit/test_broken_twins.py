@@ -1,0 +1,201 @@
+"""What the comparison must reject: programs and modules that are wrong in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import convspec
+from convspec.program.operators import (
+    AvgPool2d,
+    Dropout,
+    LocalResponseNorm,
+    MaxPool2d,
+    NegativeLogLikelihood,
+    Op,
+    Pad,
+)
+from convspec.program.parameter import Block
+from convspec.program.program import Program
+from tests.emit.comparison import (
+    TOLERANCE,
+    assert_close,
+    assert_program_is_spec,
+    assert_same,
+    emitted,
+    lowered,
+    random_batch,
+    random_state,
+    run,
+    with_blocks,
+)
+from tests.emit.small_specs import TWO_TOWERS
+from tests.interpreter import interpret
+
+Change = Callable[[Op], Op]
+
+
+def norm_window_too_large(op: Op) -> Op:
+    """One channel more, each with the weight that it had."""
+    assert isinstance(op, LocalResponseNorm)
+    return replace(op, size=op.size + 1, alpha=op.alpha * (op.size + 1) / op.size)
+
+
+def norm_without_tower_border(op: Op) -> Op:
+    assert isinstance(op, LocalResponseNorm)
+    assert op.groups == 2
+    return replace(op, groups=1)
+
+
+def norm_without_division_by_size(op: Op) -> Op:
+    assert isinstance(op, LocalResponseNorm)
+    return replace(op, alpha=op.alpha * op.size)
+
+
+def padding_on_the_other_side(op: Op) -> Op:
+    assert isinstance(op, Pad)
+    left, right, top, bottom = op.padding
+    return replace(op, padding=(right, left, bottom, top))
+
+
+def mean_for_maximum(op: Op) -> Op:
+    assert isinstance(op, MaxPool2d)
+    return AvgPool2d(**{name: getattr(op, name) for name in (*SHARED, "kernel_size", "stride", "start")})
+
+
+def windows_one_pixel_on(op: Op) -> Op:
+    assert isinstance(op, MaxPool2d)
+    return replace(op, start=-1)
+
+
+def dropout_without_rescaling(op: Op) -> Op:
+    assert isinstance(op, Dropout)
+    return replace(op, rescale_at_test=False)
+
+
+def cost_at_full_weight(op: Op) -> Op:
+    assert isinstance(op, NegativeLogLikelihood)
+    return replace(op, coefficient=1.0)
+
+
+def cost_of_probabilities(op: Op) -> Op:
+    """-log softmax of what is a probability already."""
+    assert isinstance(op, NegativeLogLikelihood)
+    return replace(op, inputs=(op.inputs[0], op.predictions))
+
+
+SHARED = ("name", "inputs", "shape", "layers", "gpu")
+BROKEN: dict[Change, type[Op]] = {
+    norm_window_too_large: LocalResponseNorm,
+    norm_without_tower_border: LocalResponseNorm,
+    norm_without_division_by_size: LocalResponseNorm,
+    padding_on_the_other_side: Pad,
+    mean_for_maximum: MaxPool2d,
+    windows_one_pixel_on: MaxPool2d,
+    dropout_without_rescaling: Dropout,
+    cost_at_full_weight: NegativeLogLikelihood,
+    cost_of_probabilities: NegativeLogLikelihood,
+}
+
+
+def with_change(program: Program, change: Change, kind: type[Op]) -> Program:
+    """The program with the first operator of a kind changed."""
+    first = next(op for op in program.operators if isinstance(op, kind))
+    return replace(program, operators=tuple(change(op) if op is first else op for op in program.operators))
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
+def test_wrong_operators_are_rejected(change: Change) -> None:
+    checked = convspec.check(TWO_TOWERS)
+    program = lowered(checked)
+    assert_program_is_spec(program, checked)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_change(program, change, BROKEN[change]), checked)
+
+
+@pytest.mark.parametrize("weight", ["conv3.weight", "fc4.weight"])
+def test_swapped_columns_are_rejected(weight: str) -> None:
+    """The second tower names its inputs in the other order: its columns without that order."""
+    checked = convspec.check(TWO_TOWERS)
+    program = lowered(checked)
+    first, second, third, fourth = program.parameter[weight].blocks
+    assert third.name.endswith(".weights.1" if third.columns[0] == 0 else ".weights.0")
+    swapped = (
+        first,
+        second,
+        Block(third.name, third.rows, fourth.columns),
+        Block(fourth.name, fourth.rows, third.columns),
+    )
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_blocks(program, weight, swapped), checked)
+
+
+@pytest.mark.parametrize("weight", ["conv1.weight", "conv2.weight", "conv3.bias"])
+def test_swapped_towers_are_rejected(weight: str) -> None:
+    checked = convspec.check(TWO_TOWERS)
+    program = lowered(checked)
+    blocks = program.parameter[weight].blocks
+    rotated = tuple(
+        Block(block.name, other.rows, block.columns) for block, other in zip(blocks, blocks[::-1], strict=True)
+    )
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_blocks(program, weight, rotated), checked)
+
+
+def without_bias(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    bias = module.bias.detach()
+    return output - (bias[:, None, None] if output.ndim == 4 else bias)
+
+
+def with_half_its_gradient(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    """Equal values, wrong slopes."""
+    return output / 2 + output.detach() / 2
+
+
+@pytest.mark.parametrize("name", ["conv1", "conv2", "conv3", "fc4", "scores"])
+@pytest.mark.parametrize("hook", [without_bias, with_half_its_gradient], ids=lambda hook: hook.__name__)
+def test_wrong_modules_are_rejected(name: str, hook: Callable[..., Tensor]) -> None:
+    checked = convspec.check(TWO_TOWERS)
+    net = emitted(lowered(checked))
+    net.get_submodule(name).register_forward_hook(hook)
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same(run(net, batch, state), interpret(checked.graph, batch, state))
+
+
+def test_the_tolerance_is_what_it_says() -> None:
+    """A single number that is wrong in the ninth digit is rejected; one that is wrong in the twelfth is not."""
+    expected = np.random.default_rng(0).normal(size=(50, 50))
+    expected[0, 0] = np.abs(expected).max()
+    for error, is_right in ((TOLERANCE / 100, True), (TOLERANCE * 10, False)):
+        actual = expected.copy()
+        actual[0, 0] *= 1 + error
+        if is_right:
+            assert_close("x", actual, expected)
+        else:
+            with pytest.raises(AssertionError, match="x differs by"):
+                assert_close("x", actual, expected)
+
+
+def test_what_is_not_a_number_is_rejected() -> None:
+    with pytest.raises(AssertionError):
+        assert_close("x", np.array([np.nan]), np.array([1.0]))
+    with pytest.raises(AssertionError, match="not finite"):
+        assert_close("x", np.array([np.nan]), np.array([np.nan]))
+
+
+def test_float32_is_rejected() -> None:
+    """The comparison is one of float64: the same module in single precision does not pass."""
+    checked = convspec.check(TWO_TOWERS)
+    net = emitted(lowered(checked))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    expected = interpret(checked.graph, batch, state)
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    outputs = net.float()({"data": torch.from_numpy(batch["data"]).float()})
+    with pytest.raises(AssertionError, match="probs differs by"):
+        assert_close("probs", outputs["probs"].detach().double().numpy(), expected.values["probs"])

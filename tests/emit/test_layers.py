@@ -1,0 +1,307 @@
+"""Each part of the language by itself: neurons, windows, dropout in training, costs at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import convspec
+from convspec.layers.base import NEURON_ARGUMENTS
+from tests.emit.comparison import (
+    all_layers,
+    assert_close,
+    assert_program_is_spec,
+    assert_same,
+    emitted,
+    lowered,
+    random_batch,
+    random_state,
+    run,
+)
+from tests.emit.small_specs import TWO_TOWERS, classifier
+from tests.interpreter import NEURONS, interpret
+
+_WITH_ARGUMENTS = {
+    "tanh": "tanh[1.7,0.66]",
+    "brelu": "brelu[0.8]",
+    "linear": "linear[-0.5,0.25]",
+    "log": "log[1.5]",
+    "drelu": "drelu[0.7]",
+}
+
+
+def neurons() -> list[str]:
+    return [_WITH_ARGUMENTS.get(name, name) for name in NEURON_ARGUMENTS]
+
+
+def layer(name: str, **keys: object) -> str:
+    return "\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n"
+
+
+def assert_spec_is_right(text: str, seed: int = 0) -> None:
+    checked = convspec.check(text)
+    assert checked.ok, checked.diagnostics
+    assert_program_is_spec(lowered(checked), checked, seed)
+    assert_program_is_spec(lowered(checked, all_layers(checked)), checked, seed)
+
+
+def test_the_interpreter_has_every_neuron() -> None:
+    assert {*NEURONS, "nrelu"} == set(NEURON_ARGUMENTS)
+
+
+@pytest.mark.parametrize("neuron", [neuron for neuron in neurons() if neuron not in ("sqrt", "log[1.5]", "nrelu")])
+@pytest.mark.parametrize(
+    "reader",
+    [
+        layer("x", type="neuron", inputs="conv"),
+        layer("x", type="conv", inputs="conv", filters=2, filterSize=2),
+        layer("x", type="conv", inputs="conv,other", filters="4,2", filterSize=2, groups="1,2"),
+        layer("x", type="fc", inputs="conv,other", outputs=3, epsW="0.01,0.02"),
+        layer("x", type="pool", pool="avg", inputs="conv", sizeX=2, stride=1),
+        layer("x", type="cmrnorm", inputs="conv", size=2),
+        layer("x", type="rnorm", inputs="conv", size=2),
+        layer("x", type="dropout2", inputs="conv", keep=0.8),
+        layer("x", type="dropout2", inputs="conv", keep=0.8, enable=0),
+        layer("x", type="dropout", inputs="conv", keep=0.8),
+        layer("x", type="concat", inputs="conv,other"),
+        layer("x", type="softmax", inputs="conv"),
+    ],
+    ids=lambda text: text.replace("\n", " "),
+)
+def test_neurons_on_every_layer(neuron: str, reader: str) -> None:
+    """`neuron=` changes the output of any layer that is neither data nor a cost."""
+    convolutions = layer("conv", type="conv", inputs="data", filters=4, filterSize=2, neuron="logistic") + layer(
+        "other", type="conv", inputs="data", filters=4, filterSize=2, neuron=neuron
+    )
+    assert_spec_is_right(classifier(convolutions + reader + f"neuron={neuron}\n", leaves="x,other", image="2x4x4"))
+
+
+@pytest.mark.parametrize("edge", [0.0, 4.0, 0.8])
+@pytest.mark.parametrize("neuron", ["abs", "relu", "softrelu", "brelu[0.8]"])
+def test_slopes_at_the_edges(neuron: str, edge: float) -> None:
+    """The slope of abs at 0 is -1, that of relu 0; softrelu goes by x > 4, and brelu has slope 0 at both corners."""
+    checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron=neuron), leaves="x"))
+    net = emitted(lowered(checked))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    batch["data"][:, 1] = edge
+    assert_same(run(net, batch, state), interpret(checked.graph, batch, state))
+
+
+@pytest.mark.parametrize("neuron", ["sqrt", "log[0.1]"])
+def test_neurons_of_positive_numbers(neuron: str) -> None:
+    layers = layer("s", type="neuron", inputs="data", neuron="logistic") + layer(
+        "x", type="neuron", inputs="s", neuron=neuron
+    )
+    assert_spec_is_right(classifier(layers, leaves="x"))
+
+
+def test_nrelu_adds_noise_as_large_as_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives relu(r + r z), at test too, and the gradient takes r z for a constant."""
+    checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron="nrelu"), leaves="x"))
+    net = emitted(lowered(checked, ["x"]))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    noise = np.random.default_rng(2).normal(size=batch["data"].shape)
+    monkeypatch.setattr(torch, "randn_like", lambda x: torch.from_numpy(noise))
+    assert_same(run(net, batch, state), interpret(checked.graph, batch, state, noise={"x": noise}))
+
+
+def test_nrelu_draws_anew_each_time() -> None:
+    checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron="nrelu"), leaves="x"))
+    net = emitted(lowered(checked, ["x"]))
+    images = {"data": torch.ones(1, 3, 9, 9, dtype=torch.float64)}
+    assert not torch.equal(net(images)["x"], net(images)["x"])
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "floor"])
+@pytest.mark.parametrize("pool", ["max", "avg"])
+@pytest.mark.parametrize(
+    "windows",
+    [
+        {"sizeX": 3, "stride": 2},
+        {"sizeX": 4, "stride": 3},
+        {"sizeX": 4, "stride": 3, "start": -1},
+        {"sizeX": 3, "stride": 3, "start": -2},
+        {"sizeX": 3, "stride": 2, "start": 1},
+        {"sizeX": 3, "stride": 2, "outputsX": 5},
+        {"sizeX": 3, "stride": 2, "outputsX": 2, "start": -2},
+        {"sizeX": 5, "stride": 1, "outputsX": 9},
+    ],
+    ids=str,
+)
+def test_pooling_windows(windows: dict[str, int], pool: str, rounding: str) -> None:
+    text = classifier(
+        layer("x", type="pool", pool=pool, inputs="data", **windows), leaves="x", net=f"rounding={rounding}"
+    )
+    assert_spec_is_right(text)
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "floor"])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 7])
+def test_convolution_windows(stride: int, padding: int, rounding: str) -> None:
+    conv = layer("x", type="conv", inputs="data", filters=2, filterSize=4, stride=stride, padding=padding)
+    assert_spec_is_right(classifier(conv, leaves="x", net=f"rounding={rounding}"))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6])
+def test_response_norm_windows(size: int) -> None:
+    assert_spec_is_right(classifier(layer("x", type="cmrnorm", inputs="data", size=size), leaves="x", image="6x3x3"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_response_norm_windows_within_a_map(size: int) -> None:
+    assert_spec_is_right(classifier(layer("x", type="rnorm", inputs="data", size=size), leaves="x", image="2x5x4"))
+
+
+def test_lists_of_windows_with_an_overhang() -> None:
+    """Several inputs with windows of their own, one of which hangs over."""
+    layers = (
+        layer("a", type="conv", inputs="data", filters=4, filterSize=1)
+        + layer("b", type="pool", pool="max", inputs="a", sizeX=2, stride=2)
+        + layer("x", type="conv", inputs="a,b", filters="2,4", groups="2,1", filterSize="4,2", stride="4,2")
+    )
+    assert_spec_is_right(classifier(layers, leaves="x"))
+
+
+def test_a_vector_is_read_as_square_maps() -> None:
+    layers = (
+        layer("f", type="fc", inputs="data", outputs=36)
+        + layer("c", type="conv", inputs="f", channels=4, filters=2, filterSize=2)
+        + layer("p", type="pool", inputs="f", channels=4, pool="max", sizeX=2, stride=1)
+        + layer("n", type="cmrnorm", inputs="f", channels=9, size=3)
+    )
+    assert_spec_is_right(classifier(layers, leaves="c,p,n"))
+
+
+@pytest.mark.parametrize("kind", ["dropout", "dropout2", "hs"])
+@pytest.mark.parametrize("enable", [0, 1])
+def test_dropout_in_training(kind: str, enable: int) -> None:
+    """The module's own masks, read from its outputs, explain all of its values and gradients."""
+    layers = layer("f", type="fc", inputs="data", outputs=40) + layer(
+        "x", type=kind, inputs="f", keep=0.6, enable=enable
+    )
+    checked = convspec.check(classifier(layers, leaves="x"))
+    net = emitted(lowered(checked, ["x"])).train()
+    state, batch = random_state(net, 0), random_batch(checked, 3, 1)
+    torch.manual_seed(0)
+    trained = run(net, batch, state)
+    mask = (trained.values["x"] != 0).astype(np.float64)
+    assert mask.mean() == pytest.approx(0.6 if enable else 1, abs=0.15)
+    assert_same(trained, interpret(checked.graph, batch, state, masks={"x": mask}))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["conv2a.inputs=pool1b", "conv2b.inputs=pool1a"],
+        ["conv2a.gpu=1", "conv2b.gpu=0"],
+        ["conv3a.inputs=conv2a,conv2a", "conv3b.inputs=conv2b,conv2b"],
+        ["conv3b.inputs=conv2b"],
+        ["conv3a.groups=2", "conv3b.groups=2"],
+        ["conv3a.epsW=0.1,0.2", "conv3b.epsW=0.1,0.2"],
+        ["conv3a.epsW=0.1,0.2", "conv3b.epsW=0.2,0.1"],
+        ["conv1a.gpu=0,1", "conv1b.gpu=0,1"],
+        [f"{name}{tower}.gpu=1" for name in ("conv1", "conv3", "fc4") for tower in "ab"],
+        ["@net.outputs=cost,fc4a,labels,data"],
+        ["data.neuron=relu", "cost.neuron=relu"],
+    ],
+    ids=" ".join,
+)
+def test_towers_that_are_not_as_usual(overrides: list[str]) -> None:
+    """Exchanged, halved, read twice, with rates of their own: whether they merge or not, they compute what they say."""
+    checked = convspec.check(TWO_TOWERS, overrides=overrides)
+    assert checked.ok, checked.diagnostics
+    assert_program_is_spec(lowered(checked), checked)
+    assert_program_is_spec(lowered(checked, all_layers(checked)), checked)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        layer("x", type="fc", inputs="data,data", outputs=3),
+        layer("x", type="conv", inputs="data,data", filters=3, filterSize=2),
+        layer("x", type="conv", inputs="data,data", filters=3, filterSize="2,4", padding="0,1"),
+        layer("x", type="concat", inputs="data,data"),
+    ],
+    ids=lambda text: text.replace("\n", " "),
+)
+def test_an_input_that_is_read_twice(reader: str) -> None:
+    assert_spec_is_right(classifier(reader, leaves="x", image="2x5x5"))
+
+
+def test_merged_towers_in_training() -> None:
+    """Dropout of merged towers draws a mask for each unit of each tower."""
+    checked = convspec.check(TWO_TOWERS)
+    net = emitted(lowered(checked, ["drop4a", "drop4b"])).train()
+    state, batch = random_state(net, 0), random_batch(checked, 4, 1)
+    torch.manual_seed(0)
+    trained = run(net, batch, state)
+    masks = {name: (trained.values[name] != 0).astype(np.float64) for name in ("drop4a", "drop4b")}
+    assert not np.array_equal(masks["drop4a"], masks["drop4b"])
+    assert_same(trained, interpret(checked.graph, batch, state, masks=masks))
+
+
+def test_gradients_are_finite_where_a_probability_is_zero() -> None:
+    """The gradient of the fused pair is p - t, where the softmax alone would divide by zero."""
+    checked = convspec.check(classifier("", leaves="data", image="4x1x1"))
+    net = emitted(lowered(checked))
+    state = {"scores.weight": np.eye(4) * 1000, "scores.bias": np.zeros(4)}
+    images = np.eye(4)[:2].reshape(2, 4, 1, 1)
+    result = run(net, {"data": images, "labels": np.array([1, 1])}, state)
+    assert result.values["probs"][0, 1] == 0
+    assert_close("cost", result.values["cost"], np.array(500.0))
+    assert_close("gradient", result.gradients["scores.bias"], 0.7 / 2 * np.array([1.0, -1, 0, 0]))
+
+
+def test_predicting_needs_no_labels() -> None:
+    checked = convspec.check(TWO_TOWERS)
+    net = emitted(lowered(checked))
+    batch = random_batch(checked, 2, 1)
+    outputs = net({"data": torch.from_numpy(batch["data"])})
+    assert list(outputs) == ["probs"]
+
+
+def test_a_cost_without_weight_is_reported_only() -> None:
+    silent = (
+        layer("more", type="fc", inputs="data", outputs=4)
+        + layer("guess", type="softmax", inputs="more")
+        + layer("silent", type="cost.logreg", inputs="labels,guess", coeff=0)
+    )
+    text = classifier(silent, leaves="data")
+    checked = convspec.check(text)
+    state = random_state(emitted(lowered(checked)), 0)
+    result = run(emitted(lowered(checked)), random_batch(checked, 2, 1), state)
+    assert "silent" in result.values
+    assert not result.gradients["more.weight"].any()
+    assert_spec_is_right(text)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("class", "forward", "self"),
+        ("F", "torch", "nn"),
+        ("inputs", "outputs", "Tensor"),
+        ("max_pool2d", "local_response_norm", "avg_pool2d"),
+        ("BLOCKS", "split_blocks", "join_blocks"),
+        ("conv-1", "conv_1", "conv 1"),
+        ("1", "2x", "-"),
+        ("weight", "bias", "training"),
+        ("dict", "super", "None"),
+        ('a"b', "a\\b", "a'b"),
+        ("ä", "é", "ß"),
+    ],
+    ids=str,
+)
+def test_layers_may_have_any_name(names: tuple[str, str, str]) -> None:
+    """Names that are no identifiers, that Python or torch have taken, or that look alike once mangled."""
+    first, second, third = names
+    layers = (
+        layer(first, type="conv", inputs="data", filters=2, filterSize=2, neuron="abs")
+        + layer(second, type="conv", inputs=first, filters=2, filterSize=2, neuron="relu")
+        + layer(third, type="conv", inputs=second, filters=2, filterSize=2)
+        + layer("rnorm", type="cmrnorm", inputs=third, size=2)
+        + layer("pooled", type="pool", pool="max", inputs="rnorm", sizeX=2, stride=1)
+    )
+    assert_spec_is_right(classifier(layers, leaves=f"pooled,{second}"))

@@ -1,0 +1,1 @@
+"""Shapes against torch, and the public strategy that draws specs."""

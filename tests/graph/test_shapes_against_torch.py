@@ -1,0 +1,142 @@
+"""The shape checker against torch on the meta device: every size and every parameter count of generated networks."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from torch import Tensor
+
+import convspec
+from convspec.checker import Checked
+from convspec.layers.base import Layer
+from convspec.layers.conv import Conv
+from convspec.layers.data import Data
+from convspec.layers.fc import FullyConnected
+from convspec.layers.join import ConcatLayer
+from convspec.layers.pool import Pool
+from convspec.resources import spec_path
+from convspec.testing import specs
+
+
+class MetaNetwork:
+    """The layers of a graph as torch's own operators on tensors without data, (1, C, H, W) or (1, F)."""
+
+    def __init__(self, checked: Checked, inputs: dict[str, tuple[int, ...]]) -> None:
+        self.rounds_up = checked.graph.net.rounding_name == "ceil"
+        self.weights: dict[str, int] = {}
+        self.biases: dict[str, int] = {}
+        self.values: dict[str, Tensor] = {}
+        for layer in checked.graph.order:
+            if isinstance(layer, Data):
+                self.values[layer.name] = torch.empty((1, *inputs.get(layer.name, (1,))), device="meta")
+            else:
+                self.values[layer.name] = self.run(layer, [self.values[name] for name in layer.input_names])
+
+    def run(self, layer: Layer, sources: list[Tensor]) -> Tensor:
+        match layer:
+            case Conv():
+                terms = [self.conv(layer, i, source) for i, source in enumerate(sources)]
+                assert len({term.shape for term in terms}) == 1
+                self.biases[layer.name] = terms[0].shape[1]
+                return terms[0]
+            case FullyConnected():
+                weights = [torch.empty(layer.out_features, x[0].numel(), device="meta") for x in sources]
+                self.weights[layer.name] = sum(weight.numel() for weight in weights)
+                self.biases[layer.name] = layer.out_features
+                return F.linear(sources[0].flatten(1), weights[0])
+            case Pool():
+                return self.pool(layer, as_maps(sources[0], layer.channels))
+            case ConcatLayer():
+                is_by_channel = len({x.shape[2:] for x in sources}) == 1 and sources[0].ndim == 4
+                return torch.cat(sources if is_by_channel else [x.flatten(1) for x in sources], 1)
+        match layer.type:
+            case "softmax":
+                return F.softmax(sources[0].flatten(1), 1)
+            case "cmrnorm" | "rnorm":
+                return F.local_response_norm(as_maps(sources[0], layer.channels), 3)
+            case "cost.logreg":
+                return sources[1].new_empty((1, 1))
+            case _:
+                return F.relu(sources[0])
+
+    def conv(self, layer: Conv, index: int, source: Tensor) -> Tensor:
+        """Rounding up is rounding down on a map with stride - 1 more zeros."""
+        maps = as_maps(source, None if layer.channels is None else layer.channels[index])
+        stride, padding, groups = layer.stride[index], layer.padding[index], layer.groups[index]
+        size = layer.filter_size[index]
+        weight = torch.empty(layer.filters[index] * groups, maps.shape[1] // groups, size, size, device="meta")
+        self.weights[layer.name] = self.weights.get(layer.name, 0) + weight.numel()
+        more = stride - 1 if self.rounds_up else 0
+        framed = F.pad(maps, (padding, padding + more, padding, padding + more))
+        return F.conv2d(framed, weight, stride=stride, groups=groups)
+
+    def pool(self, layer: Pool, maps: Tensor) -> Tensor:
+        pooling = F.max_pool2d if layer.pool == "max" else F.avg_pool2d
+        seen = F.pad(maps, (-layer.start, 0, -layer.start, 0))
+        if layer.outputs_x:
+            reach = (layer.outputs_x - 1) * layer.stride + layer.size
+            seen = F.pad(seen, (0, reach - seen.shape[3], 0, reach - seen.shape[2]))
+        elif self.rounds_up:
+            seen = F.pad(seen, (0, layer.stride - 1, 0, layer.stride - 1))
+        return pooling(seen, layer.size, layer.stride)
+
+
+def as_maps(value: Tensor, channels: int | None) -> Tensor:
+    if value.ndim == 4 or channels is None:
+        return value
+    side = isqrt(value.shape[1] // channels)
+    return value.unflatten(1, (channels, side, side))
+
+
+def assert_sizes_are_torch_s(checked: Checked, meta: MetaNetwork) -> None:
+    for layer in checked.layers:
+        assert layer.shape == tuple(meta.values[layer.name].shape[1:]), layer.name
+        assert layer.weights == meta.weights.get(layer.name, 0), layer.name
+        assert layer.biases == meta.biases.get(layer.name, 0), layer.name
+
+
+def image_size(checked: Checked) -> dict[str, tuple[int, ...]]:
+    return {binding.name: binding.dims for binding in checked.graph.net.input}
+
+
+@given(text=specs(max_layers=8))
+@settings(max_examples=150)
+def test_generated_networks(text: str) -> None:
+    checked = convspec.check(text)
+    assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
+
+
+@given(text=specs(max_layers=8, is_square=False, layer_types=("conv", "pool", "concat", "neuron")))
+@settings(max_examples=75)
+def test_generated_networks_on_images_that_are_not_square(text: str) -> None:
+    checked = convspec.check(text)
+    assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
+
+
+@given(text=specs(towers=2))
+@settings(max_examples=75)
+def test_generated_towers(text: str) -> None:
+    checked = convspec.check(text)
+    assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
+
+
+@pytest.mark.parametrize("side", [227, 224, 129, 67])
+def test_alexnet_at_many_sizes(side: int) -> None:
+    inputs = {"data": (3, side, side)}
+    checked = convspec.check(spec_path("alexnet.cfg"), inputs=inputs)
+    assert_sizes_are_torch_s(checked, MetaNetwork(checked, inputs))
+
+
+def test_a_wrong_rule_is_noticed() -> None:
+    """The same comparison fails where torch rounds down and the checker up."""
+    inputs = {"data": (3, 224, 224)}
+    rounded_up, rounded_down = (
+        convspec.check(spec_path("alexnet.cfg"), inputs=inputs, overrides=[f"@net.rounding={way}"])
+        for way in ("ceil", "floor")
+    )
+    with pytest.raises(AssertionError, match="conv1a"):
+        assert_sizes_are_torch_s(rounded_up, MetaNetwork(rounded_down, inputs))

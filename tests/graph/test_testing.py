@@ -1,0 +1,95 @@
+"""The public strategy: its specs are clean and small, and reach what it promises to reach."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import convspec
+from convspec import testing
+from convspec.diagnostics import Severity
+from convspec.testing import LAYER_TYPES, specs
+
+
+@given(text=st.one_of(specs(), specs(is_square=False), specs(towers=2), specs(towers=3, max_layers=4)))
+@settings(max_examples=200)
+def test_every_spec_checks_clean(text: str) -> None:
+    checked = convspec.check(text)
+    assert [d for d in checked.diagnostics if d.severity is not Severity.NOTE] == []
+    assert all(layer.shape is not None for layer in checked.layers)
+    assert any(layer.type == "cost.logreg" for layer in checked.layers)
+
+
+@given(text=specs(max_layers=3, max_side=5, max_channels=4, layer_types=("conv", "pool"), neurons=("relu",)))
+@settings(max_examples=50)
+def test_limits_hold(text: str) -> None:
+    layers = convspec.check(text).layers
+    between = [layer for layer in layers if layer.type in LAYER_TYPES and not re.match("scores|probs", layer.name)]
+    assert len(between) <= 3
+    assert {layer.type for layer in between} <= {"conv", "pool"}
+    assert {layer.neuron for layer in layers} <= {"", "relu"}
+    maps = [layer.shape for layer in layers if layer.shape and len(layer.shape) == 3 and layer.name[:6] != "scores"]
+    assert all(channels <= 4 for channels, _, _ in maps)
+    assert max(maps[0][1:]) <= 5
+
+
+def test_towers_are_on_gpus_of_their_own() -> None:
+    found = find(specs(towers=2, layer_types=("conv",)), lambda text: "[conv2b]" in text)
+    gpus = {layer.name: layer.gpus for layer in convspec.check(found).layers}
+    assert gpus["conv2a"] == (0,)
+    assert gpus["conv2b"] == (1,)
+
+
+def test_all_types_and_ways_to_read_are_drawn() -> None:
+    seen: Counter[str] = Counter()
+
+    @given(text=specs(towers=2, max_layers=8))
+    @settings(max_examples=150, database=None, derandomize=True)
+    def collect(text: str) -> None:
+        for layer in convspec.check(text).layers:
+            seen[layer.type] += 1
+            crossed = {name[-1] for name in layer.inputs} >= {"a", "b"}
+            seen[f"{layer.type} over towers"] += crossed
+            seen[f"{layer.type} in the other order"] += crossed and list(layer.inputs) != sorted(layer.inputs)
+
+    collect()
+    for wanted in (*LAYER_TYPES, "conv over towers", "conv in the other order", "fc in the other order"):
+        assert seen[wanted], wanted
+
+
+def test_simple_specs_come_first() -> None:
+    """The smallest spec is a classifier over one pixel; the smallest with a convolution has one number in its kernel."""
+    smallest = convspec.check(find(specs(), lambda text: True))
+    assert [layer.type for layer in smallest.layers] == ["data", "data", "fc", "softmax", "cost.logreg"]
+    assert smallest.layers[0].shape == (1, 1, 1)
+    with_conv = convspec.check(find(specs(), lambda text: "[conv" in text))
+    assert [(layer.weights, layer.neuron) for layer in with_conv.layers if layer.name.startswith("conv")] == [(1, "")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_types": ("conv", "deconv")}, "not deconv"),
+        ({"towers": 0}, "towers can be 1 to 8, not 0"),
+        ({"max_side": 0}, "max_side=0"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        specs(**options)
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    assert testing.__doc__ is not None
+    example = dedent(
+        testing.__doc__[testing.__doc__.index("    import convspec") : testing.__doc__.index("This module")]
+    )
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    scope["test_windows_cover_the_image"]()

@@ -1,0 +1,1 @@
+"""What the passes change, and what they keep."""

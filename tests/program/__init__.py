@@ -1,0 +1,1 @@
+"""The program's own rules, and its text."""
