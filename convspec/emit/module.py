@@ -36,8 +36,6 @@ _KERNELS = {
 
 _WIDTH = 120
 _CAT = "torch.cat(["
-# torch leaves the functions that take hooks without types.
-_UNTYPED = "# type: ignore[no-untyped-call]"
 
 
 def emit(program: Program, spec_name: str) -> str:
@@ -211,8 +209,8 @@ class _Writer:
                 comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
                 lines.append(f"    self.{op.weight.rpartition('.')[0]} = {self._constructor(op)}{comment}")
         if self.merged:
-            lines.append(f"    self.register_state_dict_post_hook(split_blocks)  {_UNTYPED}")
-            lines.append(f"    self.register_load_state_dict_pre_hook(join_blocks)  {_UNTYPED}")
+            lines.append("    self.register_state_dict_post_hook(split_blocks)")
+            lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
         return [*lines, "    self.reset_parameters()"]
 
     def _constructor(self, op: Conv2d | Linear) -> str:
@@ -228,6 +226,8 @@ class _Writer:
 
     def _reset(self) -> list[str]:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
+        if self.program.parameters:
+            lines.append("    parameters = dict(self.named_parameters())")
         return lines + [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
 
     def _forward(self) -> list[str]:
@@ -323,8 +323,7 @@ def _elements(text: str) -> list[str]:
 
 def _initialization(parameter: Parameter) -> str:
     std, constant = parameter.initialization.std, parameter.initialization.constant
-    # torch declares biases as optional; what `get_parameter` gives is not.
-    path = f'self.get_parameter("{parameter.name}")' if parameter.name.endswith(".bias") else f"self.{parameter.name}"
+    path = f'parameters["{parameter.name}"]'
     if std:
         return f"nn.init.normal_({path}, std={std!r})"
     if constant in (0, 1):

