@@ -37,7 +37,9 @@ demo: $(VENV)/all $(VENV)/wheel
 	rm -rf runs/demo
 	$(CONVSPEC) check specs/alexnet.cfg
 	$(CONVSPEC) train specs/alexnet-small.cfg --run runs/demo/alexnet-small
+	$(CONVSPEC) filters runs/demo/alexnet-small --scale 8
 	$(CONVSPEC) train specs/alexnet.cfg --steps 3 --run runs/demo/alexnet
+	@echo "look at runs/demo/alexnet-small/filters.png: what the first layer has learned, one band a GPU"
 
 test: check
 	CONVSPEC_EXPECT_INSTALLED=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
