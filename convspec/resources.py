@@ -13,8 +13,13 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def read_grammar(name: str) -> str:
-    """Text of `grammars/{name}`, such as `spec.lark`. FileNotFoundError where there is none."""
-    return (_folder("grammars") / name).read_text(encoding="utf-8")
+    """Text of `grammars/{name}`, such as `values.lark`. FileNotFoundError where there is none."""
+    return grammar_path(name).read_text(encoding="utf-8")
+
+
+def grammar_path(name: str) -> Path:
+    """Path of `grammars/{name}`, whether or not it is there."""
+    return _folder("grammars") / name
 
 
 def spec_path(name: str) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from convspec.diagnostics.codes import CODES, Severity
 from convspec.diagnostics.span import Span
@@ -19,16 +19,14 @@ _FEW_CHOICES = 200
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A second place that a diagnostic speaks of, and what is to be seen there."""
 
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """The message states the fact with its numbers, the help states what to type.
 
     code: a key of `codes.CODES`, `CS402`; stable between releases.

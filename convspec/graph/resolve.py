@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from convspec.diagnostics import Label, Report, SourceFile, Span, closest, did_you_mean
 from convspec.graph.graph import Graph
@@ -21,8 +20,7 @@ _FOR_ALL = "DEFAULT"
 _WRONG_INPUTS = ("CS301", "CS302", "CS303", "CS305")
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """All sections of one name as one: the originals merge them, and the last of two equal keys wins.
 
     unreadable: the first words, in lower case, of lines that the parser reported; perhaps they were to be keys.
@@ -148,7 +146,7 @@ def apply_overrides(
         places = [sections] if parameters is None or _belongs_to_layers(section.name, entry, sections) else [parameters]
         for place in places:
             before = place.get(section.name) or Merged(section.name, section.span, {})
-            place[section.name] = replace(before, entries={**before.entries, entry.key: entry})
+            place[section.name] = before._replace(entries={**before.entries, entry.key: entry})
 
 
 def _override_document(text: str, sections: Mapping[str, Merged], report: Report) -> Document | None:

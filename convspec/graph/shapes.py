@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from convspec.diagnostics import Report
 from convspec.graph.graph import Graph
@@ -29,7 +29,7 @@ class Shapes:
 def infer_shapes(graph: Graph, context: Context) -> Shapes:
     """The size of every layer whose inputs are known. Reports CS401 to CS411; a size that cannot be known causes none."""
     known: dict[str, Inference] = {}
-    context = replace(context, layers=graph.layers, known=known)
+    context = context._replace(layers=graph.layers, known=known)
     for layer in graph.order:
         if layer.is_broken or any(name not in known for name in layer.input_names):
             continue

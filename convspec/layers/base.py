@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convspec.diagnostics import Label, Report, did_you_mean
 from convspec.layers.keyed import Keyed
@@ -52,8 +51,7 @@ class Rounding(Enum):
     FLOOR = "floor"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a shape rule may look at beside its inputs.
 
     input_dims: sizes of the data layers, by name; empty where a size was given and has been refused. classes: of the data, or None where nobody said.
@@ -63,17 +61,16 @@ class Context:
     report: Report
     rounding: Rounding = Rounding.CEIL
     classes: int | None = None
-    input_dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    layers: Mapping[str, Layer] = field(default_factory=dict)
-    known: Mapping[str, Inference] = field(default_factory=dict)
+    input_dims: Mapping[str, tuple[int, ...]] = {}
+    layers: Mapping[str, Layer] = {}
+    known: Mapping[str, Inference] = {}
 
     @property
     def rounds_up(self) -> bool:
         return self.rounding is Rounding.CEIL
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
+class Inference(NamedTuple):
     """The size of a layer's output and how it came about.
 
     window: its arithmetic, `(227 + 2*0 - 11) / 4 + 1 = 55`; empty where there is no window.
@@ -85,8 +82,7 @@ class Inference:
     floor_size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """weights, biases: numbers that learn. macs: multiply-adds a case, forward."""
 
     weights: int = 0

@@ -15,8 +15,8 @@ from typing import cast
 from lark import Lark, Token
 
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, Span
-from convspec.resources import read_grammar
 from convspec.syntax.document import Document, Entry, Line, Section, Trivia, TriviaKind
+from convspec.syntax.tables import load_parser
 
 MAXIMUM_BYTES = 256 * 2**20
 _SEPARATOR = re.compile("[:=]")
@@ -55,7 +55,7 @@ def parse_document(file: SourceFile, report: Report) -> Document:
         file = SourceFile(file.name, file.text.lstrip(_BYTE_ORDER_MARK))
     prologue: list[Token] = []
     sections: list[Section] = []
-    for child in _lark().parse(file.text).children:
+    for child in _lark().parse(file.text, start="document").children:
         if isinstance(child, Token):
             prologue.append(child)
         else:
@@ -88,7 +88,7 @@ def _unreadable(path: str, error: Exception) -> Diagnostic:
 
 @cache
 def _lark() -> Lark:
-    return Lark(read_grammar("structure.lark"), start="document", parser="lalr", maybe_placeholders=False)
+    return load_parser("structure")
 
 
 def _lines(file: SourceFile, tokens: Sequence[Token], report: Report) -> tuple[Line, ...]:

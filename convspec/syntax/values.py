@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from convspec.resources import read_grammar
+from convspec.syntax.tables import load_parser
 
 T = TypeVar("T")
 _MAXIMUM_DIGITS = 18
@@ -97,20 +97,7 @@ def _parse(start: str, text: str) -> Sequence[Any]:
 
 @cache
 def _lark() -> Lark:
-    starts = [
-        "integers",
-        "numbers",
-        "names",
-        "word",
-        "flag",
-        "text",
-        "neuron",
-        "schedule",
-        "schedules",
-        "inputs",
-        "size",
-    ]
-    return Lark(read_grammar("values.lark"), start=starts, parser="lalr", maybe_placeholders=False)
+    return load_parser("values")
 
 
 def _offset(error: UnexpectedInput, text: str) -> int:
