@@ -88,14 +88,16 @@ def resolve(
 
 
 def print_resolved(layers: Document, params: Document | None, overrides: Sequence[str]) -> str:
-    """A spec as one file with its overrides applied: one entry a key, no comments."""
+    """A spec as one file with its overrides applied: one entry a key, no comments, no key that stood in the wrong file."""
     silent = Report()
     sections = merge_sections(layers, silent)
     parameters = None if params is None else merge_sections(params, silent)
     apply_overrides(sections, parameters, overrides, silent)
     for name, section in (parameters or {}).items():
-        before = sections.get(name, section)
-        sections[name] = Merged(name, before.header, {**before.entries, **section.entries})
+        before = sections.get(name, Merged(name, section.header, {}))
+        own = [e for e in before.entries.values() if _home_of(name, e, sections) is not Home.PARAMS]
+        added = [e for e in section.entries.values() if _home_of(name, e, sections) is not Home.LAYERS]
+        sections[name] = before._replace(entries={entry.key: entry for entry in (*own, *added)})
     blocks = []
     for section in sections.values():
         lines = [f"{entry.written_key}={entry.value.replace(chr(10), ' ')}" for entry in section.entries.values()]
@@ -143,10 +145,10 @@ def apply_overrides(
             continue
         section = document.sections[0]
         entry = next(section.entries)
-        places = [sections] if parameters is None or _belongs_to_layers(section.name, entry, sections) else [parameters]
-        for place in places:
-            before = place.get(section.name) or Merged(section.name, section.span, {})
-            place[section.name] = before._replace(entries={**before.entries, entry.key: entry})
+        is_parameter = _home_of(section.name, entry, sections) is Home.PARAMS
+        place = parameters if parameters is not None and is_parameter else sections
+        before = place.get(section.name) or Merged(section.name, section.span, {})
+        place[section.name] = before._replace(entries={**before.entries, entry.key: entry})
 
 
 def _override_document(text: str, sections: Mapping[str, Merged], report: Report) -> Document | None:
@@ -168,13 +170,12 @@ def _override_document(text: str, sections: Mapping[str, Merged], report: Report
     return None
 
 
-def _belongs_to_layers(name: str, entry: Entry, sections: Mapping[str, Merged]) -> bool:
-    if name not in sections or name.startswith("@"):
-        return True
-    written = sections[name].entries.get("type")
+def _home_of(name: str, entry: Entry, sections: Mapping[str, Merged]) -> Home | None:
+    """The file that a key of a layer belongs to; None for a key that its layer does not know."""
+    written = sections[name].entries.get("type") if name in sections else None
     cls = layer_type(written.value) if written is not None else None
     key = cls.keys.get(entry.key) if cls is not None else None
-    return key is None or key.home is Home.LAYERS
+    return None if key is None else key.home
 
 
 def _entries_of(name: str, sections: Mapping[str, Merged]) -> Mapping[str, Entry]:
