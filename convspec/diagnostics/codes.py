@@ -89,6 +89,7 @@ CODES: dict[str, Code] = {
     "CS711": Code("a disk that is full"),
     "CS712": Code("no dataset was named", _N),
     "CS713": Code("an input of a shape that pictures do not have"),
+    "CS714": Code("bf16 on a processor without instructions for it", _N),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.data.dataset import Notify
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 
 def open_device(name: str) -> torch.device:
@@ -23,6 +24,14 @@ def open_device(name: str) -> torch.device:
     if device == torch.device("cuda"):
         return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def note_slow_bf16(device: torch.device, precision: str, notify: Notify) -> None:
+    """Say CS714 where bf16 would be emulated."""
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        message = "this processor has no instructions for bf16: it will be slower than fp32"
+        help = "write precision=fp32 under [@train], or train on a GPU"
+        notify(Diagnostic("CS714", message, help=help, severity=Severity.NOTE))
 
 
 def rng_states(device: torch.device) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.checkpoint import Checkpoint, load_newest, remove_unfinished, save_checkpoint
 from convspec.train.contract import CompiledSpec, TrainOptions
-from convspec.train.device import HostScalar, open_device, rng_states, set_rng_states
+from convspec.train.device import HostScalar, note_slow_bf16, open_device, rng_states, set_rng_states
 from convspec.train.display import Display, as_line, open_display
 from convspec.train.evaluate import Validation, credit, evaluate, trained_cost, wide
 from convspec.train.inputs import InputTensors
@@ -95,6 +95,7 @@ def train(
     notify = notify or (lambda diagnostic: display.line(as_line(diagnostic)))
     check_trainable(compiled.program)
     options, place = compiled.train, open_device(device)
+    note_slow_bf16(place, options.precision, notify)
     with ExitStack() as stack:
         stack.callback(display.close)
         if resume is not None:
