@@ -90,13 +90,12 @@ def _check_classes(dataset: Dataset, outputs: int, notify: Notify) -> None:
         raise DiagnosticError(
             Diagnostic("CS704", message, help="put the pictures of each class in a folder of its own")
         )
+    help = f"write outputs={found} in the fc layer below the softmax, and classes={found} under [@net]"
     if found > outputs:
         message = f"{dataset.name} has {found} classes, and the network has {outputs} outputs"
-        help = f"write classes={found} under [@net], or --set @net.classes={found}"
         raise DiagnosticError(Diagnostic("CS704", message, help=help))
     if found < outputs:
         message = (
             f"{dataset.name} has {found} classes: {outputs - found} of the network's {outputs} outputs are never right"
         )
-        help = f"--set @net.classes={found} makes a network of that size"
         notify(Diagnostic("CS704", message, help=help, severity=Severity.NOTE))
