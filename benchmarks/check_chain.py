@@ -1,6 +1,6 @@
 """Time of `check` a layer, for chains of 1,000 to 100,000 convolutions: constant if it is linear in the length.
 
-    python benchmarks/check_chain.py [LENGTH ...]
+python benchmarks/check_chain.py [LENGTH ...]
 """
 
 from __future__ import annotations
