@@ -1,0 +1,226 @@
+"""How fast the kernels are on a GPU: time, bytes, fraction of what a copy reaches, ratio to eager and to torch.compile.
+
+Every measurement is the median of launches between CUDA events, each after a write over more memory than the L2 cache
+holds; that write also keeps the device busy until the launch has arrived. The bytes are the fewest that the operator
+could move: each input read once, each output written once. What is compared with is plain PyTorch on NCHW.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convspec_kernels.augmentation import augment, augment_reference
+from convspec_kernels.operators import fused
+from convspec_kernels.options import LRN, FusedOptions, Pool
+
+SHAPES = {"conv1": (96, 55, 55), "conv2": (256, 27, 27)}
+BATCHES = (32, 128)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+NORM = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2)
+PICTURE, CROP, PICTURES = 256, 227, 1024
+REPETITIONS = 30
+FLUSH_BYTES = 2**30
+COPY_BYTES = 2**31
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. Ratios are how many times longer the other takes; None where it was not measured."""
+
+    operator: str
+    shape: str
+    dtype: str
+    format: str
+    microseconds: float
+    megabytes: float
+    of_copy: float
+    eager: float | None = None
+    compiled: float | None = None
+
+
+class Clock:
+    """Times launches on the current device."""
+
+    def __init__(self) -> None:
+        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+
+    def seconds(self, run: Run, repetitions: int = REPETITIONS) -> float:
+        """Median of `repetitions` runs, after two that are not counted."""
+        for _ in range(2):
+            run()
+        events = [(_event(), _event()) for _ in range(repetitions)]
+        for begin, end in events:
+            self.flushed.zero_()
+            begin.record()
+            run()
+            end.record()
+        torch.cuda.synchronize()
+        milliseconds: list[float] = [begin.elapsed_time(end) for begin, end in events]
+        return median(milliseconds) / 1000
+
+    def copy_bandwidth(self) -> float:
+        """Bytes read and written in a second by a copy much larger than the L2 cache."""
+        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda").random_()
+        target = torch.empty_like(source)
+        return 2 * COPY_BYTES / self.seconds(partial(target.copy_, source))
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table, and write it to the CSV file that the first argument names, if there is one."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not torch.cuda.is_available():
+        print("torch finds no GPU: nothing to measure")
+        return 0
+    clock = Clock()
+    copy = clock.copy_bandwidth()
+    about = _about(copy)
+    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    print(
+        f"\n{'operator':<18}{'shape':<18}{'dtype':<10}{'format':<8}{'us':>9}{'MB':>9}{'copy':>7}{'eager':>8}{'compile':>9}"
+    )
+    rows = []
+    for row in _rows(clock, copy):
+        rows.append(row)
+        print(_line(row), flush=True)
+    if arguments:
+        _write(Path(arguments[0]), about, rows)
+    return 0
+
+
+def _about(copy: float) -> dict[str, str]:
+    import triton
+
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "device": properties.name,
+        "L2": f"{properties.L2_cache_size / 2**20:.0f} MiB",
+        "copy": f"{copy / 1e9:.0f} GB/s, read and written",
+        "versions": f"torch {torch.__version__}, triton {triton.__version__}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+
+
+def _rows(clock: Clock, copy: float) -> Iterator[Row]:
+    for batch in BATCHES:
+        for name, (channels, height, width) in SHAPES.items():
+            for dtype in DTYPES:
+                yield from _fused_rows(clock, copy, name, (batch, channels, height, width), dtype)
+    for dtype in DTYPES:
+        yield _augment_row(clock, copy, dtype)
+
+
+def _fused_rows(
+    clock: Clock, copy: float, layer: str, shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> Iterator[Row]:
+    """Forward, backward and both, in either memory format, against the plain composition in NCHW."""
+    from convspec_kernels import triton_kernels
+
+    cases, channels, height, width = shape
+    pool = Pool(3, 2, 0, -(-(height - 3) // 2) + 1, -(-(width - 3) // 2) + 1)
+    options = FusedOptions(relu_before=True, lrn=NORM, pool=pool)
+    maps = torch.randn(shape, device="cuda").mul(10).to(dtype).requires_grad_()
+    bias = torch.randn(channels, device="cuda").to(dtype).requires_grad_()
+    upstream = torch.randn(cases, channels, pool.out_height, pool.out_width, device="cuda").to(dtype)
+    others = [_plain_seconds(clock, function, maps, bias, upstream) for function in (plain, torch.compile(plain))]
+    shift = bias.detach()
+    inputs, outputs, itemsize = maps.numel(), upstream.numel(), dtype.itemsize
+    sizes = {
+        "forward": inputs * itemsize + outputs * (itemsize + 1),
+        "backward": 2 * inputs * itemsize + outputs * (itemsize + 1),
+    }
+    sizes["both"] = sizes["forward"] + sizes["backward"]
+    for memory_format, label in ((torch.channels_last, "NHWC"), (torch.contiguous_format, "NCHW")):
+        x = maps.detach().contiguous(memory_format=memory_format).requires_grad_()
+        gradient = upstream.contiguous(memory_format=memory_format)
+        _, argmax = triton_kernels.fused_forward(x.detach(), shift, options)
+        runs: dict[str, Run] = {
+            "forward": partial(triton_kernels.fused_forward, x.detach(), shift, options),
+            "backward": partial(triton_kernels.fused_backward, gradient, x.detach(), shift, argmax, options),
+            "both": partial(_both, partial(fused, options=options), x, bias, gradient),
+        }
+        for name, run in runs.items():
+            seconds = clock.seconds(run)
+            ratios = [None if name == "backward" else other[name] / seconds for other in others]
+            of_copy = sizes[name] / seconds / copy
+            where = f"{layer} {cases}x{channels}x{height}"
+            yield Row(name, where, _name(dtype), label, seconds * 1e6, sizes[name] / 1e6, of_copy, *ratios)
+
+
+def plain(x: Tensor, bias: Tensor) -> Tensor:
+    """The composition as a two-tower PyTorch module has it: the towers are cases to the normalisation."""
+    cases, channels, height, width = x.shape
+    y = F.relu(x + bias[:, None, None]).view(cases * NORM.groups, channels // NORM.groups, height, width)
+    y = F.local_response_norm(y, NORM.size, NORM.alpha, NORM.beta, NORM.k).view(x.shape)
+    return F.max_pool2d(y, 3, 2, ceil_mode=True)
+
+
+def _plain_seconds(
+    clock: Clock, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor, gradient: Tensor
+) -> dict[str, float]:
+    with torch.no_grad():
+        forward = clock.seconds(partial(function, x, bias))
+    return {"forward": forward, "both": clock.seconds(partial(_both, function, x, bias, gradient))}
+
+
+def _both(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor, gradient: Tensor) -> object:
+    return torch.autograd.grad(function(x, bias), (x, bias), gradient)
+
+
+def _augment_row(clock: Clock, copy: float, dtype: torch.dtype) -> Row:
+    images = torch.randint(0, 256, (PICTURES, PICTURE, PICTURE, 3), dtype=torch.uint8, device="cuda")
+    offsets = torch.randint(0, PICTURE - CROP + 1, (PICTURES, 2), dtype=torch.int32, device="cuda")
+    mirrors = torch.rand(PICTURES, device="cuda") < 0.5
+    colours = torch.randn(PICTURES, 3, device="cuda") * 10
+    mean = torch.rand(CROP, CROP, 3, device="cuda") * 255
+    tensors = (images, offsets, mirrors, colours, mean)
+    seconds = clock.seconds(partial(augment, *tensors, size=CROP, dtype=dtype))
+    compiled = torch.compile(augment_reference)
+    others = [clock.seconds(partial(f, *tensors, CROP, 1.0, dtype)) for f in (augment_reference, compiled)]
+    size = PICTURES * CROP * CROP * 3 * (1 + dtype.itemsize) + mean.nbytes
+    where = f"{PICTURES}x3x{CROP}"
+    ratios = [other / seconds for other in others]
+    return Row("augment", where, _name(dtype), "NHWC", seconds * 1e6, size / 1e6, size / seconds / copy, *ratios)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _line(row: Row) -> str:
+    ratios = "".join(
+        f"{'-' if ratio is None else f'{ratio:.1f}x':>{width}}" for ratio, width in ((row.eager, 8), (row.compiled, 9))
+    )
+    return (
+        f"{row.operator:<18}{row.shape:<18}{row.dtype:<10}{row.format:<8}"
+        f"{row.microseconds:>9.1f}{row.megabytes:>9.1f}{row.of_copy:>7.0%}{ratios}"
+    )
+
+
+def _write(path: Path, about: dict[str, str], rows: list[Row]) -> None:
+    with path.open("w", newline="") as file:
+        for name, value in about.items():
+            file.write(f"# {name}: {value}\n")
+        writer = csv.DictWriter(file, list(asdict(rows[0])))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

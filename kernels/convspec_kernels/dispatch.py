@@ -1,0 +1,79 @@
+"""Which implementation computes the fused operator. `CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
+
+auto        on a GPU Triton's kernels, on the CPU numba's, and where they cannot run `eager`
+reference   torch's own composition; float64, other devices and the gradient to every tied pixel take it too, unless
+            another is forced
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from convspec_kernels import eager
+from convspec_kernels.options import FusedOptions, Ties
+
+VARIABLE = "CONVSPEC_KERNELS"
+CHOICES = ("auto", "reference", "eager", "numba", "triton")
+_MODULES = {
+    "eager": "convspec_kernels.eager",
+    "numba": "convspec_kernels.numba_kernels",
+    "triton": "convspec_kernels.triton_kernels",
+}
+_BY_DEVICE = {"cpu": "numba", "cuda": "triton"}
+_log = logging.getLogger("convspec_kernels")
+
+
+def is_composed(device_type: str, dtype: torch.dtype, ties: Ties) -> bool:
+    """Whether maps go to `reference`, in sight of autograd and of compilers, and not to the operator."""
+    choice = _choice()
+    outside = dtype is torch.float64 or device_type not in _BY_DEVICE or ties is not Ties.FIRST
+    return choice == "reference" or (choice == "auto" and outside)
+
+
+def choose(x: Tensor, options: FusedOptions) -> ModuleType:
+    """The module that computes the operator on these maps.
+
+    Raises:
+        RuntimeError: the implementation that the environment forces cannot run, or not on these maps.
+        ValueError: the environment names no implementation.
+    """
+    choice = _choice()
+    name = choice if choice in _MODULES else _BY_DEVICE.get(x.device.type, "eager")
+    module, reason = _load(name)
+    if module is not None:
+        reason = module.unsupported(x, options)
+        if reason is None:
+            return module
+    if choice == name:
+        raise RuntimeError(f"{VARIABLE}={choice} cannot run: {reason}")
+    if module is None:
+        _say_once(name, reason)
+    return eager
+
+
+def _choice() -> str:
+    choice = os.environ.get(VARIABLE, "auto")
+    if choice not in CHOICES:
+        raise ValueError(f"{VARIABLE}={choice}: must be one of {', '.join(CHOICES)}")
+    return choice
+
+
+@cache
+def _load(name: str) -> tuple[ModuleType | None, str | None]:
+    """The module, or why it cannot be imported."""
+    try:
+        return import_module(_MODULES[name]), None
+    except ImportError as error:
+        return None, str(error)
+
+
+@cache
+def _say_once(name: str, reason: str | None) -> None:
+    _log.warning("%s is not there (%s): torch's operators compute in its place, several times slower", name, reason)

@@ -1,0 +1,116 @@
+"""The kernels as compositions of torch's own operators: what every other implementation must agree with.
+
+Arguments have been checked. Nothing here writes into its input. `fused` is the operator that the others implement.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convspec_kernels.layout import memory_format, windows
+from convspec_kernels.options import FusedOptions, Ties
+from convspec_kernels.windows import Windows
+
+
+def unsupported(x: Tensor, options: FusedOptions) -> str | None:
+    return None
+
+
+def fused(x: Tensor, bias: Tensor | None, options: FusedOptions) -> Tensor:
+    """Everything in float32 at least, rounded to x's type at the end. Differentiable, twice too."""
+    lrn, pool = options.lrn, options.pool
+    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    if bias is not None:
+        y = y + bias.to(y.dtype)[:, None, None]
+    if options.relu_before:
+        y = y.relu()
+    if lrn is not None:
+        y = local_response_norm(y, lrn.size, lrn.alpha, lrn.beta, lrn.k, lrn.groups)
+    if pool is not None:
+        y = max_pool2d(y, *windows(x, pool), pool.ties)
+    if options.relu_after:
+        y = y.relu()
+    return y.to(x.dtype) if y is not x else x.clone()
+
+
+def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tuple[Tensor, Tensor | None]:
+    """The argmax is all zeros: `fused_backward` has no use for it."""
+    with torch.no_grad():
+        y = fused(x, bias, options)
+    return y, torch.zeros_like(y, dtype=torch.uint8) if options.pool is not None else None
+
+
+def fused_backward(
+    grad_y: Tensor, x: Tensor, bias: Tensor | None, argmax: Tensor | None, options: FusedOptions
+) -> tuple[Tensor, Tensor | None]:
+    """By autograd, so not from inside an operator."""
+    leaves = [tensor.detach().requires_grad_() for tensor in (x, bias) if tensor is not None]
+    with torch.enable_grad():
+        y = fused(leaves[0], leaves[1] if bias is not None else None, options)
+        grads = torch.autograd.grad(y, leaves, grad_y)
+    return grads[0], grads[1] if bias is not None else None
+
+
+def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+    """Torch's own composition, on (N, groups, C/groups, H, W): the average pool never leaves a group.
+
+    A view of either memory format, unlike the (N*groups, C/groups, H, W) that copies channels-last maps. The squares
+    of float16 overflow from 256 on, so that what is narrower than float32 is computed in float32.
+    """
+    cases, channels, height, width = x.shape
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    squares = wide.square().view(cases, groups, channels // groups, height, width)
+    squares = F.pad(squares, (0, 0, 0, 0, size // 2, (size - 1) // 2))
+    energy = F.avg_pool3d(squares, (size, 1, 1), stride=1).flatten(1, 2)
+    return (wide / energy.mul(alpha).add(k).pow(beta)).to(x.dtype)
+
+
+def response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """An average pool over the squares, with zeros around the map; float32 at least, as above."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    before, after = size // 2, (size - 1) // 2
+    squares = F.pad(wide.square(), (before, after, before, after))
+    energy = F.avg_pool2d(squares, size, stride=1)
+    return (wide / energy.mul(alpha).add(k).pow(beta)).to(x.dtype)
+
+
+def max_pool2d(x: Tensor, rows: Windows, columns: Windows, ties: Ties = Ties.FIRST) -> Tensor:
+    """Torch's pooling where it has these windows, else on a map framed so that every window is whole."""
+    kernel_size, stride = (rows.size, columns.size), (rows.stride, columns.stride)
+    if ties is Ties.ALL:
+        return _max_pool2d_to_all(frame(x, rows, columns, -torch.inf), kernel_size, stride)
+    for ceil_mode in (True, False):
+        if rows.is_torch(ceil_mode=ceil_mode) and columns.is_torch(ceil_mode=ceil_mode):
+            padding = (rows.before, columns.before)
+            return F.max_pool2d(x, kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
+    return F.max_pool2d(frame(x, rows, columns, -torch.inf), kernel_size, stride)
+
+
+def _max_pool2d_to_all(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """A window's value, plus zeros with a gradient of one for each pixel that has it."""
+    pixels = x.unfold(2, kernel_size[0], stride[0]).unfold(3, kernel_size[1], stride[1])
+    largest = pixels.detach().amax((4, 5), keepdim=True)
+    zeros = torch.where(pixels == largest, pixels - pixels.detach(), 0)
+    return (largest[..., 0, 0] + zeros.sum((4, 5))).contiguous(memory_format=memory_format(x))
+
+
+def avg_pool2d(x: Tensor, rows: Windows, columns: Windows) -> Tensor:
+    """As `max_pool2d`; on a framed map the mean over whole windows is scaled to the pixels that they have."""
+    kernel_size, stride = (rows.size, columns.size), (rows.stride, columns.stride)
+    for ceil_mode in (True, False):
+        if rows.is_torch(ceil_mode=ceil_mode) and columns.is_torch(ceil_mode=ceil_mode):
+            padding = (rows.before, columns.before)
+            return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad=False)
+    means = F.avg_pool2d(frame(x, rows, columns, 0.0), kernel_size, stride)
+    height = x.new_tensor([rows.size / pixels for pixels in rows.pixels])
+    width = x.new_tensor([columns.size / pixels for pixels in columns.pixels])
+    return means * (height[:, None] * width)
+
+
+def frame(x: Tensor, rows: Windows, columns: Windows, value: float) -> Tensor:
+    """The pixels from the first window to the last, with `value` where they lie outside the map."""
+    seen = x[:, :, rows.seen, columns.seen]
+    padding = (columns.before, columns.after, rows.before, rows.after)
+    return F.pad(seen, padding, value=value) if any(padding) else seen

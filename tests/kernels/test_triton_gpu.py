@@ -1,0 +1,185 @@
+"""The Triton kernels on a GPU: the interpreter's cases in three types, and what only a device can show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from convspec_kernels import reference
+from convspec_kernels.augmentation import TYPES, augment, augment_reference
+from convspec_kernels.options import LRN, FusedOptions, Pool
+from tests.kernels import triton_cases
+from tests.kernels.triton_cases import CASES, TOLERANCES, Case
+
+pytest.importorskip("triton", reason="Triton is not installed")
+pytestmark = pytest.mark.gpu
+
+# A tile for the interpreter is far too large for a GPU; smaller ones are there to cut groups and maps into parts.
+LARGEST_TILE = 1024
+LAYERS = {"conv1": (4, 96, 55, 55), "conv2": (4, 256, 27, 27), "no-pool": (4, 96, 55, 55), "odd": (3, 44, 19, 23)}
+
+
+def on_a_gpu(case: Case) -> Case:
+    config = case.config
+    fits = config is not None and config.block_pixels * config.block_channels <= LARGEST_TILE
+    return case if fits else replace(case, config=None)
+
+
+def options_of(layer: str) -> FusedOptions:
+    _, _, height, width = LAYERS[layer]
+    pool = None if layer == "no-pool" else Pool(3, 2, 0, height // 2, width // 2)
+    return FusedOptions(relu_before=True, lrn=LRN(5, 0.5, 0.75, 2.0, groups=2), pool=pool)
+
+
+def inputs_of(layer: str, dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Tensor, Tensor, Tensor]:
+    """x, bias and the gradient of y."""
+    shape, pool = LAYERS[layer], options_of(layer).pool
+    generator = torch.Generator("cuda").manual_seed(0)
+    outputs = (*shape[:2], pool.out_height, pool.out_width) if pool else shape
+    maps = (torch.randn(s, generator=generator, device="cuda").mul(2).to(dtype) for s in (shape, outputs))
+    x, grad_y = (tensor.contiguous(memory_format=memory_format) for tensor in maps)
+    return x, torch.randn(shape[1], generator=generator, device="cuda").to(dtype), grad_y
+
+
+def in_float64(x: Tensor, bias: Tensor, grad_y: Tensor, options: FusedOptions) -> tuple[Tensor, Tensor, Tensor]:
+    """What torch gives: y and the gradients of x and bias."""
+    x, bias = x.double().requires_grad_(), bias.double().requires_grad_()
+    y = torch.relu(x + bias[:, None, None])
+    if options.lrn is not None:
+        lrn = options.lrn
+        y = reference.local_response_norm(y, lrn.size, lrn.alpha, lrn.beta, lrn.k, lrn.groups)
+    if options.pool is not None:
+        y = torch.nn.functional.max_pool2d(y, options.pool.kernel_size, options.pool.stride)
+    return y.detach(), *torch.autograd.grad(y, (x, bias), grad_y.double())
+
+
+def assert_near(actual: Tensor | None, expected: Tensor, tolerance: float) -> None:
+    assert actual is not None
+    error = (actual.double() - expected).abs().max() / expected.abs().max()
+    assert error.item() <= tolerance
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_agrees_with_float64_and_with_no_twin(case: Case, dtype: torch.dtype) -> None:
+    actual = triton_cases.compute(on_a_gpu(case), dtype, "cuda")
+    assert triton_cases.agrees(actual, triton_cases.expect(case, dtype), dtype)
+    for twin in triton_cases.twins(case):
+        assert not triton_cases.agrees(actual, triton_cases.expect(case, dtype, twin), dtype), twin
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_whole_layers(layer: str, memory_format: torch.memory_format, dtype: torch.dtype) -> None:
+    from convspec_kernels import triton_kernels
+
+    options = options_of(layer)
+    x, bias, grad_y = inputs_of(layer, dtype, memory_format)
+    y, argmax = triton_kernels.fused_forward(x, bias, options)
+    grad_x, grad_bias = triton_kernels.fused_backward(grad_y, x, bias, argmax, options)
+    expected_y, expected_x, expected_bias = in_float64(x, bias, grad_y, options)
+    assert y.is_contiguous(memory_format=memory_format)
+    assert_near(y, expected_y, TOLERANCES[dtype])
+    # Among so many windows a few have two largest pixels that float32 cannot tell apart: their gradient may move.
+    wrong = (grad_x.double() - expected_x).abs() > TOLERANCES[dtype] * expected_x.abs().max()
+    assert wrong.double().mean().item() < 1e-4
+    assert_near(grad_bias, expected_bias, max(TOLERANCES[dtype], 1e-3))
+
+
+def test_a_hundred_launches_give_equal_bits() -> None:
+    from convspec_kernels import triton_kernels
+
+    options = options_of("conv1")
+    x, bias, grad_y = inputs_of("conv1", torch.bfloat16, torch.channels_last)
+
+    def both() -> list[Tensor | None]:
+        y, argmax = triton_kernels.fused_forward(x, bias, options)
+        return [y, argmax, *triton_kernels.fused_backward(grad_y, x, bias, argmax, options)]
+
+    first = both()
+    for _ in range(100):
+        for a, b in zip(both(), first, strict=True):
+            assert a is not None
+            assert b is not None
+            assert torch.equal(a, b)
+
+
+def test_in_a_graph() -> None:
+    from convspec_kernels import triton_kernels
+
+    options = options_of("conv2")
+    x, bias, grad_y = inputs_of("conv2", torch.float16, torch.channels_last)
+
+    def both() -> tuple[Tensor, Tensor]:
+        y, argmax = triton_kernels.fused_forward(x, bias, options)
+        return y, triton_kernels.fused_backward(grad_y, x, bias, argmax, options)[0]
+
+    both()  # compiles, which cannot be captured
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y, grad_x = both()
+    x.copy_(x.flip(0))
+    graph.replay()
+    for captured, eager in zip((y, grad_x), both(), strict=True):
+        assert torch.equal(captured, eager)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of torch
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_under_torch_compile(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convspec_kernels.operators import fused
+
+    monkeypatch.setenv("CONVSPEC_KERNELS", "triton")
+    options = options_of("conv1")
+    x, bias, grad_y = inputs_of("conv1", torch.float32, torch.channels_last)
+
+    def model(x: Tensor, bias: Tensor) -> Tensor:
+        return fused(x * 2, bias, options).sin()
+
+    compiled = torch.compile(model, fullgraph=True, mode=mode)
+    for _ in range(3):  # a graph is captured in the second call and replayed in the third
+        a, b = (tensor.clone().requires_grad_() for tensor in (x, bias))
+        expected, y = model(a, b), compiled(a, b)
+        torch.testing.assert_close(y, expected)
+        for left, right in zip(*(torch.autograd.grad(out, (a, b), grad_y) for out in (y, expected)), strict=True):
+            torch.testing.assert_close(left, right)
+
+
+def test_maps_of_more_than_two_billion_elements() -> None:
+    from convspec_kernels import triton_kernels
+
+    shape, options = (24_000, 96, 31, 31), FusedOptions(True, False, LRN(5, 0.5, 0.75, 2.0, 2), Pool(3, 2, 0, 15, 15))
+    if torch.cuda.mem_get_info()[0] < 20 * 2**30:
+        pytest.skip("less than 20 GiB are free")
+    x = torch.zeros(shape, dtype=torch.float16, device="cuda").contiguous(memory_format=torch.channels_last)
+    x[-2:].normal_(std=2.0, generator=torch.Generator("cuda").manual_seed(0))
+    y, argmax = triton_kernels.fused_forward(x, None, options)
+    assert argmax is not None
+    grad_x, _ = triton_kernels.fused_backward(y, x, None, argmax, options)
+    last_y, last_argmax = triton_kernels.fused_forward(x[-2:], None, options)
+    last_x, _ = triton_kernels.fused_backward(last_y, x[-2:], None, last_argmax, options)
+    assert torch.equal(y[-2:], last_y)
+    assert torch.equal(grad_x[-2:], last_x)
+    assert not y[:-2].any()
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("whole_mean", [False, True])
+def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    images = torch.randint(0, 256, (16, 256, 256, 3), dtype=torch.uint8, device="cuda", generator=generator)
+    offsets = torch.randint(0, 30, (16, 2), dtype=torch.int32, device="cuda", generator=generator)
+    mirrors = torch.rand(16, device="cuda", generator=generator) < 0.5
+    colours = torch.randn(16, 3, device="cuda", generator=generator) * 10
+    mean = torch.rand((227, 227, 3) if whole_mean else 3, device="cuda", generator=generator) * 255
+    actual = augment(images, offsets, mirrors, colours, mean, size=227, scale=0.5, dtype=dtype)
+    expected = augment_reference(images, offsets, mirrors, colours, mean, 227, 0.5, dtype)
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
+    wrong = augment_reference(images, offsets, ~mirrors, colours, mean, 227, 0.5, dtype)
+    assert not torch.allclose(actual, wrong, atol=1.0)

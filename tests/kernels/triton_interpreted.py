@@ -1,0 +1,114 @@
+"""The Triton kernels in Triton's interpreter, on the CPU. `test_triton.py` runs this file in a process of its own.
+
+The interpreter must be asked for before Triton is imported, and afterwards nothing can be compiled. It computes
+bfloat16 wrongly, and the tensors' races are invisible to it: both are left to `test_triton_gpu.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from convspec_kernels.augmentation import TYPES, augment_reference
+from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
+from tests.kernels import triton_cases
+from tests.kernels.triton_cases import CASES, Case, Twin
+
+# NumPy warns of lanes that hold no channel: what they compute is never written.
+pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+
+HALVES = ("alexnet", "48-channels-nchw", "any-power", "pool-alone")
+RUNS = [pytest.param(case, torch.float32, id=case.name) for case in CASES] + [
+    pytest.param(case, torch.float16, id=f"{case.name}-half") for case in CASES if case.name in HALVES
+]
+
+
+@pytest.mark.parametrize(("case", "dtype"), RUNS)
+def test_agrees_with_float64_and_with_no_twin(case: Case, dtype: torch.dtype) -> None:
+    actual = triton_cases.compute(case, dtype, "cpu")
+    assert triton_cases.agrees(actual, triton_cases.expect(case, dtype), dtype)
+    for twin in triton_cases.twins(case):
+        assert not triton_cases.agrees(actual, triton_cases.expect(case, dtype, twin), dtype), twin
+
+
+def test_each_twin_is_tried() -> None:
+    tried = {twin for case in CASES for twin in triton_cases.twins(case)}
+    assert tried == set(Twin) - {Twin.RIGHT}
+
+
+def test_public_functions_take_an_expanded_gradient() -> None:
+    from convspec_kernels import triton_kernels
+
+    x = torch.randn(1, 5, 4, 5, generator=torch.Generator().manual_seed(0))
+    bias, options = torch.ones(5), FusedOptions(True, False, LRN(3, 0.5, 0.75, 1.0), Pool(2, 2, 0, 2, 3))
+    y, argmax = triton_kernels.fused_forward(x, bias, options)
+    assert y.stride() == torch.empty(1, 5, 2, 3).stride()
+    expanded = triton_kernels.fused_backward(torch.ones(()).expand(y.shape), x, bias, argmax, options)
+    dense = triton_kernels.fused_backward(torch.ones_like(y), x, bias, argmax, options)
+    for a, b in zip(expanded, dense, strict=True):
+        assert a is not None
+        assert torch.equal(a, b)
+
+
+def test_an_empty_batch() -> None:
+    from convspec_kernels import triton_kernels
+
+    x, options = torch.empty(0, 5, 4, 5), FusedOptions(lrn=LRN(3, 0.5, 0.75, 1.0), pool=Pool(2, 2, 0, 2, 3))
+    y, argmax = triton_kernels.fused_forward(x, torch.ones(5), options)
+    assert y.shape == (0, 5, 2, 3)
+    grad_x, grad_bias = triton_kernels.fused_backward(y, x, torch.ones(5), argmax, options)
+    assert grad_x.shape == x.shape
+    assert grad_bias is not None
+    assert torch.equal(grad_bias, torch.zeros(5))
+
+
+def test_not_a_number_wins_as_in_torch() -> None:
+    from convspec_kernels import triton_kernels
+
+    x = torch.arange(32.0).reshape(1, 2, 4, 4)
+    x[0, 0, 1, 2], x[0, 1] = torch.nan, -torch.inf
+    y, argmax = triton_kernels.fused_forward(x, None, FusedOptions(pool=Pool(3, 1, 0, 2, 2)))
+    expected, places = torch.nn.functional.max_pool2d(x, 3, 1, return_indices=True)
+    assert torch.equal(y.isnan(), expected.isnan())
+    assert argmax is not None
+    corners = torch.tensor([[0, 1], [4, 5]])
+    taps = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10])[argmax.long()] + corners
+    assert torch.equal(taps, places)
+
+
+def test_says_what_it_cannot_take() -> None:
+    from convspec_kernels import triton_kernels
+
+    x, pool = torch.empty(1, 1, 40, 40), Pool(3, 2, 0, 20, 20)
+    assert triton_kernels.unsupported(x, FusedOptions(pool=pool)) is None
+    reasons = [
+        triton_kernels.unsupported(x.double(), FusedOptions(pool=pool)),
+        triton_kernels.unsupported(x, FusedOptions(pool=Pool(3, 2, 0, 20, 20, Ties.ALL))),
+        triton_kernels.unsupported(x, FusedOptions(pool=Pool(17, 2, 0, 13, 13))),
+    ]
+    for reason, word in zip(reasons, ["float64", "all that are equal", "byte"], strict=True):
+        assert reason is not None
+        assert word in reason
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("whole_mean", [False, True])
+def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
+    from convspec_kernels import triton_augment
+
+    assert dtype in TYPES
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (3, 20, 24, 3), dtype=np.uint8))
+    offsets = torch.tensor([[0, 0], [3, 7], [-1, 30]], dtype=torch.int32)  # the last lies outside
+    mirrors = torch.tensor([True, False, True])
+    colours = torch.from_numpy(rng.normal(size=(3, 3))).float() * 10
+    mean = torch.from_numpy(rng.uniform(0, 255, size=(13, 13, 3) if whole_mean else 3)).float()
+    y = torch.full((3, 13, 13, 3), torch.nan, dtype=dtype)
+    triton_augment.augment_launch(images, offsets, mirrors, colours, mean, y, 0.5, block=256).run()
+    actual = y.permute(0, 3, 1, 2)
+    expected = augment_reference(images, offsets, mirrors, colours, mean, 13, 0.5, dtype)
+    torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
+    for wrong in (~mirrors, mirrors & False):
+        twin = augment_reference(images, offsets, wrong, colours, mean, 13, 0.5, dtype)
+        assert not torch.allclose(actual, twin, atol=1.0)
