@@ -54,7 +54,9 @@ def main() -> None:
         seconds = time.perf_counter() - began
         assert checked.ok
         assert checked.totals.network.weights
-        print(f"{length:>7} layers {len(text) / 2**20:6.1f} MiB {seconds:8.2f} s {seconds / length * 1e6:7.0f} us a layer")
+        print(
+            f"{length:>7} layers {len(text) / 2**20:6.1f} MiB {seconds:8.2f} s {seconds / length * 1e6:7.0f} us a layer"
+        )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def main() -> None:
     bare = median(times["python -c pass"])
     for name, values in times.items():
         print(f"{name:<34} {median(values) * 1e3:7.1f} ms {median(values) / bare:6.1f} x")
-    print(f"limit {LIMIT} x: {'held' if median(times['convspec check specs/alexnet.cfg']) / bare <= LIMIT else 'BROKEN'}")
+    print(
+        f"limit {LIMIT} x: {'held' if median(times['convspec check specs/alexnet.cfg']) / bare <= LIMIT else 'BROKEN'}"
+    )
 
 
 if __name__ == "__main__":
