@@ -14,7 +14,6 @@ from convspec.graph.lower import lower
 from convspec.graph.settings import DataSettings, TrainSettings
 from convspec.passes.pipeline import run_passes
 from convspec.program.program import Program
-from convspec.program.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,3 @@ def _report_uncompiled(checked: Checked, report: Report) -> None:
                     f"{key.spelling} of {layer.name} is not compiled yet",
                     help=f"delete it to compile the network without it: {key.doc}",
                 )
-
-
-def input_shapes(program: Program) -> Mapping[str, Shape]:
-    """Sizes that `forward` expects, by input."""
-    return {op.name: op.shape for op in program.inputs}

@@ -92,7 +92,6 @@ class _Merger:
             self.names.unique(parameter.name.partition(".")[0])
         self.merged_names: dict[tuple[str, ...], str] = {}
         self.taken = set(self.shapes)
-        self.notes: list[str] = []
         users = [name for op in program.operators if isinstance(op, _WEIGHTED) for name in (op.weight, op.bias) if name]
         self.shared = {name for name in users if users.count(name) > 1} if len(set(users)) < len(users) else set()
 
@@ -343,7 +342,6 @@ class _Merger:
             self.program,
             operators=_sorted(self.operators),
             parameters=self._ordered_parameters(),
-            notes=tuple(self.notes),
         )
         whole = {op.name: op.inputs[0] for op in program.operators if isinstance(op, Concat) and len(op.inputs) == 1}
         return substitute(program, [op for op in program.operators if op.name not in whole], whole)
