@@ -1,0 +1,94 @@
+"""Layers over maps that learn nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
+from convspec.layers.pool import Pool
+from tests.interpreter.tape import Array, Pullback, Tape, interprets
+from tests.interpreter.windows import as_maps, count_windows, spans
+
+
+@interprets(Pool)
+def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """The first largest pixel, or the mean, of each window's pixels inside the image."""
+    x = as_maps(sources[0], layer.channels)
+    rows, columns = (
+        [
+            inside
+            for inside, _ in spans(
+                side,
+                layer.outputs_x or count_windows(side - layer.start - layer.size, layer.stride, tape.graph),
+                layer.size,
+                layer.stride,
+                layer.start,
+            )
+        ]
+        for side in x.shape[2:]
+    )
+    value = np.empty((*x.shape[:2], len(rows), len(columns)))
+    shares = {}
+    for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
+        window = x[:, :, ys, xs].reshape(*x.shape[:2], -1)
+        share = np.full_like(window, 1 / window.shape[2])
+        if layer.pool == "max":
+            share = np.eye(window.shape[2])[window.argmax(2)]
+        shares[oy, ox] = share
+        value[:, :, oy, ox] = (share * window).sum(2)
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_x = np.zeros_like(x)
+        for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
+            of_window = shares[oy, ox] * gradient[:, :, oy, ox, None]
+            of_x[:, :, ys, xs] += of_window.reshape(x[:, :, ys, xs].shape)
+        return [of_x], {}
+
+    return value, pull
+
+
+@interprets(CrossMapResponseNorm)
+def cross_map_response_norm(
+    layer: CrossMapResponseNorm, sources: Sequence[Array], tape: Tape
+) -> tuple[Array, Pullback]:
+    """y_f = x_f (minDiv + scale/size sum of x_g^2)^-pow over g in [f - size//2, f - size//2 + size), where they are."""
+    x = as_maps(sources[0], layer.channels)
+    channels = x.shape[1]
+    windows = [
+        [g for g in range(f - layer.size // 2, f - layer.size // 2 + layer.size) if 0 <= g < channels]
+        for f in range(channels)
+    ]
+    weight = layer.scale / layer.size
+    divisor = np.stack([layer.min_divisor + weight * (x[:, window] ** 2).sum(1) for window in windows], 1)
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_x = gradient * divisor**-layer.power
+        of_divisor = -layer.power * gradient * x * divisor ** (-layer.power - 1)
+        for f, window in enumerate(windows):
+            of_x[:, window] += 2 * weight * x[:, window] * of_divisor[:, f : f + 1]
+        return [of_x], {}
+
+    return x * divisor**-layer.power, pull
+
+
+@interprets(SameMapResponseNorm)
+def same_map_response_norm(layer: SameMapResponseNorm, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """As above with scale/size^2, over the pixels [p - size//2, p - size//2 + size) of the same map in both directions."""
+    x = as_maps(sources[0], layer.channels)
+    rows, columns = ([inside for inside, _ in spans(n, n, layer.size, 1, -(layer.size // 2))] for n in x.shape[2:])
+    weight = layer.scale / layer.size**2
+    divisor = np.empty_like(x)
+    for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
+        divisor[:, :, oy, ox] = layer.min_divisor + weight * (x[:, :, ys, xs] ** 2).sum((2, 3))
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_x = gradient * divisor**-layer.power
+        of_divisor = -layer.power * gradient * x * divisor ** (-layer.power - 1)
+        for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
+            of_x[:, :, ys, xs] += 2 * weight * x[:, :, ys, xs] * of_divisor[:, :, oy, ox, None, None]
+        return [of_x], {}
+
+    return x * divisor**-layer.power, pull

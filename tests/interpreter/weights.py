@@ -1,0 +1,89 @@
+"""Layers that learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+
+from convspec.graph.graph import Graph
+from convspec.layers.base import Layer
+from convspec.layers.conv import Conv
+from convspec.layers.fc import FullyConnected
+from tests.interpreter.tape import Array, Pullback, Tape, interprets
+from tests.interpreter.windows import as_maps, count_windows, spans
+
+
+def weight_names(layer: Layer) -> list[str]:
+    count = len(layer.input_names)
+    return [f"{layer.name}.weight"] if count == 1 else [f"{layer.name}.weights.{i}" for i in range(count)]
+
+
+@interprets(Conv)
+def conv(layer: Conv, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """Bias + sum over inputs: y[f, oy, ox] = sum of w[f, c, ky, kx] x[c, oy*stride - padding + ky, ...]."""
+    terms = [
+        _convolve(layer, index, source, tape.parameter(name), tape.graph)
+        for index, (source, name) in enumerate(zip(sources, weight_names(layer), strict=True))
+    ]
+    bias = tape.parameter(f"{layer.name}.bias")
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_inputs, of_parameters = [], {f"{layer.name}.bias": gradient.sum((0, 2, 3))}
+        for name, (_, back) in zip(weight_names(layer), terms, strict=True):
+            of_input, of_parameters[name] = back(gradient)
+            of_inputs.append(of_input)
+        return of_inputs, of_parameters
+
+    return sum(value for value, _ in terms) + bias[:, None, None], pull
+
+
+def _convolve(
+    layer: Conv, index: int, source: Array, weight: Array, graph: Graph
+) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    channels = None if layer.channels is None else layer.channels[index]
+    x = as_maps(source, channels)
+    size, padding, stride = layer.filter_size[index], layer.padding[index], layer.stride[index]
+    rows, columns = (
+        spans(side, count_windows(side + 2 * padding - size, stride, graph), size, stride, -padding)
+        for side in x.shape[2:]
+    )
+    parts = [_group(x.shape[1], len(weight), g, layer.groups[index]) for g in range(layer.groups[index])]
+    value = np.zeros((len(x), len(weight), len(rows), len(columns)))
+    for (oy, (ys, kys)), (ox, (xs, kxs)) in product(enumerate(rows), enumerate(columns)):
+        for read, made in parts:
+            value[:, made, oy, ox] = np.tensordot(x[:, read, ys, xs], weight[made, :, kys, kxs], ([1, 2, 3], [1, 2, 3]))
+
+    def pull(gradient: Array) -> tuple[Array, Array]:
+        of_x, of_weight = np.zeros_like(x), np.zeros_like(weight)
+        for (oy, (ys, kys)), (ox, (xs, kxs)) in product(enumerate(rows), enumerate(columns)):
+            for read, made in parts:
+                of_y = gradient[:, made, oy, ox]
+                of_x[:, read, ys, xs] += np.tensordot(of_y, weight[made, :, kys, kxs], 1)
+                of_weight[made, :, kys, kxs] += np.tensordot(of_y.T, x[:, read, ys, xs], 1)
+        return of_x, of_weight
+
+    return value, pull
+
+
+def _group(in_channels: int, out_channels: int, index: int, groups: int) -> tuple[slice, slice]:
+    """Channels that group `index` reads and makes."""
+    read, made = in_channels // groups, out_channels // groups
+    return slice(index * read, (index + 1) * read), slice(index * made, (index + 1) * made)
+
+
+@interprets(FullyConnected)
+def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """Bias + sum over inputs of x @ W; W is kept as (outputs, features)."""
+    names = weight_names(layer)
+    flat = [source.reshape(len(source), -1) for source in sources]
+    weights = [tape.parameter(name) for name in names]
+    value = sum(np.einsum("ni,oi->no", x, w) for x, w in zip(flat, weights, strict=True))
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_weights = {name: np.einsum("no,ni->oi", gradient, x) for name, x in zip(names, flat, strict=True)}
+        of_inputs = [np.einsum("no,oi->ni", gradient, w) for w in weights]
+        return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
+
+    return value + tape.parameter(f"{layer.name}.bias"), pull
