@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 import click
 
+from convspec import __version__
 from convspec.checker import Checked, check
 from convspec.cli.options import parse_inputs, spec_arguments
 from convspec.cli.table import network_table
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
 from convspec.graph.summary import LayerSummary, Load
+
+# Forms that a service reads: it gets a log of a file that cannot be read, too.
+_FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 
 
 @click.command()
@@ -27,19 +34,34 @@ def command(
     form: str,
     strict: bool,
 ) -> int:
-    """Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU."""
-    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    r"""Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU.
+
+    \b
+    convspec check layers-18pct.cfg                 with layer-params-18pct.cfg beside it
+    convspec check my.cfg --set conv2.filters=192   after a change that is not in the file
+    convspec check my.cfg --format github           annotations in a workflow of GitHub Actions
+    """
+    try:
+        checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    except DiagnosticError as error:
+        if Format(form) in _FOR_SERVICES:
+            click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
+        raise
     ok = checked.ok and not (strict and checked.has_warnings)
     if Format(form) is Format.JSON:
         click.echo(json.dumps(as_data(checked, ok=ok), indent=2))
         return 0 if ok else 1
-    color = wants_color(sys.stdout)
-    click.echo(render(checked.diagnostics, Format(form), color=color), nl=False)
+    click.echo(_rendered(checked.diagnostics, Format(form), spec), nl=False)
     if Format(form) is Format.FULL and checked.ok:
-        click.echo(network_table(checked, color=color), nl=False)
+        click.echo(network_table(checked, color=wants_color(sys.stdout)), nl=False)
     if checked.diagnostics:
         click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
     return 0 if ok else 1
+
+
+def _rendered(diagnostics: Sequence[Diagnostic], form: Format, spec: str) -> str:
+    origin = Origin.of(spec, __version__) if form in _FOR_SERVICES else Origin()
+    return render(diagnostics, form, color=wants_color(sys.stdout), origin=origin)
 
 
 def as_data(checked: Checked, *, ok: bool) -> dict[str, object]:

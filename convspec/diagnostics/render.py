@@ -1,7 +1,7 @@
 """Diagnostics as text: with their source lines for people, one a line for editors, as data for programs.
 
-A renderer is a function from diagnostics to text, and `render` chooses it; `github` and `sarif` are two more cases
-there. Nothing is read from disk: spans carry their files.
+A renderer is a function from diagnostics to text, and `render` chooses it; those that most runs do not need are modules
+of their own. Nothing is read from disk: spans carry their files.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from convspec.diagnostics.diagnostic import Diagnostic, Label, Severity
+from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.span import SourceFile, Span
+from convspec.diagnostics.visible import escape, is_harmful, visible
 
 # A line longer than this is cut to so many characters, a third of them before the place of interest.
 _LONGEST_LINE = 120
 _TAB = 4
+_NOWHERE = Origin()
 
 
 class Format(Enum):
     FULL = "full"
     CONCISE = "concise"
     JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
 
 
 class Style(Enum):
@@ -41,10 +46,10 @@ class _Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
-def render(diagnostics: Iterable[Diagnostic], format: Format, *, color: bool) -> str:
-    """The diagnostics in their order, with a line end behind the last; empty text for none (JSON: an empty list).
+def render(diagnostics: Iterable[Diagnostic], format: Format, *, color: bool = False, origin: Origin = _NOWHERE) -> str:
+    """The diagnostics in their order, with a line end behind the last; empty text for none (JSON and SARIF: data).
 
-    color: whether FULL and CONCISE have terminal colours.
+    color: whether FULL and CONCISE have terminal colours. origin: what SARIF and GITHUB say of the run.
     """
     paint = _Paint(is_colored=color)
     match format:
@@ -56,6 +61,16 @@ def render(diagnostics: Iterable[Diagnostic], format: Format, *, color: bool) ->
             import json
 
             return json.dumps([diagnostic_as_data(diagnostic) for diagnostic in diagnostics], indent=2) + "\n"
+        case Format.SARIF:
+            import json
+
+            from convspec.diagnostics.sarif import sarif_log
+
+            return json.dumps(sarif_log(list(diagnostics), origin), indent=2) + "\n"
+        case Format.GITHUB:
+            from convspec.diagnostics.github import workflow_command
+
+            return "".join(f"{workflow_command(diagnostic, origin)}\n" for diagnostic in diagnostics)
 
 
 def wants_color(stream: _Stream) -> bool:
@@ -122,13 +137,13 @@ class _Mark(NamedTuple):
 
 
 def _concise(diagnostic: Diagnostic, paint: _Paint) -> str:
-    place = "" if diagnostic.span is None else f"{_visible(str(diagnostic.span))}: "
+    place = "" if diagnostic.span is None else f"{visible(str(diagnostic.span))}: "
     return f"{place}{_title(diagnostic, paint)}"
 
 
 def _title(diagnostic: Diagnostic, paint: _Paint) -> str:
     head = paint(f"{diagnostic.severity.value}[{diagnostic.code}]", Style[diagnostic.severity.name])
-    return f"{head}: {paint(_visible(diagnostic.message), Style.MESSAGE)}"
+    return f"{head}: {paint(visible(diagnostic.message), Style.MESSAGE)}"
 
 
 def _full(diagnostic: Diagnostic, paint: _Paint) -> str:
@@ -157,7 +172,7 @@ def _full(diagnostic: Diagnostic, paint: _Paint) -> str:
 def _aside(margin: str, kind: str, text: str, paint: _Paint) -> str:
     """`= help: ...`; further lines of the text stand under the first."""
     below = "\n" + margin + " " * len(f"= {kind}: ")
-    lines = below.join(_visible(line) for line in text.splitlines())
+    lines = below.join(visible(line) for line in text.splitlines())
     return f"{margin}{paint('=', Style.GUTTER)} {paint(kind, Style.MESSAGE)}: {lines}"
 
 
@@ -197,7 +212,7 @@ def _header_above(file: SourceFile, number: int) -> int | None:
 
 def _first_place(file: SourceFile, diagnostic: Diagnostic) -> str:
     spans = [diagnostic.span, *(label.span for label in diagnostic.labels)]
-    return _visible(str(next(span for span in spans if span is not None and span.file == file)))
+    return visible(str(next(span for span in spans if span is not None and span.file == file)))
 
 
 def _excerpts(line: str, marks: Sequence[_Mark]) -> list[tuple[str, list[_Mark]]]:
@@ -240,7 +255,7 @@ def _in_cells(line: str, first: int, marks: Sequence[_Mark]) -> tuple[str, list[
 
 def _underline(mark: _Mark, diagnostic: Diagnostic, paint: _Paint) -> str:
     line = ("^" if mark.is_primary else "-") * (mark.end - mark.start)
-    text = f"{line} {_visible(mark.text)}" if mark.text else line
+    text = f"{line} {visible(mark.text)}" if mark.text else line
     return " " * mark.start + paint(text, Style[diagnostic.severity.name] if mark.is_primary else Style.LABEL)
 
 
@@ -251,27 +266,9 @@ def _cell(character: str, column: int) -> tuple[str, int]:
     if character == "\t":
         width = _TAB - column % _TAB
         return " " * width, width
-    if _is_harmful(character):
-        shown = _escape(character)
+    if is_harmful(character):
+        shown = escape(character)
         return shown, len(shown)
     if unicodedata.category(character) in ("Mn", "Me"):
         return character, 0
     return character, 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def _visible(text: str) -> str:
-    """`text` on one line, without what would move the cursor, turn the direction or end the line."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escape(c) if _is_harmful(c) else c for c in text)
-
-
-def _is_harmful(character: str) -> bool:
-    """Controls, format characters, surrogates, private and unassigned ones, line and paragraph separators."""
-    category = unicodedata.category(character)
-    return category.startswith("C") or category in ("Zl", "Zp")
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
