@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 from convspec.diagnostics import Diagnostic, Report, Severity, SourceFile, Span, did_you_mean
+from convspec.graph.assembly import assemble
 from convspec.graph.graph import Graph
+from convspec.graph.merging import Sections, print_sections
 from convspec.graph.placement import Placement, place_layers
-from convspec.graph.resolve import print_resolved, resolve
+from convspec.graph.resolve import resolve
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
 from convspec.layers.base import Context
@@ -29,12 +31,12 @@ _TEXT_NAME = "<string>"
 class Checked:
     """A network and everything that is known about it.
 
-    document: of the layer file. params: of the parameter file, or None in the one-file form.
+    document: of the layer file. params: of the parameter file, or None in the one-file form. sections: what both say.
     """
 
     document: Document
     params: Document | None
-    overrides: tuple[str, ...]
+    sections: Sections
     graph: Graph
     shapes: Shapes
     placement: Placement
@@ -57,7 +59,7 @@ class Checked:
     @cached_property
     def resolved_text(self) -> str:
         """The network as one file: parameter file and overrides joined in, comments left out."""
-        return print_resolved(self.document, self.params, self.overrides)
+        return print_sections(self.sections)
 
     @cached_property
     def totals(self) -> Totals:
@@ -104,11 +106,12 @@ def check(
     lacks_params = params_document is None and not _is_one_file(document)
     if lacks_params:
         _report_missing_params(file, report)
-    graph = resolve(document, params_document, overrides, report, lacks_params=lacks_params)
+    sections = assemble(document, params_document, overrides, report)
+    graph = resolve(sections, report, lacks_params=lacks_params)
     context = Context(report, graph.net.rounding, _classes(graph, classes), _input_dims(graph, inputs or {}, report))
     shapes = infer_shapes(graph, context)
-    diagnostics = tuple(_in_file_order(report, (file, params_file)))
-    return Checked(document, params_document, tuple(overrides), graph, shapes, place_layers(graph), diagnostics)
+    diagnostics = tuple(_in_file_order(report, sections.files))
+    return Checked(document, params_document, sections, graph, shapes, place_layers(graph), diagnostics)
 
 
 def _source(given: str | os.PathLike[str]) -> SourceFile:
@@ -191,9 +194,9 @@ def _size(name: str, dims: tuple[int, ...], span: Span | None, report: Report) -
     return ()
 
 
-def _in_file_order(report: Report, files: Sequence[SourceFile | None]) -> list[Diagnostic]:
+def _in_file_order(report: Report, files: Sequence[SourceFile]) -> list[Diagnostic]:
     """As a reader meets them, file after file; what stands in none of them comes first."""
-    rank = {file.name: position for position, file in enumerate(files, start=1) if file is not None}
+    rank = {file.name: position for position, file in enumerate(files, start=1)}
     return sorted(
         report, key=lambda d: (rank.get(d.span.file.name, 0), d.span.start) if d.span is not None else (0, -1)
     )

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from convspec.layers.base import Rounding
 from convspec.layers.keyed import Keyed
 from convspec.layers.keys import choice, flag, integer, names, number, sizes, text, word
@@ -59,3 +61,6 @@ class DataSettings(Keyed):
     mean = choice("mean", ("image", "channel", "none"), default="image", doc="what is subtracted from an image")
     samples = integer("samples", default=100, minimum=1, doc="photos: training crops of each photograph an epoch")
     test_samples = integer("testSamples", default=25, minimum=1, doc="photos: test crops of each photograph")
+
+
+SETTINGS: Mapping[str, type[Keyed]] = {"@net": NetSettings, "@train": TrainSettings, "@data": DataSettings}

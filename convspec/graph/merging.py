@@ -1,0 +1,102 @@
+"""Sections by name: the two files of a spec, each with the sections of one name merged, and both as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from convspec.diagnostics import Label, Report, SourceFile, Span
+from convspec.layers import layer_type
+from convspec.layers.keys import Home
+from convspec.syntax.document import Document, Entry
+
+FOR_ALL = "DEFAULT"
+
+
+class Merged(NamedTuple):
+    """All sections of one name as one: the originals merge them, and the last of two equal keys wins.
+
+    unreadable: the first words, in lower case, of lines that the parser reported; perhaps they were to be keys.
+    again: the second header, where the name stands twice.
+    """
+
+    name: str
+    header: Span
+    entries: Mapping[str, Entry]
+    unreadable: frozenset[str] = frozenset()
+    again: Span | None = None
+
+
+class Sections(NamedTuple):
+    """All that the files of a spec say, with the overrides applied.
+
+    layers: of the layer file, or of the one file. params: of the parameter file, or None in the one-file form.
+    files: all that were read, the one that was asked for first.
+    """
+
+    layers: dict[str, Merged]
+    params: dict[str, Merged] | None
+    files: tuple[SourceFile, ...]
+
+    @property
+    def joined(self) -> dict[str, Merged]:
+        """Everything as one file, without the keys that stand in the wrong file, where nothing reads them."""
+        return self.layers if self.params is None else join_files(self.layers, self.params)
+
+
+def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
+    """Sections by name. Reports CS106 for a name that comes again, CS107 for a key that does."""
+    merged: dict[str, Merged] = {}
+    for section in document.sections:
+        before = merged.get(section.name)
+        if before is not None:
+            report.add(
+                "CS106",
+                section.span,
+                f"[{section.name}] stands twice; both count as one section",
+                labels=[Label(before.header, "first here")],
+                help="rename one of them, or join them",
+            )
+        entries = dict(before.entries) if before else {}
+        for entry in section.entries:
+            if entry.key in entries:
+                report.add(
+                    "CS107",
+                    entry.key_span,
+                    f"{entry.written_key} stands twice in [{section.name}]; the last one counts",
+                    labels=[Label(entries[entry.key].key_span, "first here")],
+                    help="delete one of them",
+                )
+            entries[entry.key] = entry
+        unreadable = section.unreadable_words.union(before.unreadable if before else ())
+        header, again = (before.header, section.span) if before else (section.span, None)
+        merged[section.name] = Merged(section.name, header, entries, unreadable, again)
+    return merged
+
+
+def home_of(name: str, entry: Entry, sections: Mapping[str, Merged]) -> Home | None:
+    """The file that a key of a layer belongs to; None for a key that its layer does not know."""
+    written = sections[name].entries.get("type") if name in sections else None
+    cls = layer_type(written.value) if written is not None else None
+    key = cls.keys.get(entry.key) if cls is not None else None
+    return None if key is None else key.home
+
+
+def join_files(layers: Mapping[str, Merged], params: Mapping[str, Merged]) -> dict[str, Merged]:
+    """A layer file and its parameter file as one, without the keys that stand in the wrong one of them."""
+    joined = dict(layers)
+    for name, section in params.items():
+        before = joined.get(name, Merged(name, section.header, {}))
+        own = [e for e in before.entries.values() if home_of(name, e, layers) is not Home.PARAMS]
+        added = [e for e in section.entries.values() if home_of(name, e, layers) is not Home.LAYERS]
+        joined[name] = before._replace(entries={entry.key: entry for entry in (*own, *added)})
+    return joined
+
+
+def print_sections(sections: Sections) -> str:
+    """The text of one file that says the same: one entry a key, no comments."""
+    blocks = []
+    for section in sections.joined.values():
+        lines = [f"{entry.written_key}={entry.value.replace(chr(10), ' ')}" for entry in section.entries.values()]
+        blocks.append("\n".join([f"[{section.name}]", *lines]))
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,48 @@
+"""`--set section.key=value`: overrides from the command line, applied after everything that files say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from convspec.diagnostics import Report, SourceFile, Span, did_you_mean
+from convspec.graph.merging import Merged, home_of
+from convspec.graph.settings import SETTINGS
+from convspec.layers.keyed import DEFAULTS
+from convspec.layers.keys import Home
+from convspec.syntax.document import Document
+from convspec.syntax.parser import parse_document
+
+
+def apply_overrides(
+    sections: dict[str, Merged], parameters: dict[str, Merged] | None, overrides: Sequence[str], report: Report
+) -> None:
+    """Set `section.key=value` in the sections. Reports CS213 for an override that names no section."""
+    for text in overrides:
+        document = _override_document(text, sections, report)
+        if document is None:
+            continue
+        section = document.sections[0]
+        entry = next(section.entries)
+        is_parameter = home_of(section.name, entry, sections) is Home.PARAMS
+        place = parameters if parameters is not None and is_parameter else sections
+        before = place.get(section.name) or Merged(section.name, section.span, {})
+        place[section.name] = before._replace(entries={**before.entries, entry.key: entry})
+
+
+def _override_document(text: str, sections: Mapping[str, Merged], report: Report) -> Document | None:
+    path, equals, value = text.partition("=")
+    name, dot, key = path.strip().rpartition(".")
+    is_known = name in sections or name in SETTINGS or name == DEFAULTS
+    if equals and dot and key and is_known and "\n" not in text:
+        source = SourceFile(f"--set {text}", f"[{name}]\n{key}={value}\n")
+        document = parse_document(source, report)
+        if len(document.sections) == 1 and next(document.sections[0].entries, None) is not None:
+            return document
+    span = Span(SourceFile(f"--set {text}", text), 0, len(text))
+    if not (equals and dot and key):
+        message, help = f"'{text}' is not section.key=value", "write --set conv2.filters=192, say"
+    else:
+        message = f"'{text}' names no section of this spec"
+        help = did_you_mean(name, [*sections, *SETTINGS]) or "name a layer, @net, @params, @train or @data"
+    report.add("CS213", span, message, help=help)
+    return None
