@@ -36,6 +36,8 @@ LAYER_TYPES: tuple[str, ...] = (
     "neuron",
     "cmrnorm",
     "rnorm",
+    "batchnorm",
+    "globalpool",
     "concat",
     "dropout",
     "dropout2",
@@ -215,6 +217,10 @@ def _add_stage(net: _Net, index: int) -> None:
             _add_pool(net, index)
         case "cmrnorm" | "rnorm":
             _add_norm(net, index, kind)
+        case "batchnorm":
+            _add_batchnorm(net, index)
+        case "globalpool":
+            _add_globalpool(net, index)
         case "concat":
             _add_concat(net, index)
         case _:
@@ -263,7 +269,7 @@ def _differing(net: _Net, keys: _Keys) -> _Keys:
     if not net.draw(st.sampled_from([False] * 7 + [True])):
         return keys
     changed = dict(keys)
-    if keys["type"] in ("conv", "fc"):
+    if keys["type"] in ("conv", "fc", "batchnorm"):
         changed["epsB"] = "0.03"
     elif "neuron" in keys:
         changed["neuron"] = net.draw(st.sampled_from(net.limits.neurons or (keys["neuron"],)))
@@ -410,7 +416,25 @@ def _add_norm(net: _Net, index: int, kind: str) -> None:
     _write_stage(net, f"{kind}{index}", dims, _own(stage), keys)
 
 
+def _add_globalpool(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    (channels, _, _), keys = _maps_of(net, stage[0])
+    keys |= {"type": "globalpool", "pool": net.draw(st.sampled_from(["avg", "max"]))}
+    _write_stage(net, f"globalpool{index}", (channels, 1, 1), _own(stage), keys, is_lone=_is_lone(net))
+
+
 # Layers that read anything.
+
+
+def _add_batchnorm(net: _Net, index: int) -> None:
+    """With numbers so large that they matter; a vector is read as features, or as maps."""
+    stage = _any_stage(net, net.stages)
+    dims: tuple[int, ...] = stage[0].dims
+    keys: _Keys = {}
+    if stage[0].is_map or net.draw(st.booleans()):
+        dims, keys = _maps_of(net, stage[0])
+    keys |= {"type": "batchnorm", "eps": net.draw(st.sampled_from(["0.1", "1e-5"]))}
+    _write_stage(net, f"batchnorm{index}", dims, _own(stage), {**keys, **_neuron(net)})
 
 
 def _add_fc(net: _Net, index: int) -> None:

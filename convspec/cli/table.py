@@ -77,7 +77,8 @@ def neurons(checked: Checked) -> list[int]:
     for layer in checked.graph.order:
         row = rows[layer.name]
         below = max((depths[name] for name in layer.input_names if name in depths), default=0)
-        depths[layer.name] = below + bool(row.weights)
-        if row.weights:
+        makes_neurons = bool(row.weights) and not layer.only_rescales
+        depths[layer.name] = below + makes_neurons
+        if makes_neurons:
             sums[depths[layer.name]] = sums.get(depths[layer.name], 0) + (row.outputs or 0)
     return [sums[depth] for depth in sorted(sums)]

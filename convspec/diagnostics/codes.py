@@ -90,6 +90,7 @@ CODES: dict[str, Code] = {
     "CS712": Code("no dataset was named", _N),
     "CS713": Code("an input of a shape that pictures do not have"),
     "CS714": Code("bf16 on a processor without instructions for it", _N),
+    "CS715": Code("a minibatch too small for batch normalisation"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

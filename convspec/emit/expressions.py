@@ -10,6 +10,7 @@ from convspec.program.operators import (
     Activation,
     Add,
     AvgPool2d,
+    BatchNorm,
     Concat,
     Conv2d,
     Dropout,
@@ -77,6 +78,8 @@ def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:
             return f"F.pad({x}, {padding})"
         case Conv2d(weight=weight):
             return f"self.{_module(weight)}({_joined(operands)})"
+        case BatchNorm(weight=weight):
+            return f"self.{_module(weight)}({x})"
         case Linear(weight=weight):
             flat = [f"{o}.flatten(1)" if shape.is_map else o for o, shape in zip(operands, shapes, strict=True)]
             if len(operands) > 1 and len({shape.dims[1:] for shape in shapes}) == 1 and shapes[0].is_map:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from math import prod
 
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
 from convspec.program.names import Names
 from convspec.program.operators import (
     AvgPool2d,
+    BatchNorm,
     Conv2d,
     Input,
     Linear,
@@ -22,8 +24,10 @@ from convspec.program.operators import (
     NegativeLogLikelihood,
     Op,
     ResponseNorm,
+    buffers_of,
 )
-from convspec.program.program import Block, Parameter, Program
+from convspec.program.parameter import Permutations
+from convspec.program.program import Block, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 _KERNELS = {
@@ -105,9 +109,10 @@ def _imports(program: Program, text: str) -> str:
     return "\n".join(lines)
 
 
-def _blocks_table(merged: Sequence[Parameter]) -> str:
+def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
     lines = [
-        "# Which rows and columns of a merged parameter belong to which layer of the spec.",
+        "# Which rows and columns of a merged tensor belong to which layer of the spec"
+        + ("; () is the whole of a count." if any(not tensor.shape for tensor in merged) else "."),
         "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
     ]
     for parameter in merged:
@@ -119,7 +124,7 @@ def _blocks_table(merged: Sequence[Parameter]) -> str:
 
 
 def _index(block: Block) -> str:
-    ranges = [block.rows] if block.columns is None else [block.rows, block.columns]
+    ranges = [pair for pair in (block.rows, block.columns) if pair is not None]
     return f"({', '.join(f'slice({start}, {stop})' for start, stop in ranges)}{',' if len(ranges) == 1 else ''})"
 
 
@@ -128,15 +133,17 @@ def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local
     """Give each layer of the spec an entry of its own in a state_dict."""
     wholes = {name: state.pop(prefix + name) for name in BLOCKS}
     for name, blocks in BLOCKS.items():
-        state.update({prefix + block: wholes[name][index] for block, index in blocks.items()})
+        for block, index in blocks.items():
+            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
     """Put the entries of a state_dict together as the module holds them."""
+    wholes = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     joined: dict[str, Tensor] = {}
     for name, blocks in BLOCKS.items():
         if all(prefix + block in state for block in blocks):
-            whole = torch.empty_like(module.get_parameter(name), requires_grad=False)
+            whole = torch.empty_like(wholes[name], requires_grad=False)
             for block, index in blocks.items():
                 whole[index] = state.pop(prefix + block)
             joined[prefix + name] = whole
@@ -149,7 +156,10 @@ class _Writer:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.merged = [parameter for parameter in program.parameters if parameter.is_merged]
+        tensors: list[Parameter | Buffer] = [*program.parameters, *program.buffers]
+        self.merged = [tensor for tensor in tensors if tensor.is_merged]
+        brought = {name for op in program.operators if isinstance(op, BatchNorm) for name in buffers_of(op)}
+        self.registered = [buffer for buffer in program.buffers if buffer.name not in brought]
         self.returned = {output.value for output in program.outputs}
         self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
         self.expressions: dict[str, str] = {}
@@ -205,15 +215,28 @@ class _Writer:
     def _init(self) -> list[str]:
         lines = ["def __init__(self) -> None:", "    super().__init__()"]
         for op in self.program.operators:
-            if isinstance(op, Conv2d | Linear):
+            if isinstance(op, Conv2d | Linear | BatchNorm):
                 comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
                 lines.append(f"    self.{op.weight.rpartition('.')[0]} = {self._constructor(op)}{comment}")
+        lines += [f"    {line}" for line in self._registrations()]
         if self.merged:
             lines.append("    self.register_state_dict_post_hook(split_blocks)")
             lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
         return [*lines, "    self.reset_parameters()"]
 
-    def _constructor(self, op: Conv2d | Linear) -> str:
+    def _registrations(self) -> list[str]:
+        """Lines that give the buffers that no module of torch brings along their place."""
+        lines = []
+        for buffer in self.registered:
+            module, _, leaf = buffer.name.rpartition(".")
+            dtype = ", dtype=torch.int64" if buffer.is_integer else ""
+            lines.append(f'self.{module}.register_buffer("{leaf}", torch.zeros({buffer.shape}{dtype}))')
+        return lines
+
+    def _constructor(self, op: Conv2d | Linear | BatchNorm) -> str:
+        if isinstance(op, BatchNorm):
+            kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
+            return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"
         out_channels, in_channels, *_ = self.program.parameter[op.weight].shape
         bias = "" if op.bias else ", bias=False"
         if isinstance(op, Linear):
@@ -228,7 +251,13 @@ class _Writer:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
         if self.program.parameters:
             lines.append("    parameters = dict(self.named_parameters())")
-        return lines + [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
+        lines += [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
+        for op in self.program.operators:
+            if isinstance(op, BatchNorm):
+                lines.append(f"    self.{op.weight.rpartition('.')[0]}.reset_running_stats()")
+        if self.registered:
+            lines.append("    buffers = dict(self.named_buffers())")
+        return lines + [f"    {_start(buffer)}" for buffer in self.registered]
 
     def _forward(self) -> list[str]:
         lines = ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
@@ -325,7 +354,22 @@ def _initialization(parameter: Parameter) -> str:
     std, constant = parameter.initialization.std, parameter.initialization.constant
     path = f'parameters["{parameter.name}"]'
     if std:
-        return f"nn.init.normal_({path}, std={std!r})"
-    if constant in (0, 1):
-        return f"nn.init.{'ones' if constant else 'zeros'}_({path})"
-    return f"nn.init.constant_({path}, {constant!r})"
+        mean = f"mean={constant!r}, " if constant else ""
+        return f"nn.init.normal_({path}, {mean}std={std!r})"
+    return _filled(path, constant)
+
+
+def _start(buffer: Buffer) -> str:
+    path = f'buffers["{buffer.name}"]'
+    match buffer.initial:
+        case Permutations(length=length):
+            count = prod(buffer.shape) // length
+            return f"{path}.copy_(torch.cat([torch.randperm({length}) for _ in range({count})]).view({buffer.shape}))"
+        case number:
+            return _filled(path, number)
+
+
+def _filled(path: str, number: float) -> str:
+    if number in (0, 1):
+        return f"nn.init.{'ones' if number else 'zeros'}_({path})"
+    return f"nn.init.constant_({path}, {number!r})"

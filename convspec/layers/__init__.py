@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from convspec.layers.base import Layer
+from convspec.layers.batchnorm import BatchNorm
 from convspec.layers.conv import Conv
 from convspec.layers.costs import LogisticRegression
 from convspec.layers.data import Data
@@ -17,7 +18,7 @@ from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, 
 from convspec.layers.fc import FullyConnected
 from convspec.layers.join import ConcatLayer
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
-from convspec.layers.pool import Pool
+from convspec.layers.pool import GlobalPool, Pool
 
 BUILT_IN: Mapping[str, type[Layer]] = {
     layer.type: layer
@@ -26,6 +27,8 @@ BUILT_IN: Mapping[str, type[Layer]] = {
         Conv,
         FullyConnected,
         Pool,
+        GlobalPool,
+        BatchNorm,
         CrossMapResponseNorm,
         SameMapResponseNorm,
         NeuronLayer,

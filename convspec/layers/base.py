@@ -100,6 +100,7 @@ class Layer(Keyed, ABC):
     type: ClassVar[str]
     is_cost: ClassVar[bool] = False
     takes_neuron: ClassVar[bool] = True
+    only_rescales: ClassVar[bool] = False  # its weights make no neurons of their own
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
     inputs = names("inputs", doc="the layers that it reads, separated by commas")
@@ -193,7 +194,7 @@ class WeightLayer(Layer):
     Each input has a weight matrix and so an entry in every list; the biases are one.
     """
 
-    input_counts = (1, None)
+    input_counts: ClassVar[tuple[int, int | None]] = (1, None)
 
     init_w = numbers(
         "initW", minimum=0, takes_default=True, doc="standard deviation of the initial weights, 0.01 in the paper"

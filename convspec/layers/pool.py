@@ -1,4 +1,4 @@
-"""`pool`: the largest or the mean pixel of each window; windows may overlap."""
+"""`pool`: the largest or the mean pixel of each window; windows may overlap. `globalpool`: one window for all."""
 
 from __future__ import annotations
 
@@ -127,3 +127,28 @@ class Pool(Layer):
         pool = builder.max_pool2d if self.pool == "max" else builder.avg_pool2d
         value = builder.reshape(inputs[0], maps)
         return pool(value, output, kernel_size=self.size, stride=self.stride, start=self.start)
+
+
+class GlobalPool(Layer):
+    """One number a map: the mean of its pixels, or the largest of them (Lin et al., Network in Network, 2014).
+
+    None of the originals has it. It takes maps of any size, and gives maps of 1x1, which an fc or softmax layer reads as
+    a vector; `torch.nn.AdaptiveAvgPool2d(1)` and `AdaptiveMaxPool2d(1)`.
+    """
+
+    type = "globalpool"
+
+    channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
+    pool = choice("pool", ("avg", "max"), default="avg", doc="what a map gives: avg or max")
+
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        return None if maps is None else Inference(Shape.of_maps(maps.channels, 1, 1))
+
+    def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
+        shape = builder.shape(inputs[0])
+        maps = shape if shape.is_map else shape.as_square_maps(output.channels)
+        assert maps is not None
+        side = max(maps.height, maps.width)
+        pool = builder.max_pool2d if self.pool == "max" else builder.avg_pool2d
+        return pool(builder.reshape(inputs[0], maps), output, kernel_size=side, stride=side, start=0)

@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
+from typing import Any
 
 from convspec.passes.substitute import substitute
 from convspec.program.names import Names
@@ -27,6 +28,7 @@ from convspec.program.operators import (
     Activation,
     Add,
     AvgPool2d,
+    BatchNorm,
     Concat,
     Conv2d,
     Dropout,
@@ -38,14 +40,28 @@ from convspec.program.operators import (
     Reshape,
     ResponseNorm,
     Slice,
+    buffers_of,
+    parameters_of,
 )
-from convspec.program.program import Block, Parameter, Program
+from convspec.program.program import Block, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 # Operators that treat every channel group by itself, or can be told to.
-_GROUPED = (Activation, Add, AvgPool2d, Conv2d, Dropout, LocalResponseNorm, MaxPool2d, Pad, Reshape, ResponseNorm)
+_GROUPED = (
+    Activation,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    LocalResponseNorm,
+    MaxPool2d,
+    Pad,
+    Reshape,
+    ResponseNorm,
+)
 _WEIGHTED = (Conv2d, Linear)
-_PLACE = {"name", "inputs", "layers", "gpu", "weight", "bias"}
+_PLACE = {"name", "inputs", "layers", "gpu", "weight", "bias", "statistics"}
 
 
 def merge_towers(program: Program) -> Program:
@@ -87,12 +103,13 @@ class _Merger:
         self.operators: list[tuple[int, Op]] = []
         self.sliced: set[str] = set()
         self.parameters: dict[str, Parameter] = dict(program.parameter)
+        self.buffers: dict[str, Buffer] = dict(program.buffer)
         self.names = Names()
         for parameter in program.parameters:
             self.names.unique(parameter.name.partition(".")[0])
         self.merged_names: dict[tuple[str, ...], str] = {}
         self.taken = set(self.shapes)
-        users = [name for op in program.operators if isinstance(op, _WEIGHTED) for name in (op.weight, op.bias) if name]
+        users = [name for op in program.operators for name in parameters_of(op)]
         self.shared = {name for name in users if users.count(name) > 1} if len(set(users)) < len(users) else set()
 
     def merge_level(self, level: Sequence[Op]) -> None:
@@ -112,7 +129,8 @@ class _Merger:
     def _signature(self, op: Op) -> Hashable:
         """All that twins must have in common, but for what they read."""
         attributes = tuple((f.name, getattr(op, f.name)) for f in fields(op) if f.name not in _PLACE)
-        return type(op), attributes, tuple(map(self._parameter_signature, _parameters(op)))
+        kept = tuple(self.buffers[name]._replace(name="", blocks=()) for name in buffers_of(op))
+        return type(op), attributes, tuple(map(self._parameter_signature, parameters_of(op))), kept
 
     def _parameter_signature(self, name: str) -> Hashable:
         parameter = self.parameters[name]
@@ -141,7 +159,7 @@ class _Merger:
         return not (has_groups or self._has_shared_parameters(op)) and len(set(op.inputs)) == len(op.inputs)
 
     def _has_shared_parameters(self, op: Op) -> bool:
-        return not self.shared.isdisjoint(_parameters(op))
+        return not self.shared.isdisjoint(parameters_of(op))
 
     def _merge_bucket(self, ops: Sequence[Op], *, is_grouped: bool) -> list[Op]:
         """Merge twins among operators of one signature; returns those that have none."""
@@ -180,6 +198,8 @@ class _Merger:
                 weight, bias = self._stacked_parameters(twins)
                 groups = first.groups * count
                 merged: Op = replace(first, weight=weight, bias=bias, groups=groups, inputs=inputs, shape=shape)
+            case BatchNorm():
+                merged = replace(first, **self._stacked_norm(twins), inputs=inputs, shape=shape)
             case LocalResponseNorm():
                 merged = replace(first, groups=first.groups * count, inputs=inputs, shape=shape)
             case _:
@@ -237,7 +257,32 @@ class _Merger:
         biases = [twin.bias for twin in weighted if twin.bias is not None]
         return weight, self._stack(f"{module}.bias", weighted, biases, ()) if biases else None
 
-    def _stack(self, name: str, twins: Sequence[Conv2d | Linear], names: Sequence[str], order: Sequence[str]) -> str:
+    def _stacked_norm(self, twins: Sequence[Op]) -> dict[str, Any]:
+        """Names of the parameters and statistics of the merged normalisation."""
+        module = self.names.unique(self._merged_name([twin.layers for twin in twins]))
+        norms = [twin for twin in twins if isinstance(twin, BatchNorm)]
+        return {
+            "weight": self._stack(f"{module}.weight", norms, [norm.weight for norm in norms], ()),
+            "bias": self._stack(f"{module}.bias", norms, [norm.bias for norm in norms], ()),
+            "statistics": tuple(
+                self._stack_buffers(f"{module}.{names[0].rpartition('.')[2]}", names)
+                for names in zip(*(norm.statistics for norm in norms), strict=True)
+            ),
+        }
+
+    def _stack_buffers(self, name: str, names: Sequence[str]) -> str:
+        """Replace one buffer of each twin by a single one with the rows of all; a single number is that of all."""
+        pieces = [self.buffers.pop(piece) for piece in names]
+        blocks: list[Block] = []
+        for i, piece in enumerate(pieces):
+            for block in piece.blocks:
+                first = i * piece.shape[0] if piece.shape else 0
+                blocks.append(block._replace(rows=block.rows and (block.rows[0] + first, block.rows[1] + first)))
+        shape = pieces[0].shape and (sum(piece.shape[0] for piece in pieces), *pieces[0].shape[1:])
+        self.buffers[name] = pieces[0]._replace(name=name, shape=shape, blocks=tuple(blocks))
+        return name
+
+    def _stack(self, name: str, twins: Sequence[Op], names: Sequence[str], order: Sequence[str]) -> str:
         """Replace one parameter of each twin by a single one with the rows of all."""
         pieces = [self.parameters.pop(piece) for piece in names]
         blocks: list[Block] = []
@@ -251,6 +296,7 @@ class _Merger:
         """Blocks of one twin's parameter, moved to its rows and to the columns of the joined inputs."""
         starts = self._column_starts(twin, order)
         for block in parameter.blocks:
+            assert block.rows is not None
             rows = (block.rows[0] + first_row, block.rows[1] + first_row)
             columns = block.columns
             if order and columns is not None:
@@ -342,23 +388,24 @@ class _Merger:
             self.program,
             operators=_sorted(self.operators),
             parameters=self._ordered_parameters(),
+            buffers=self._ordered_buffers(),
         )
         whole = {op.name: op.inputs[0] for op in program.operators if isinstance(op, Concat) and len(op.inputs) == 1}
         return substitute(program, [op for op in program.operators if op.name not in whole], whole)
 
     def _ordered_parameters(self) -> tuple[Parameter, ...]:
         """In the order of the operators that read them."""
-        names = [name for op in _sorted(self.operators) for name in _parameters(op)]
+        names = [name for op in _sorted(self.operators) for name in parameters_of(op)]
         return tuple(self.parameters[name] for name in dict.fromkeys(names))
+
+    def _ordered_buffers(self) -> tuple[Buffer, ...]:
+        names = [name for op in _sorted(self.operators) for name in buffers_of(op)]
+        return tuple(self.buffers[name] for name in dict.fromkeys(names))
 
 
 def _common_prefix(names: Sequence[str]) -> str:
     shortest, longest = min(names), max(names)
     return next((shortest[:i] for i, letter in enumerate(shortest) if longest[i] != letter), shortest)
-
-
-def _parameters(op: Op) -> list[str]:
-    return [name for name in (op.weight, op.bias) if name is not None] if isinstance(op, _WEIGHTED) else []
 
 
 def _sorted(operators: Sequence[tuple[int, Op]]) -> tuple[Op, ...]:

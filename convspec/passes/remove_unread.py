@@ -1,10 +1,10 @@
-"""Operators and parameters that no output needs."""
+"""Operators, parameters and buffers that no output needs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from convspec.program.operators import Conv2d, Input, Linear
+from convspec.program.operators import Input, buffers_of, parameters_of
 from convspec.program.program import Program
 
 
@@ -16,6 +16,7 @@ def remove_unread(program: Program) -> Program:
         if op.name in needed or isinstance(op, Input):
             needed.update(op.inputs)
             kept.append(op)
-    named = {name for op in kept if isinstance(op, Conv2d | Linear) for name in (op.weight, op.bias)}
+    named = {name for op in kept for name in (*parameters_of(op), *buffers_of(op))}
     parameters = tuple(parameter for parameter in program.parameters if parameter.name in named)
-    return replace(program, operators=tuple(reversed(kept)), parameters=parameters)
+    buffers = tuple(buffer for buffer in program.buffers if buffer.name in named)
+    return replace(program, operators=tuple(reversed(kept)), parameters=parameters, buffers=buffers)

@@ -1,6 +1,6 @@
 """Operators that compute the same from the same become one: both towers pad the same image, for one.
 
-What learns or draws random numbers is never shared.
+What learns, keeps statistics or draws random numbers is never shared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from convspec.passes.substitute import substitute
 from convspec.program.operators import (
     Activation,
+    BatchNorm,
     Conv2d,
     Dropout,
     Input,
@@ -46,7 +47,7 @@ def share_equal(program: Program) -> Program:
 
 def _is_sharable(op: Op) -> bool:
     match op:
-        case Input() | Conv2d() | Linear() | Dropout() | NegativeLogLikelihood():
+        case Input() | Conv2d() | Linear() | BatchNorm() | Dropout() | NegativeLogLikelihood():
             return False
         case Activation(neuron=neuron):
             return neuron is not Neuron.NRELU

@@ -15,6 +15,7 @@ from convspec.program.operators import (
     Activation,
     Add,
     AvgPool2d,
+    BatchNorm,
     Concat,
     Conv2d,
     Dropout,
@@ -30,7 +31,7 @@ from convspec.program.operators import (
     ResponseNorm,
     Softmax,
 )
-from convspec.program.parameter import Block, Initialization, Parameter, Update
+from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update
 from convspec.program.program import Output, Program
 from convspec.program.shape import Shape
 
@@ -43,6 +44,7 @@ class Builder:
         self._taken = set(layers)
         self._operators: list[Op] = []
         self._parameters: list[Parameter] = []
+        self._buffers: list[Buffer] = []
         self._shapes: dict[str, Shape] = {}
         self._aliases: dict[str, str] = {}
         self._layer = ""
@@ -120,6 +122,25 @@ class Builder:
         """neuron: a name of the layer file, `relu`, but not `ident`."""
         return self._add(Activation, [value], self.shape(value), neuron=Neuron(neuron), arguments=arguments)
 
+    def batch_norm(self, value: str, *, weight: str, bias: str, eps: float, momentum: float) -> str:
+        """`weight` and `bias` come from `parameter`; the running statistics are added here, as torch starts them."""
+        channels = (self.shape(value).channels,)
+        statistics = (
+            self.buffer("running_mean", channels, 0.0),
+            self.buffer("running_var", channels, 1.0),
+            self.buffer("num_batches_tracked", (), 0.0, is_integer=True),
+        )
+        return self._add(
+            BatchNorm,
+            [value],
+            self.shape(value),
+            weight=weight,
+            bias=bias,
+            statistics=statistics,
+            eps=eps,
+            momentum=momentum,
+        )
+
     def local_response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
         return self._add(LocalResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
 
@@ -196,7 +217,17 @@ class Builder:
         self._parameters.append(Parameter(name, shape, initialization, update, blocks))
         return name
 
+    def buffer(
+        self, leaf: str, shape: tuple[int, ...], initial: float | Permutations, *, is_integer: bool = False
+    ) -> str:
+        """Append a buffer of the current layer; returns its name. leaf: `running_mean`."""
+        rows = (0, shape[0]) if shape else None
+        block = Block(f"{self._layer}.{leaf}", rows, (0, shape[1]) if len(shape) > 1 else None)
+        name = f"{self._identifier}.{leaf}"
+        self._buffers.append(Buffer(name, shape, initial, (block,), is_integer))
+        return name
+
     def program(self, name: str, outputs: Sequence[str]) -> Program:
         """The finished program; `outputs` names layers."""
         given = tuple(Output(layer, self.resolve(layer)) for layer in dict.fromkeys(outputs))
-        return Program(name, tuple(self._operators), tuple(self._parameters), given)
+        return Program(name, tuple(self._operators), tuple(self._parameters), given, buffers=tuple(self._buffers))

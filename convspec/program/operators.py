@@ -94,6 +94,22 @@ class Activation(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(Operator):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, for each channel of maps or feature of vectors.
+
+    In training mean and variance are those of the batch, and the running ones move towards them by `momentum`, the
+    variance unbiased; at test the running ones are used. `statistics` names the buffers: mean, variance, and the count
+    of batches.
+    """
+
+    weight: str
+    bias: str
+    statistics: tuple[str, str, str]
+    eps: float
+    momentum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalResponseNorm(Operator):
     """x / (k + alpha/size * sum of squares over `size` neighbouring channels of the same group) ** beta."""
 
@@ -193,6 +209,7 @@ Op = (
     | Conv2d
     | Linear
     | Activation
+    | BatchNorm
     | LocalResponseNorm
     | ResponseNorm
     | MaxPool2d
@@ -206,3 +223,21 @@ Op = (
 )
 
 Values = Mapping[str, Op]
+
+
+def parameters_of(op: Op) -> tuple[str, ...]:
+    """Names of the parameters that an operator reads."""
+    match op:
+        case Conv2d() | Linear() | BatchNorm():
+            return tuple(name for name in (op.weight, op.bias) if name is not None)
+        case _:
+            return ()
+
+
+def buffers_of(op: Op) -> tuple[str, ...]:
+    """Names of the buffers that an operator reads or moves."""
+    match op:
+        case BatchNorm(statistics=statistics):
+            return statistics
+        case _:
+            return ()

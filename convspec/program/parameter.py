@@ -1,4 +1,4 @@
-"""Tensors that learn: how they start, how they are updated, and which layer owns which part of them."""
+"""Tensors of a network: those that learn and those that do not, how they start, and which layer owns which part."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Block(NamedTuple):
     """A piece of a parameter that belongs to one layer under a name that no placement changes.
 
     name: canonical, as it stands in checkpoints: `conv2a.weight`, `conv3a.weights.0`, `fc6a.bias`.
-    rows: half-open range of the first axis (outputs) of the parameter.
+    rows: half-open range of the first axis (outputs) of the parameter; None for the whole of a single number, which
+    several layers may have in common.
     columns: half-open range of the second axis (inputs); None for a bias.
     """
 
     name: str
-    rows: tuple[int, int]
+    rows: tuple[int, int] | None
     columns: tuple[int, int] | None = None
 
 
@@ -53,6 +54,33 @@ class Parameter(NamedTuple):
     initialization: Initialization
     update: Update
     blocks: tuple[Block, ...]
+
+    @property
+    def is_merged(self) -> bool:
+        return len(self.blocks) > 1 or self.blocks[0].name != self.name
+
+
+class Permutations(NamedTuple):
+    """First values of a buffer of indices: random orders of 0 to length - 1, one after another until it is full."""
+
+    length: int
+
+
+class Buffer(NamedTuple):
+    """A tensor that the network keeps and nobody trains: running statistics, connections. Saved as parameters are.
+
+    name: its path in the emitted module, `norm1.running_mean`.
+    shape: () for a single number.
+    initial: the number that it is filled with, or how its indices are drawn.
+    blocks: canonical pieces that tile it, as those of a Parameter.
+    is_integer: whether it counts or points (int64), rather than measures.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initial: float | Permutations
+    blocks: tuple[Block, ...]
+    is_integer: bool = False
 
     @property
     def is_merged(self) -> bool:

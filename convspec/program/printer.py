@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import fields
 
 from convspec.program.operators import Op
-from convspec.program.program import Output, Parameter, Program
+from convspec.program.parameter import Permutations
+from convspec.program.program import Buffer, Output, Parameter, Program
 
 _SHARED = {"name", "inputs", "shape", "layers", "gpu"}
 
 
 def print_program(program: Program) -> str:
-    """One line an operator, then one a parameter, then the outputs and the notes of the passes."""
+    """One line an operator, then one a parameter or buffer, then the outputs and the notes of the passes."""
     lines = [f"program {program.name}"]
     lines += [f"  {_operator(op)}" for op in program.operators]
     lines += [f"  {_parameter(parameter)}" for parameter in program.parameters]
+    lines += [f"  {_buffer(buffer)}" for buffer in program.buffers]
     lines.append(f"  return {', '.join(_output(output) for output in program.outputs)}")
     lines += [f"  # {note}" for note in program.notes]
     return "\n".join(lines) + "\n"
@@ -38,9 +40,22 @@ def _value(value: object) -> str:
 def _parameter(parameter: Parameter) -> str:
     size = "x".join(map(str, parameter.shape))
     first, update = parameter.initialization, parameter.update
-    blocks = "" if not parameter.is_merged else f"  # {', '.join(block.name for block in parameter.blocks)}"
     start = f"normal(std={first.std:g})" if first.std else f"constant({first.constant:g})"
     return (
         f"{parameter.name}: {size} = {start}, rate {update.rate}, momentum {update.momentum:g}, "
-        f"decay {update.decay:g}{blocks}"
+        f"decay {update.decay:g}{_blocks(parameter)}"
     )
+
+
+def _buffer(buffer: Buffer) -> str:
+    size = "x".join(map(str, buffer.shape)) or "1"
+    match buffer.initial:
+        case Permutations(length=length):
+            start = f"permutations({length})"
+        case number:
+            start = f"constant({number:g})"
+    return f"{buffer.name}: {size} = {start}, kept{_blocks(buffer)}"
+
+
+def _blocks(tensor: Parameter | Buffer) -> str:
+    return f"  # {', '.join(block.name for block in tensor.blocks)}" if tensor.is_merged else ""

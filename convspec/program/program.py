@@ -1,4 +1,4 @@
-"""The lowered network: operators in an order in which they can run, and the parameters that they name."""
+"""The lowered network: operators in an order in which they can run, and the parameters and buffers that they name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from convspec.program.operators import COSTS, Input, NegativeLogLikelihood, Op
-from convspec.program.parameter import Block, Initialization, Parameter, Update
+from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Update
 
-__all__ = ["Block", "Initialization", "Output", "Parameter", "Program", "Update"]
+__all__ = ["Block", "Buffer", "Initialization", "Output", "Parameter", "Program", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Output:
 class Program:
     """name: of the network, from the file name of the spec. outputs: what `forward` returns, in order.
 
-    notes: what passes did, and why they did no more.
+    notes: what passes did, and why they did no more. buffers: what the network keeps beside its parameters.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Program:
     parameters: tuple[Parameter, ...]
     outputs: tuple[Output, ...]
     notes: tuple[str, ...] = field(default=())
+    buffers: tuple[Buffer, ...] = field(default=())
 
     @cached_property
     def values(self) -> Mapping[str, Op]:
@@ -40,6 +41,10 @@ class Program:
     @cached_property
     def parameter(self) -> Mapping[str, Parameter]:
         return {parameter.name: parameter for parameter in self.parameters}
+
+    @cached_property
+    def buffer(self) -> Mapping[str, Buffer]:
+        return {buffer.name: buffer for buffer in self.buffers}
 
     @cached_property
     def inputs(self) -> tuple[Input, ...]:

@@ -13,6 +13,7 @@ from convspec.program.operators import (
     Activation,
     Add,
     AvgPool2d,
+    BatchNorm,
     Concat,
     Conv2d,
     Dropout,
@@ -27,8 +28,10 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    buffers_of,
+    parameters_of,
 )
-from convspec.program.program import Parameter, Program
+from convspec.program.program import Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 
@@ -39,10 +42,13 @@ class InvalidProgramError(Exception):
 def verify(program: Program) -> Program:
     """The program itself. Raises InvalidProgramError."""
     shapes: dict[str, Shape] = {}
+    known = program.parameter.keys() | program.buffer.keys()
     for op in program.operators:
         _require(op.name not in shapes, op, "has the name of an earlier operator")
         for name in op.inputs:
             _require(name in shapes, op, f"reads {name}, which is not defined before it")
+        for name in (*parameters_of(op), *buffers_of(op)):
+            _require(name in known, op, f"reads {name}, which the program does not have")
         inferred = _infer(op, [shapes[name] for name in op.inputs], program)
         _require(inferred == op.shape, op, f"has shape {op.shape}, but its inputs give {inferred}")
         shapes[op.name] = op.shape
@@ -51,6 +57,8 @@ def verify(program: Program) -> Program:
             raise InvalidProgramError(f"the program gives {output.value}, which it does not define")
     for parameter in program.parameters:
         _verify_blocks(parameter)
+    for buffer in program.buffers:
+        _verify_blocks(buffer)
     return program
 
 
@@ -77,6 +85,9 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
             rows, columns = program.parameter[op.weight].shape
             _require(columns == sum(shape.features for shape in inputs), op, "has a weight of another width")
             return Shape.of_vector(rows)
+        case BatchNorm(weight=weight):
+            _require(program.parameter[weight].shape == (inputs[0].channels,), op, "has a weight of another width")
+            return inputs[0]
         case MaxPool2d() | AvgPool2d():
             return _infer_pool(op, inputs[0])
         case Concat():
@@ -118,13 +129,17 @@ def _infer_pool(op: MaxPool2d | AvgPool2d, maps: Shape) -> Shape:
     return op.shape.with_channels(maps.channels)
 
 
-def _verify_blocks(parameter: Parameter) -> None:
+def _verify_blocks(parameter: Parameter | Buffer) -> None:
     """Blocks tile the parameter: inside it, and as many numbers as it has."""
+    if not parameter.shape:
+        if any(block.rows is not None for block in parameter.blocks):
+            raise InvalidProgramError(f"{parameter.name} is a single number, and has a block that is a part of it")
+        return
     rows = parameter.shape[0]
     columns = parameter.shape[1] if len(parameter.shape) > 1 else 1
     covered = 0
     for block in parameter.blocks:
-        (top, bottom), (left, right) = block.rows, block.columns or (0, 1)
+        (top, bottom), (left, right) = block.rows or (0, 0), block.columns or (0, 1)
         if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
             raise InvalidProgramError(f"block {block.name} lies outside parameter {parameter.name}")
         covered += (bottom - top) * (right - left)

@@ -27,5 +27,7 @@ def join(parameter: Parameter, blocks: Mapping[str, Tensor], like: Tensor) -> Te
 
 
 def _region(block: Block) -> tuple[slice, ...]:
+    if block.rows is None:
+        return ()
     rows = slice(*block.rows)
     return (rows,) if block.columns is None else (rows, slice(*block.columns))

@@ -12,6 +12,7 @@ from torch import nn
 from convspec.data import Dataset, Split, mean_image, open_dataset
 from convspec.data.dataset import Notify, center_crop
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.program.operators import BatchNorm
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec
 from convspec.train.evaluate import trained_cost
@@ -38,6 +39,19 @@ def open_data(compiled: CompiledSpec, data: str | None, notify: Notify) -> Datas
         classes=program.values[trained_cost(program).predictions].shape.features,
         notify=notify,
     )
+
+
+def check_batches(program: Program, dataset: Dataset, batch: int) -> None:
+    """Raises DiagnosticError CS715 where batch normalisation would have one number a feature."""
+    norms = [op for op in program.operators if isinstance(op, BatchNorm) and op.shape.features == op.shape.channels]
+    images = dataset.count(Split.TRAIN)
+    if not norms or (batch > 1 and images % batch != 1):
+        return
+    layer = norms[0].layers[0]
+    which = "each minibatch has 1 image" if batch == 1 else f"the last minibatch of {images} images has 1 image"
+    enough = next(size for size in range(max(batch, 2), images + 3) if images % size != 1)
+    message = f"{which}, and {layer}, which gives {norms[0].shape}, needs 2 to know a variance"
+    raise DiagnosticError(Diagnostic("CS715", message, help=f"write batch={enough} under [@train]"))
 
 
 def initial_network(compiled: CompiledSpec, network: nn.Module | None) -> nn.Module:

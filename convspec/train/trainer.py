@@ -32,6 +32,7 @@ from convspec.train.inputs import InputTensors
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import (
+    check_batches,
     check_trainable,
     describe_run,
     initial_network,
@@ -105,6 +106,7 @@ def train(
             data = data or run.settings().get("data")
         dataset = open_data(compiled, data, notify)
         stack.callback(dataset.close)
+        check_batches(compiled.program, dataset, options.batch)
         if resume is None:
             run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
             stack.callback(run.close)

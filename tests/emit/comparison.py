@@ -28,11 +28,13 @@ FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class Run:
-    """What an emitted module gave: values by layer, gradients of its objective by parameter and by data layer."""
+    """What an emitted module gave: values by layer, gradients of its objective by parameter and by data layer, and what
+    its state_dict holds afterwards."""
 
     values: Mapping[str, Array]
     objective: float
     gradients: Mapping[str, Array]
+    state: Mapping[str, Array]
 
 
 def lowered(checked: Checked, outputs: Sequence[str] = (), passes: tuple[Pass, ...] = FOLDED) -> Program:
@@ -61,12 +63,17 @@ def all_layers(checked: Checked) -> list[str]:
 
 
 def random_state(net: nn.Module, seed: int) -> dict[str, Array]:
-    """Parameters by canonical name, such that values keep their magnitude through the network."""
+    """Parameters and buffers by canonical name, such that values keep their magnitude through the network."""
     generator = np.random.default_rng(seed)
     state = {}
     for name, value in sorted(net.state_dict().items()):
+        if not value.is_floating_point():
+            state[name] = np.zeros(tuple(value.shape), np.int64)
+            continue
         fan_in = value[0].numel() if value.ndim > 1 else 4
         state[name] = generator.normal(size=tuple(value.shape)) / np.sqrt(fan_in)
+        if name.endswith("running_var"):
+            state[name] = 0.5 + np.abs(state[name])
     return state
 
 
@@ -95,7 +102,8 @@ def run(net: nn.Module, batch: Mapping[str, NDArray[np.generic]], state: Mapping
     objective.backward()
     gradients = {**canonical_gradients(net), **{name: _gradient(image) for name, image in images.items()}}
     values = {name: value.detach().numpy() for name, value in outputs.items()}
-    return Run(values, objective.item(), gradients)
+    state = {name: value.numpy().copy() for name, value in net.state_dict().items()}
+    return Run(values, objective.item(), gradients, state)
 
 
 def canonical_gradients(net: nn.Module) -> dict[str, Array]:
@@ -104,6 +112,8 @@ def canonical_gradients(net: nn.Module) -> dict[str, Array]:
     with torch.no_grad():
         for parameter, own in zip(twin.parameters(), net.parameters(), strict=True):
             parameter.copy_(torch.from_numpy(_gradient(own)))
+        for buffer in twin.buffers():
+            buffer.zero_()
     return {name: value.numpy() for name, value in twin.state_dict().items()}
 
 
@@ -129,6 +139,8 @@ def assert_same(actual: Run, expected: Interpretation) -> None:
     assert actual.gradients.keys() == expected.gradients.keys() - _labels(expected)
     for name, gradient in actual.gradients.items():
         assert_close(f"gradient of {name}", gradient, expected.gradients[name])
+    for name, value in expected.buffers.items():
+        assert_close(name, actual.state[name], value)
 
 
 def _labels(expected: Interpretation) -> set[str]:

@@ -58,6 +58,13 @@ class MetaNetwork:
                 return F.softmax(sources[0].flatten(1), 1)
             case "cmrnorm" | "rnorm":
                 return F.local_response_norm(as_maps(sources[0], layer.channels), 3)
+            case "globalpool":
+                return F.adaptive_avg_pool2d(as_maps(sources[0], layer.channels), 1)
+            case "batchnorm":
+                maps = as_maps(sources[0], layer.channels)
+                norm = torch.nn.BatchNorm2d(maps.shape[1], device="meta")
+                self.weights[layer.name], self.biases[layer.name] = norm.weight.numel(), norm.bias.numel()
+                return maps
             case "cost.logreg":
                 return sources[1].new_empty((1, 1))
             case _:

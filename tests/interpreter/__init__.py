@@ -18,7 +18,7 @@ from convspec.graph.graph import Graph
 from convspec.layers.base import Layer
 from convspec.layers.costs import LogisticRegression
 from convspec.layers.data import Data
-from tests.interpreter import costs, elementwise, maps, weights  # noqa: F401 - each enters its layers
+from tests.interpreter import batchnorm, costs, elementwise, maps, weights  # noqa: F401 - each enters its layers
 from tests.interpreter.neurons import NEURONS, noisy_relu
 from tests.interpreter.tape import FORWARD, Array, Interpretation, Tape
 
@@ -32,10 +32,11 @@ def interpret(
     *,
     masks: Mapping[str, Array] | None = None,
     noise: Mapping[str, Array] | None = None,
+    in_training: bool = False,
     with_gradients: bool = True,
 ) -> Interpretation:
     """The network on a batch. `inputs` by data layer; labels are integers (N,). Every parameter must be read."""
-    tape = Tape(graph, parameters, masks or {}, noise or {})
+    tape = Tape(graph, parameters, masks or {}, noise or {}, in_training)
     for layer in _in_order(graph):
         if isinstance(layer, Data):
             tape.values[layer.name] = np.asarray(inputs[layer.name], dtype=np.float64)
@@ -44,7 +45,7 @@ def interpret(
     assert tape.read == set(parameters), f"parameters that nothing reads: {sorted(set(parameters) - tape.read)}"
     of_costs = [layer for layer in graph.layers.values() if isinstance(layer, LogisticRegression)]
     objective = sum(cost.coefficient * tape.values[cost.name][0] for cost in of_costs)
-    return Interpretation(tape.values, float(objective), _gradients(tape) if with_gradients else {})
+    return Interpretation(tape.values, float(objective), _gradients(tape) if with_gradients else {}, tape.buffers)
 
 
 def _in_order(graph: Graph) -> Iterator[Layer]:

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
-from convspec.layers.pool import Pool
+from convspec.layers.pool import GlobalPool, Pool
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 
@@ -48,6 +48,21 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
         return [of_x], {}
 
     return value, pull
+
+
+@interprets(GlobalPool)
+def global_pool(layer: GlobalPool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """The mean of a map, or its first largest pixel."""
+    x = as_maps(sources[0], layer.channels)
+    pixels = x.reshape(*x.shape[:2], -1)
+    share = (
+        np.eye(pixels.shape[2])[pixels.argmax(2)] if layer.pool == "max" else np.full_like(pixels, 1 / pixels.shape[2])
+    )
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        return [(share * gradient.reshape(*x.shape[:2], 1)).reshape(x.shape)], {}
+
+    return (share * pixels).sum(2)[:, :, None, None], pull
 
 
 @interprets(CrossMapResponseNorm)

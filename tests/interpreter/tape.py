@@ -21,27 +21,31 @@ Pullback = Callable[[Array], tuple[list[Array], dict[str, Array]]]
 class Interpretation:
     """values: of every layer; of a cost (mean cost, top-1 error, top-k error).
 
-    gradients: of the objective, by parameter and by data layer.
+    gradients: of the objective, by parameter and by data layer; zero for what does not learn.
+    buffers: what training has moved them to, by canonical name.
     """
 
     values: Mapping[str, Array]
     objective: float
     gradients: Mapping[str, Array]
+    buffers: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass
 class Tape:
-    """parameters: by canonical name. masks: by dropout layer, 1 for a kept unit; a layer without one is at test.
-    noise: by nrelu layer, the normal numbers that it draws."""
+    """parameters: and buffers, by canonical name. masks: by dropout layer, 1 for a kept unit; a layer without one is at test.
+    noise: by nrelu layer, the normal numbers that it draws. in_training: whether statistics are those of the batch."""
 
     graph: Graph
     parameters: Mapping[str, Array]
     masks: Mapping[str, Array]
     noise: Mapping[str, Array]
+    in_training: bool = False
     values: dict[str, Array] = field(default_factory=dict)
     pullbacks: dict[str, Pullback] = field(default_factory=dict)
     neuron_slopes: dict[str, Array] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
+    buffers: dict[str, Array] = field(default_factory=dict)
 
     def parameter(self, name: str) -> Array:
         self.read.add(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convspec.checker import Checked, check
+from convspec.cli.table import neurons
 
 RATES = "[@params]\nepsW=0.01\nepsB=0.01\nmomW=0.9\nmomB=0.9\ninitW=0.01\n"
 
@@ -12,7 +13,7 @@ RATES = "[@params]\nepsW=0.01\nepsB=0.01\nmomW=0.9\nmomB=0.9\ninitW=0.01\n"
 def net(size: str, section: str, settings: str = "", more: str = "") -> Checked:
     """A network of one layer x over data of a size, with the layers `more` before it."""
     head = f"[@net]\ninput=data:{size}\noutputs=x,data\n{settings}\n[data]\ntype=data\ndataIdx=0\n"
-    rates = RATES if section.startswith(("type=conv", "type=fc")) else ""
+    rates = RATES if section.startswith(("type=conv", "type=fc", "type=batchnorm")) else ""
     return check(f"{head}{rates}{more}\n[x]\n{section}\n")
 
 
@@ -162,6 +163,45 @@ def test_fc_reads_every_feature_of_every_input() -> None:
 )
 def test_layers_without_windows(size: str, section: str, expected: tuple[int, ...]) -> None:
     assert shape(net(size, section, more=TWO if "half" in section else "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "section", "expected", "weights"),
+    [
+        ("3x8x6", "type=globalpool\ninputs=data", (3, 1, 1), 0),
+        ("48", "type=globalpool\ninputs=data\npool=max\nchannels=12", (12, 1, 1), 0),
+        ("3x8x6", "type=batchnorm\ninputs=data", (3, 8, 6), 3),
+        ("48", "type=batchnorm\ninputs=data", (48,), 48),
+        ("48", "type=batchnorm\ninputs=data\nchannels=12", (12, 2, 2), 12),
+    ],
+)
+def test_layers_of_today(size: str, section: str, expected: tuple[int, ...], weights: int) -> None:
+    checked = net(size, section)
+    assert shape(checked) == expected
+    row = checked.layers[-1]
+    assert (row.weights, row.biases) == (weights, weights)
+
+
+@pytest.mark.parametrize(
+    ("size", "section", "code"),
+    [
+        ("48", "type=globalpool\ninputs=data", "CS404"),
+        ("48", "type=globalpool\ninputs=data\nchannels=5", "CS404"),
+        ("3x4x4", "type=batchnorm\ninputs=data\nchannels=5", "CS402"),
+        ("3x4x4", "type=batchnorm\ninputs=half,data", "CS303"),
+        ("3x4x4", "type=batchnorm\ninputs=data\neps=0", "CS205"),
+        ("3x4x4", "type=batchnorm\ninputs=data\nmomentum=1.5", "CS205"),
+        ("3x4x4", "type=globalpool\ninputs=data\npool=mean", "CS212"),
+    ],
+)
+def test_layers_of_today_refuse(size: str, section: str, code: str) -> None:
+    more = TWO if "half" in section else ""
+    assert [found for found in codes(net(size, section, more=more)) if found != "CS207"] == [code]
+
+
+def test_neurons_of_a_normalised_layer_count_once() -> None:
+    more = "[c]\ntype=conv\ninputs=data\nfilters=4\nfilterSize=3\n"
+    assert neurons(net("3x8x8", "type=batchnorm\ninputs=c", more=more)) == [4 * 36]
 
 
 LABELS = "[labels]\ntype=data\ndataIdx=1\n[probs]\ntype=softmax\ninputs=data\n"

@@ -78,7 +78,7 @@ class AlexNet2012(nn.Module):
         return outputs["logprob"]
 
 
-# Which rows and columns of a merged parameter belong to which layer of the spec.
+# Which rows and columns of a merged tensor belong to which layer of the spec.
 BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
     "conv1.weight": {
         "conv1a.weight": (slice(0, 48), slice(0, 3)),
@@ -153,15 +153,17 @@ def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local
     """Give each layer of the spec an entry of its own in a state_dict."""
     wholes = {name: state.pop(prefix + name) for name in BLOCKS}
     for name, blocks in BLOCKS.items():
-        state.update({prefix + block: wholes[name][index] for block, index in blocks.items()})
+        for block, index in blocks.items():
+            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
     """Put the entries of a state_dict together as the module holds them."""
+    wholes = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     joined: dict[str, Tensor] = {}
     for name, blocks in BLOCKS.items():
         if all(prefix + block in state for block in blocks):
-            whole = torch.empty_like(module.get_parameter(name), requires_grad=False)
+            whole = torch.empty_like(wholes[name], requires_grad=False)
             for block, index in blocks.items():
                 whole[index] = state.pop(prefix + block)
             joined[prefix + name] = whole
