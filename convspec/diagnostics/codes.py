@@ -91,6 +91,7 @@ CODES: dict[str, Code] = {
     "CS713": Code("an input of a shape that pictures do not have"),
     "CS714": Code("bf16 on a processor without instructions for it", _N),
     "CS715": Code("a minibatch too small for batch normalisation"),
+    "CS720": Code("an old file that cannot be read"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),
