@@ -14,6 +14,7 @@ from convspec.program.operators import (
     Concat,
     Conv2d,
     Dropout,
+    FusedLRNPool,
     Input,
     Linear,
     LocalResponseNorm,
@@ -22,6 +23,7 @@ from convspec.program.operators import (
     Neuron,
     Op,
     Pad,
+    PoolWindow,
     Reshape,
     ResponseNorm,
     Slice,
@@ -93,9 +95,11 @@ def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:
         case ResponseNorm(size=size, alpha=alpha, beta=beta, k=k):
             return f"response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r})"
         case MaxPool2d():
-            return f"max_pool2d({x}, {_pool_arguments(op, shapes[0])})"
+            return f"max_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
+        case FusedLRNPool():
+            return f"bias_act_lrn_max_pool2d({', '.join([x, *_fused_arguments(op, shapes[0])])})"
         case AvgPool2d():
-            return f"avg_pool2d({x}, {_pool_arguments(op, shapes[0])})"
+            return f"avg_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case Dropout():
             return _dropout(op, x)
         case Softmax():
@@ -113,6 +117,16 @@ def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:
             assert_never(op)
 
 
+def convolution_without_bias(op: Conv2d, operands: Sequence[str]) -> str:
+    """The convolution of a module of which another operator takes the bias."""
+    options = "".join(
+        f", {name}={value}"
+        for name, value, default in (("stride", op.stride, 1), ("padding", op.padding, 0), ("groups", op.groups, 1))
+        if value != default
+    )
+    return f"F.conv2d({_joined(operands)}, self.{op.weight}{options})"
+
+
 def _module(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
@@ -126,14 +140,31 @@ def literal(text: str) -> str:
     return json.dumps(text)
 
 
-def _pool_arguments(op: MaxPool2d | AvgPool2d, maps: Shape) -> str:
+def _pool_arguments(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:
     """Arguments after the first; the output size only where it is not what rounding up gives."""
-    arguments = f"{op.kernel_size}, stride={op.stride}"
-    if op.start:
-        arguments += f", start={op.start}"
-    rounded_up = [-((op.start + op.kernel_size - size) // op.stride) + 1 for size in maps.dims[1:]]
+    arguments = [f"{pool.kernel_size}", f"stride={pool.stride}"]
+    if pool.start:
+        arguments.append(f"start={pool.start}")
+    rounded_up = [-((pool.start + pool.kernel_size - size) // pool.stride) + 1 for size in maps.dims[1:]]
     if rounded_up != list(op.shape.dims[1:]):
-        arguments += f", output_size={op.shape.dims[1:]}"
+        arguments.append(f"output_size={op.shape.dims[1:]}")
+    return arguments
+
+
+def _fused_arguments(op: FusedLRNPool, maps: Shape) -> list[str]:
+    """Arguments after the first, those of each part together."""
+    arguments = [f"self.{op.bias}" if op.bias else "None"] if op.bias or op.relu_before or op.relu_after else []
+    if op.relu_before or op.relu_after:
+        arguments.append('"relu"')
+    if op.relu_after:
+        arguments.append('activation_at="output"')
+    if op.norm is not None:
+        size, alpha, beta, k, groups = op.norm
+        arguments += [f"size={size}", f"alpha={alpha!r}", f"beta={beta!r}", f"k={k!r}"]
+        arguments += [f"groups={groups}"] if groups > 1 else []
+    if op.pool is not None:
+        kernel_size, *others = _pool_arguments(op, op.pool, maps)
+        arguments += [f"kernel_size={kernel_size}", *others]
     return arguments
 
 

@@ -11,12 +11,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 
-from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.emit.expressions import (
+    convolution_without_bias,
+    expression,
+    is_call,
+    literal,
+    repeats_operand,
+    takes_expressions,
+)
 from convspec.program.names import Names
 from convspec.program.operators import (
     AvgPool2d,
     BatchNorm,
     Conv2d,
+    FusedLRNPool,
     Input,
     Linear,
     LocalResponseNorm,
@@ -32,6 +40,7 @@ from convspec.program.shape import Shape
 
 _KERNELS = {
     AvgPool2d: "avg_pool2d",
+    FusedLRNPool: "bias_act_lrn_max_pool2d",
     LocalResponseNorm: "local_response_norm",
     MaxPool2d: "max_pool2d",
     ResponseNorm: "response_norm",
@@ -161,6 +170,7 @@ class _Writer:
         brought = {name for op in program.operators if isinstance(op, BatchNorm) for name in buffers_of(op)}
         self.registered = [buffer for buffer in program.buffers if buffer.name not in brought]
         self.returned = {output.value for output in program.outputs}
+        self.biases_elsewhere = {op.bias for op in program.operators if isinstance(op, FusedLRNPool)}
         self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
         self.expressions: dict[str, str] = {}
         self.names = Names()
@@ -238,7 +248,7 @@ class _Writer:
             kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
             return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"
         out_channels, in_channels, *_ = self.program.parameter[op.weight].shape
-        bias = "" if op.bias else ", bias=False"
+        bias = "" if op.bias or self._leaves_out_bias(op) else ", bias=False"
         if isinstance(op, Linear):
             return f"nn.Linear({in_channels}, {out_channels}{bias})"
         height, width = op.kernel_size
@@ -246,6 +256,10 @@ class _Writer:
         for name, value, default in (("stride", op.stride, 1), ("padding", op.padding, 0), ("groups", op.groups, 1)):
             options += f", {name}={value}" if value != default else ""
         return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {options}{bias})"
+
+    def _leaves_out_bias(self, op: Op) -> bool:
+        """Whether an operator behind this convolution adds the bias of its module."""
+        return isinstance(op, Conv2d) and f"{op.weight.rpartition('.')[0]}.bias" in self.biases_elsewhere
 
     def _reset(self) -> list[str]:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
@@ -264,7 +278,11 @@ class _Writer:
         for op in self.program.operators:
             if isinstance(op, NegativeLogLikelihood) or op.name in self.optional:
                 continue
-            text = expression(op, [self.expressions[name] for name in op.inputs], self._shapes(op))
+            operands = [self.expressions[name] for name in op.inputs]
+            if isinstance(op, Conv2d) and self._leaves_out_bias(op):
+                text = convolution_without_bias(op, operands)
+            else:
+                text = expression(op, operands, self._shapes(op))
             if self._is_nested(op):
                 self.expressions[op.name] = text
                 continue
@@ -273,16 +291,26 @@ class _Writer:
         return lines + [f"    {line}" for line in self._return()]
 
     def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
-        """A line; where it is too long, with a list in it spread over lines of their own above."""
+        """A line; where it is too long, with its list in lines of their own above, or its arguments in lines below."""
         line = f"    {variable} = {text}  # {comment}"
         start = text.find(_CAT)
-        if len(line) + 4 <= _WIDTH or start < 0:
+        if len(line) + 4 <= _WIDTH:
             return [line]
+        if start < 0:
+            return self._call(variable, text, comment)
         elements = _elements(text[start + len(_CAT) :])
         whole = f"[{', '.join(elements)}]"
         name = self.names.unique(f"{variable}_inputs")
         spread = [f"    {name} = [", *(f"        {element}," for element in elements), "    ]"]
         return [*spread, f"    {variable} = {text.replace(whole, name, 1)}  # {comment}"]
+
+    def _call(self, variable: str, text: str, comment: str) -> list[str]:
+        """A call with its arguments on one line of their own, or on a line each: the formatter's choice."""
+        function, _, arguments = text.removesuffix(")").partition("(")
+        lines = [f"    {variable} = {function}(", f"        {arguments}", f"    )  # {comment}"]
+        if len(lines[1]) + 4 > _WIDTH:
+            lines[1:2] = [f"        {argument}," for argument in _elements(f"{arguments}]")]
+        return lines
 
     def _shapes(self, op: Op) -> list[Shape]:
         return [self.program.values[name].shape for name in op.inputs]

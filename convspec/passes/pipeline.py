@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
 from convspec.passes.fuse_softmax_cost import fuse_softmax_cost
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.remove_identities import remove_identities
@@ -21,6 +22,7 @@ FOLDED: tuple[Pass, ...] = (
     share_equal,  # towers that compute the same from the same
     merge_towers,  # twin layers on several GPUs become one grouped operator
     remove_unread,  # what no output needs
+    fuse_lrn_pool,  # bias, ReLU, LRN and max pool in one pass over the maps
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from convspec.program.shape import Shape
 
@@ -139,6 +140,38 @@ class MaxPool2d(Operator):
     start: int = 0
 
 
+class LRNWindow(NamedTuple):
+    """A `LocalResponseNorm` inside a `FusedLRNPool`."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    groups: int
+
+
+class PoolWindow(NamedTuple):
+    """A `MaxPool2d` inside a `FusedLRNPool`."""
+
+    kernel_size: int
+    stride: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedLRNPool(Operator):
+    """x + bias, ReLU, LRN, max pool, ReLU: each where it is asked for, in this order, in one pass over the maps.
+
+    `bias` names the parameter that the convolution before it leaves out.
+    """
+
+    bias: str | None
+    relu_before: bool
+    relu_after: bool
+    norm: LRNWindow | None
+    pool: PoolWindow | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvgPool2d(Operator):
     """Mean over the pixels of each window that lie in the map; windows as in `MaxPool2d`."""
@@ -213,6 +246,7 @@ Op = (
     | LocalResponseNorm
     | ResponseNorm
     | MaxPool2d
+    | FusedLRNPool
     | AvgPool2d
     | Dropout
     | Softmax
@@ -230,6 +264,8 @@ def parameters_of(op: Op) -> tuple[str, ...]:
     match op:
         case Conv2d() | Linear() | BatchNorm():
             return tuple(name for name in (op.weight, op.bias) if name is not None)
+        case FusedLRNPool(bias=bias):
+            return () if bias is None else (bias,)
         case _:
             return ()
 

@@ -17,6 +17,7 @@ from convspec.program.operators import (
     Concat,
     Conv2d,
     Dropout,
+    FusedLRNPool,
     Input,
     Linear,
     LocalResponseNorm,
@@ -24,6 +25,7 @@ from convspec.program.operators import (
     NegativeLogLikelihood,
     Op,
     Pad,
+    PoolWindow,
     Reshape,
     ResponseNorm,
     Slice,
@@ -89,7 +91,9 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
             _require(program.parameter[weight].shape == (inputs[0].channels,), op, "has a weight of another width")
             return inputs[0]
         case MaxPool2d() | AvgPool2d():
-            return _infer_pool(op, inputs[0])
+            return _infer_pool(op, op, inputs[0])
+        case FusedLRNPool(pool=pool):
+            return inputs[0] if pool is None else _infer_pool(op, pool, inputs[0])
         case Concat():
             return _joined(op, inputs)
         case Slice(start=start, stop=stop):
@@ -121,11 +125,11 @@ def _infer_conv(op: Conv2d, maps: Shape, program: Program) -> Shape:
     return Shape.of_maps(out_channels, height, width)
 
 
-def _infer_pool(op: MaxPool2d | AvgPool2d, maps: Shape) -> Shape:
+def _infer_pool(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> Shape:
     """The declared shape, once every window is known to hold a pixel."""
     for size, count in zip(maps.dims[1:], op.shape.dims[1:], strict=True):
-        last = op.start + (count - 1) * op.stride
-        _require(op.start + op.kernel_size > 0 and last < size, op, "has a window without pixels")
+        last = pool.start + (count - 1) * pool.stride
+        _require(pool.start + pool.kernel_size > 0 and last < size, op, "has a window without pixels")
     return op.shape.with_channels(maps.channels)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from convspec.program.operators import parameters_of
 from convspec.program.program import Program
 
 
@@ -25,10 +27,11 @@ def first_nonfinite(net: nn.Module, program: Program, inputs: Mapping[str, Tenso
 
         return look
 
+    weights = _WeightUsers(net, found)
     leaves = [(name, module) for name, module in net.named_modules() if name and not list(module.children())]
     handles = [module.register_forward_hook(watch(name)) for name, module in leaves]
     try:
-        with autocast:
+        with autocast, weights:
             outputs = net(dict(inputs))
             objective: Tensor = net.objective(outputs)  # type: ignore[operator]  # emitted modules have one
     finally:
@@ -48,13 +51,32 @@ def first_nonfinite(net: nn.Module, program: Program, inputs: Mapping[str, Tenso
     return "the loss alone"
 
 
-def _of_module(net: nn.Module, program: Program, module: str) -> str:
-    layers = next(
-        (op.layers for op in program.operators if getattr(op, "weight", "").startswith(f"{module}.")),
-        program.values[module].layers if module in program.values else (module,),
-    )
+class _WeightUsers(TorchFunctionMode):
+    """Notes the first function of weights whose result is not finite: emitted modules call some without their module."""
+
+    def __init__(self, net: nn.Module, found: list[str]) -> None:
+        super().__init__()
+        self.names = {id(weight): name for name, weight in net.named_parameters()}
+        self.found = found
+
+    def __torch_function__(
+        self, func: Any, types: object, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        weight = next((self.names[id(argument)] for argument in args if id(argument) in self.names), None)
+        if weight is not None and not self.found and not _is_finite(output):
+            self.found.append(weight)
+        return output
+
+
+def _of_module(net: nn.Module, program: Program, name: str) -> str:
+    """name: of a module of `net`, or of one of its weights."""
+    users = (op for op in program.operators if not {name, f"{name}.weight"}.isdisjoint(parameters_of(op)))
+    user = next(users, program.values.get(name))
+    layers = user.layers if user is not None else (name,)
     named = f"the output of layer {' and '.join(layers)}"
-    weights = net.get_submodule(module).parameters(recurse=False)
+    modules = dict(net.named_modules())
+    weights = modules[name if name in modules else name.rpartition(".")[0]].parameters(recurse=False)
     return named if all(_is_finite(weight) for weight in weights) else f"{named}, whose weights are not finite either"
 
 

@@ -6,7 +6,7 @@
     y = max_pool2d(y, kernel_size=3, stride=2)
 
     y = bias_act_lrn_max_pool2d(  # the same in one pass, after a bias and ReLU
-        x, bias, activation="relu", size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2, kernel_size=3, stride=2
+        x, bias, "relu", size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2, kernel_size=3, stride=2
     )
 
 Maps are `(N, C, H, W)`, float64, float32, float16 or bfloat16, in either memory format; results keep the format, and
@@ -32,8 +32,8 @@ TieRule: TypeAlias = Literal["first", "all"]
 def bias_act_lrn_max_pool2d(
     x: Tensor,
     bias: Tensor | None = None,
-    *,
     activation: Literal["relu"] | None = None,
+    *,
     activation_at: Literal["input", "output"] = "input",
     size: int | None = None,
     alpha: float = 1e-4,

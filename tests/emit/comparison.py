@@ -16,11 +16,14 @@ from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.graph.lower import lower
 from convspec.layers.data import Data
+from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
 from convspec.passes.pipeline import FOLDED, Pass, run_passes
 from convspec.program.parameter import Block, Parameter
 from convspec.program.program import Program
 from tests.interpreter import Array, Interpretation, interpret
 
+# The pipeline with normalisation and pooling as operators of their own.
+UNFUSED = tuple(rewrite for rewrite in FOLDED if rewrite is not fuse_lrn_pool)
 TOLERANCE = 1e-10
 # Numbers below this are compared as if they were as large: what cancels to nothing has no digits to agree in.
 FLOOR = 1e-3

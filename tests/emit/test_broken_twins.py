@@ -14,6 +14,7 @@ import convspec
 from convspec.program.operators import (
     AvgPool2d,
     Dropout,
+    FusedLRNPool,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -24,6 +25,7 @@ from convspec.program.parameter import Block
 from convspec.program.program import Program
 from tests.emit.comparison import (
     TOLERANCE,
+    UNFUSED,
     assert_close,
     assert_program_is_spec,
     assert_same,
@@ -103,6 +105,44 @@ BROKEN: dict[Change, type[Op]] = {
 }
 
 
+def fused_with_relu_behind(op: Op) -> Op:
+    assert isinstance(op, FusedLRNPool)
+    return replace(op, relu_before=False, relu_after=True)
+
+
+def fused_without_relu(op: Op) -> Op:
+    assert isinstance(op, FusedLRNPool)
+    return replace(op, relu_before=False)
+
+
+def fused_without_norm(op: Op) -> Op:
+    assert isinstance(op, FusedLRNPool)
+    assert op.norm is not None
+    return replace(op, norm=None)
+
+
+def fused_without_tower_border(op: Op) -> Op:
+    assert isinstance(op, FusedLRNPool)
+    assert op.norm is not None
+    assert op.norm.groups == 2
+    return replace(op, norm=op.norm._replace(groups=1))
+
+
+def fused_one_pixel_on(op: Op) -> Op:
+    assert isinstance(op, FusedLRNPool)
+    assert op.pool is not None
+    return replace(op, pool=op.pool._replace(start=-1))
+
+
+BROKEN_FUSED = (
+    fused_with_relu_behind,
+    fused_without_relu,
+    fused_without_norm,
+    fused_without_tower_border,
+    fused_one_pixel_on,
+)
+
+
 def with_change(program: Program, change: Change, kind: type[Op]) -> Program:
     """The program with the first operator of a kind changed."""
     first = next(op for op in program.operators if isinstance(op, kind))
@@ -112,10 +152,19 @@ def with_change(program: Program, change: Change, kind: type[Op]) -> Program:
 @pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
 def test_wrong_operators_are_rejected(change: Change) -> None:
     checked = convspec.check(TWO_TOWERS)
-    program = lowered(checked)
+    program = lowered(checked, passes=UNFUSED)
     assert_program_is_spec(program, checked)
     with pytest.raises(AssertionError, match="differs by"):
         assert_program_is_spec(with_change(program, change, BROKEN[change]), checked)
+
+
+@pytest.mark.parametrize("change", BROKEN_FUSED, ids=lambda change: change.__name__)
+def test_wrong_fused_operators_are_rejected(change: Change) -> None:
+    checked = convspec.check(TWO_TOWERS)
+    program = lowered(checked)
+    assert_program_is_spec(program, checked)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_change(program, change, FusedLRNPool), checked)
 
 
 @pytest.mark.parametrize("weight", ["conv3.weight", "fc4.weight"])
@@ -161,7 +210,7 @@ def with_half_its_gradient(module: nn.Module, inputs: tuple[Tensor], output: Ten
 @pytest.mark.parametrize("hook", [without_bias, with_half_its_gradient], ids=lambda hook: hook.__name__)
 def test_wrong_modules_are_rejected(name: str, hook: Callable[..., Tensor]) -> None:
     checked = convspec.check(TWO_TOWERS)
-    net = emitted(lowered(checked))
+    net = emitted(lowered(checked, passes=UNFUSED))
     net.get_submodule(name).register_forward_hook(hook)
     state, batch = random_state(net, 0), random_batch(checked, 2, 1)
     with pytest.raises(AssertionError, match="differs by"):

@@ -15,7 +15,7 @@ from convspec.program.operators import Conv2d, Linear, LocalResponseNorm, Slice
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from convspec.testing import specs
-from tests.emit.comparison import all_layers, assert_close, emitted, lowered, random_batch, random_state, run
+from tests.emit.comparison import UNFUSED, all_layers, assert_close, emitted, lowered, random_batch, random_state, run
 from tests.emit.small_specs import TWO_TOWERS, classifier
 
 UNMERGED = tuple(rewrite for rewrite in FOLDED if rewrite is not merge_towers)
@@ -56,7 +56,7 @@ def weighted(program: Program) -> dict[str, Conv2d | Linear]:
 
 def test_alexnet_becomes_one_tower() -> None:
     """Eight weight layers, grouped where the paper has a GPU each, dense where it has a crossing; nothing is cut."""
-    program = lowered(convspec.check(spec_path("alexnet.cfg")))
+    program = lowered(convspec.check(spec_path("alexnet.cfg")), passes=UNFUSED)
     operators = weighted(program)
     assert list(operators) == [
         *(f"conv{i}a+conv{i}b" for i in range(1, 6)),

@@ -15,13 +15,13 @@ from convspec.program.program import Output, Program
 from convspec.program.shape import Shape
 from convspec.program.verify import InvalidProgramError, verify
 from convspec.resources import spec_path
-from tests.emit.comparison import lowered, with_blocks
+from tests.emit.comparison import UNFUSED, lowered, with_blocks
 from tests.emit.small_specs import TWO_TOWERS
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return lowered(convspec.check(TWO_TOWERS))
+    return lowered(convspec.check(TWO_TOWERS), passes=UNFUSED)
 
 
 def changed(program: Program, name: str, /, **attributes: Any) -> Program:

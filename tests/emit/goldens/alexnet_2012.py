@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convspec_kernels import local_response_norm, max_pool2d, response_norm
+from convspec_kernels import bias_act_lrn_max_pool2d, max_pool2d, response_norm
 
 
 class AlexNet2012(nn.Module):
@@ -51,17 +51,30 @@ class AlexNet2012(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 3x224x224
-        conv1 = self.conv1(F.pad(data, (0, 3, 0, 3)))  # 96x55x55
-        rnorm1 = local_response_norm(conv1, 5, alpha=0.0001, beta=0.75, k=2.0, groups=2)  # 96x55x55
-        pool1 = F.relu(max_pool2d(rnorm1, 3, stride=2))  # 96x27x27
-        conv2 = F.relu(self.conv2(pool1))  # 256x27x27
-        rnorm2 = local_response_norm(conv2, 5, alpha=0.0001, beta=0.75, k=2.0, groups=2)  # 256x27x27
+        conv1 = F.conv2d(F.pad(data, (0, 3, 0, 3)), self.conv1.weight, stride=4)  # 96x55x55
+        pool1 = bias_act_lrn_max_pool2d(
+            conv1,
+            self.conv1.bias,
+            "relu",
+            activation_at="output",
+            size=5,
+            alpha=0.0001,
+            beta=0.75,
+            k=2.0,
+            groups=2,
+            kernel_size=3,
+            stride=2,
+        )  # 96x27x27
+        conv2 = F.conv2d(pool1, self.conv2.weight, padding=2, groups=2)  # 256x27x27
+        rnorm2 = bias_act_lrn_max_pool2d(
+            conv2, self.conv2.bias, "relu", size=5, alpha=0.0001, beta=0.75, k=2.0, groups=2
+        )  # 256x27x27
         cnorm2 = response_norm(rnorm2, 5, alpha=0.001, beta=0.75, k=1.0)  # 256x27x27
         pool2 = max_pool2d(cnorm2, 3, stride=2)  # 256x13x13
         conv3 = F.relu(self.conv3(pool2))  # 384x13x13
         conv4 = F.relu(self.conv4(conv3))  # 384x13x13
-        conv5 = F.relu(self.conv5(conv4))  # 256x13x13
-        pool5 = max_pool2d(conv5, 3, stride=2)  # 256x6x6
+        conv5 = F.conv2d(conv4, self.conv5.weight, padding=1, groups=2)  # 256x13x13
+        pool5 = bias_act_lrn_max_pool2d(conv5, self.conv5.bias, "relu", kernel_size=3, stride=2)  # 256x6x6
         fc6 = F.relu(self.fc6(pool5.flatten(1)))  # 4096
         drop6 = 0.5 * F.dropout(fc6, 0.5, self.training)  # 4096
         fc7 = F.relu(self.fc7(drop6))  # 4096

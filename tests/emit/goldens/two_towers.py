@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convspec_kernels import local_response_norm, max_pool2d
+from convspec_kernels import bias_act_lrn_max_pool2d
 
 
 class TwoTowers(nn.Module):
@@ -42,9 +42,10 @@ class TwoTowers(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 3x16x16
-        conv1 = F.relu(self.conv1(F.pad(data, (0, 1, 0, 1))))  # 8x8x8
-        rnorm1 = local_response_norm(conv1, 3, alpha=5.0, beta=0.75, k=2.0, groups=2)  # 8x8x8
-        pool1 = max_pool2d(rnorm1, 3, stride=2)  # 8x4x4
+        conv1 = F.conv2d(F.pad(data, (0, 1, 0, 1)), self.conv1.weight, stride=2)  # 8x8x8
+        pool1 = bias_act_lrn_max_pool2d(
+            conv1, self.conv1.bias, "relu", size=3, alpha=5.0, beta=0.75, k=2.0, groups=2, kernel_size=3, stride=2
+        )  # 8x4x4
         conv2 = F.relu(self.conv2(pool1))  # 8x4x4
         conv3 = F.relu(self.conv3(conv2))  # 12x4x4
         fc4 = F.relu(self.fc4(conv3.flatten(1)))  # 10
