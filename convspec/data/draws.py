@@ -27,6 +27,7 @@ class Stream(IntEnum):
     MIRROR = 4
     REGION_ROW = 5
     REGION_COLUMN = 6
+    RATE_NOISE = 7
 
 
 def bits(indices: Indices, *key: int) -> NDArray[np.uint64]:
@@ -44,6 +45,12 @@ def integers(indices: Indices, bound: int | Indices, *key: int) -> Indices:
     """A whole number in [0, bound) for each index, (N,); `bound` is at least 1 and may differ by index."""
     unit = (bits(indices, *key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return (unit * bound).astype(np.int64)
+
+
+def normals(indices: Indices, *key: int) -> NDArray[np.float64]:
+    """A number from N(0, 1) for each index, (N,), by the transform of Box and Muller."""
+    first, second = ((bits(indices, *key, half) >> np.uint64(11)).astype(np.float64) * 2.0**-53 for half in (0, 1))
+    return np.asarray(np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second))
 
 
 def permutation(count: int, *key: int) -> Indices:

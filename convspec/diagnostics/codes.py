@@ -52,6 +52,9 @@ CODES: dict[str, Code] = {
     "CS212": Code("a value that is none of the choices"),
     "CS213": Code("an override that names nothing"),
     "CS214": Code("a key that has no effect today", _N),
+    "CS215": Code("a learning rate below 0", _W),
+    "CS216": Code("two schedules for one rate"),
+    "CS217": Code("a schedule that the 2012 code reads otherwise or refuses", _N),
     # 3xx: the graph
     "CS301": Code("an input that does not exist"),
     "CS302": Code("layers that read one another in a cycle"),

@@ -12,7 +12,7 @@ from convspec.graph.merging import FOR_ALL, Merged, Sections
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
 from convspec.layers import layer_type, layer_types
 from convspec.layers.base import Layer
-from convspec.layers.keyed import DEFAULTS, Keyed, RawSection
+from convspec.layers.keyed import DEFAULTS, Keyed, RawSection, Remark
 from convspec.layers.keys import Home, Key
 from convspec.syntax.document import Entry
 
@@ -63,6 +63,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     graph.report_cycles(report)
     report_unread_layers(graph, built, report)
     _report_without_effect(graph, report)
+    _report_remarks(graph, report)
     return graph
 
 
@@ -172,6 +173,18 @@ def _report_without_effect(graph: Graph, report: Report) -> None:
     for (key, span), *others in found.values():
         layers = f", here and in {len(others)} more layers" if others else ""
         report.add("CS214", span, f"{key.spelling} has no effect{layers}", notes=[f"{key.spelling}: {key.doc}"])
+
+
+def _report_remarks(graph: Graph, report: Report) -> None:
+    """Report what layers remark on their values: once where several say the same."""
+    found: dict[tuple[str, str], dict[Span, Remark]] = {}
+    for layer in graph.layers.values():
+        for remark in layer.remarks:
+            found.setdefault((remark.code, remark.message), {})[remark.span] = remark
+    for (code, message), remarks in found.items():
+        first, *others = remarks.values()
+        places = f", here and in {len(others)} more places" if len(others) > 1 else ", here and in one more place"
+        report.add(code, first.span, message + (places if others else ""), notes=[first.note], help=first.help)
 
 
 def _report_orphan_parameters(

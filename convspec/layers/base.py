@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convspec.diagnostics import Label, Report, did_you_mean
 from convspec.layers.keyed import Keyed
-from convspec.layers.keys import Home, Key, names, neuron_call, number, numbers, schedule_call, schedule_calls
+from convspec.layers.keys import (
+    Home,
+    Key,
+    decline_call,
+    names,
+    neuron_call,
+    number,
+    numbers,
+    schedule_call,
+    schedule_calls,
+)
+from convspec.layers.rates import NO_DECLINE, schedule_of, validate_rate
 from convspec.program.parameter import Initialization, Update
-from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.program.shape import Shape
 from convspec.syntax import values
-from convspec.syntax.values import ScheduleCall
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
@@ -35,13 +44,6 @@ NEURON_ARGUMENTS: dict[str, int] = {
     "log": 1,
     "drelu": 1,
 }
-_SCHEDULE_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "const": ("base",),
-    "linear": ("base", "tgtfactor"),
-    "exp": ("base", "tgtfactor"),
-    "dexp": ("base", "tgtfactor", "numsteps"),
-}
-_SCHEDULE_SPELLING = {"base": "base", "tgtfactor": "tgtFactor", "numsteps": "numSteps"}
 
 
 class Rounding(Enum):
@@ -202,6 +204,18 @@ class WeightLayer(Layer):
     init_b = number("initB", default=0.0, takes_default=True, doc="initial bias")
     eps_w = schedule_calls("epsW", home=Home.PARAMS, doc="learning rate of the weights, 0.01 in the paper")
     eps_b = schedule_call("epsB", home=Home.PARAMS, doc="learning rate of the biases")
+    sched_w = decline_call(
+        "schedW",
+        home=Home.PARAMS,
+        default=NO_DECLINE,
+        doc="how the rate of the weights falls from epsW, by the 2012 code",
+    )
+    sched_b = decline_call(
+        "schedB",
+        home=Home.PARAMS,
+        default=NO_DECLINE,
+        doc="how the rate of the biases falls from epsB, by the 2012 code",
+    )
     mom_w = numbers("momW", home=Home.PARAMS, minimum=0, maximum=1, doc="momentum of the weights, 0.9 in the paper")
     mom_b = number("momB", home=Home.PARAMS, minimum=0, maximum=1, doc="momentum of the biases")
     wc = numbers(
@@ -210,26 +224,16 @@ class WeightLayer(Layer):
 
     def validate(self, report: Report) -> None:
         super().validate(report)
-        for attribute, calls in (("eps_w", self.eps_w), ("eps_b", (self.eps_b,))):
-            for call in dict.fromkeys(calls or ()):
-                self._validate_schedule(attribute, call, report)
-
-    def _validate_schedule(self, attribute: str, call: ScheduleCall | None, report: Report) -> None:
-        if call is None:
-            return
-        problem = _schedule_problem(call)
-        if problem is not None:
-            self.is_broken = True
-            message, help = problem
-            self.blame(report, "CS211", attribute, f"{message} ({self.name})", help=help)
+        validate_rate(self, "eps_w", self.eps_w, "sched_w", self.sched_w, report)
+        validate_rate(self, "eps_b", (self.eps_b,), "sched_b", self.sched_b, report)
 
     def weight_update(self, index: int) -> Update:
         """How the weights of input `index` learn."""
-        return Update(_schedule(self.eps_w[index]), self.mom_w[index], self.wc[index])
+        return Update(schedule_of(self.eps_w[index], self.sched_w), self.mom_w[index], self.wc[index])
 
     @property
     def bias_update(self) -> Update:
-        return Update(_schedule(self.eps_b), self.mom_b)
+        return Update(schedule_of(self.eps_b, self.sched_b), self.mom_b)
 
     def weight_initialization(self, index: int) -> Initialization:
         return Initialization(std=self.init_w[index])
@@ -242,40 +246,6 @@ class WeightLayer(Layer):
     def learns_alike(self) -> bool:
         """Whether all weight matrices start and learn by the same numbers, so that they can be one tensor."""
         return len({(self.weight_update(i), self.init_w[i]) for i in range(self.input_count)}) == 1
-
-
-def _schedule_problem(call: ScheduleCall) -> tuple[str, str] | None:
-    """What is wrong with a schedule, and what to write."""
-    wanted = _SCHEDULE_ARGUMENTS.get(call.name.lower())
-    if wanted is None:
-        kinds = ", ".join(_SCHEDULE_ARGUMENTS)
-        return f"there is no schedule '{call.name}'", did_you_mean(
-            call.name, _SCHEDULE_ARGUMENTS
-        ) or f"there are {kinds}"
-    if tuple(name for name, _ in call.arguments) != wanted:
-        form = ";".join(f"{_SCHEDULE_SPELLING[name]}=" for name in wanted)
-        return f"schedule {call.name} takes {', '.join(_SCHEDULE_SPELLING[n] for n in wanted)}, in this order", (
-            f"write {call.name}[{form}] with numbers"
-        )
-    arguments = dict(call.arguments)
-    if arguments["base"] < 0:
-        return f"a learning rate of {arguments['base']:g} is negative", "write 0 to freeze the layer"
-    if arguments.get("tgtfactor", 1) <= 0:
-        return f"tgtFactor is {arguments['tgtfactor']:g}, and the rate is divided by it", "write a factor above 0"
-    steps = arguments.get("numsteps", 1)
-    if steps < 1 or steps != int(steps) or steps > 10_000:
-        return f"numSteps is {steps:g}", "write a whole number from 1 to 10000"
-    return None
-
-
-def _schedule(call: ScheduleCall) -> Schedule:
-    arguments = dict(call.arguments)
-    return Schedule(
-        ScheduleKind(call.name.lower()),
-        arguments["base"],
-        arguments.get("tgtfactor", 1.0),
-        int(arguments.get("numsteps", 1)),
-    )
 
 
 def read_maps(

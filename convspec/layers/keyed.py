@@ -56,12 +56,22 @@ class RawSection(NamedTuple):
         return entry is self.defaults.get(entry.key) or entry is self.for_all.get(entry.key)
 
 
+class Remark(NamedTuple):
+    """What a diagnostic will say of a value, once for all sections in which the same is to be said."""
+
+    code: str
+    span: Span
+    message: str
+    note: str
+    help: str | None
+
+
 class Keyed:
     """A section whose keys have been read. Immutable.
 
     `is_broken` is True where a key was missing or wrong: the section stands in the graph, its shape is not known.
     `explained` holds the keys that another diagnostic spoke of already, so that nobody says again that nothing reads
-    them.
+    them. `remarks` are for the whole spec to make, once for all sections that say the same.
     """
 
     keys: ClassVar[Mapping[str, Key[Any]]] = {}
@@ -79,6 +89,7 @@ class Keyed:
         self._entries: dict[str, Entry] = {}
         self._shared: set[str] = set()
         self.explained: set[Span] = set()
+        self.remarks: list[Remark] = []
         missing = [key for key in self.keys.values() if not self._read(key, raw, report)]
         missing = [key for key in missing if not self._report_misspelt(key, raw, report)]
         for home in Home:
@@ -201,6 +212,16 @@ class Keyed:
         span = self.span(attribute)
         if attribute not in self._shared or not report.has(code, span):
             report.add(code, span, message, labels=labels, help=help)
+
+    def remark(self, code: str, attribute: str, message: str, *, note: str, help: str | None = None) -> None:
+        """Note something on the value of a key that other sections may have too. `message` names no section."""
+        self.remarks.append(Remark(code, self.span(attribute), message, note, help))
+
+    @classmethod
+    def key(cls, attribute: str) -> Key[Any]:
+        """The key behind an attribute."""
+        key: Key[Any] = getattr(cls, attribute)
+        return key
 
     def span(self, attribute: str) -> Span:
         """Where the value of a key stands; the header where the key is absent."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from convspec.diagnostics import Report, did_you_mean
 from convspec.syntax import values
 from convspec.syntax.document import Entry
-from convspec.syntax.values import Binding, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
+from convspec.syntax.values import Binding, DeclineCall, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
 
 if TYPE_CHECKING:
     from convspec.layers.keyed import Keyed
@@ -218,6 +218,10 @@ def schedule_call(spelling: str, *, doc: str, **options: Any) -> Key[ScheduleCal
 def schedule_calls(spelling: str, *, doc: str, **options: Any) -> Key[tuple[ScheduleCall, ...]]:
     """One schedule for each input."""
     return Key(spelling, values.SCHEDULES, doc=doc, per_input=True, **options)
+
+
+def decline_call(spelling: str, *, doc: str, **options: Any) -> Key[DeclineCall]:
+    return Key(spelling, values.DECLINE, doc=doc, **options)
 
 
 def sizes(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Binding, ...]]:

@@ -14,17 +14,50 @@ class Initialization(NamedTuple):
     constant: float = 0.0
 
 
+class Constraint(NamedTuple):
+    """What each filter of a matrix is brought to after a step: its spread first, then its norm.
+
+    A filter is what its first `axes` axes name: an output of a Linear or a convolution. Where one layer has several
+    matrices, each is held by itself.
+
+    norm: largest norm of a filter, or its norm after every step where `is_exact`; 0 is no bound.
+    spread: least and most of sqrt(sum (w - mean)^2) / n over the n numbers of a filter; (0, 0) is no bound.
+    """
+
+    norm: float = 0.0
+    is_exact: bool = False
+    spread: tuple[float, float] = (0.0, 0.0)
+    axes: int = 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether it changes anything."""
+        return self.norm > 0 or self.spread[1] > 0
+
+
 class Update(NamedTuple):
     """How a parameter learns: v <- momentum v - decay rate w - rate g; w <- w + v (section 5 of the paper).
 
     rate: learning rate over the run; base 0 freezes the parameter.
     momentum: in [0, 1).
     decay: weight decay, multiplied by the rate; at least 0, and 0 for biases.
+    period: minibatches to a step, at least 1. Their gradients add up, each by its share of a full minibatch, and are
+        divided by their number (cuda-convnet2 layer.cu:757-764, 800-807).
+    counts_cases: whether a short minibatch counts by that share with a period of 1 too (layer.cu:848-874).
+    damping: above 0, the gradient is divided by its deviation, and the momentum is 0.9: the normalised update of the
+        2012 code (weights.cu:133-191). `momentum` is then the rate of the running means.
+    divisors: a number for each row by which its gradient is divided, and its decay by the square; () is 1 for all.
+    constraint: what a step ends with.
     """
 
     rate: Schedule
     momentum: float
     decay: float = 0.0
+    period: int = 1
+    counts_cases: bool = False
+    damping: float = 0.0
+    divisors: tuple[int, ...] = ()
+    constraint: Constraint = Constraint()
 
 
 class Block(NamedTuple):

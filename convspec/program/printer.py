@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from convspec.program.operators import Op
 from convspec.program.parameter import Permutations
-from convspec.program.program import Buffer, Output, Parameter, Program
+from convspec.program.program import Buffer, Output, Parameter, Program, Update
 
 _SHARED = {"name", "inputs", "shape", "layers", "gpu"}
 
@@ -41,10 +41,24 @@ def _parameter(parameter: Parameter) -> str:
     size = "x".join(map(str, parameter.shape))
     first, update = parameter.initialization, parameter.update
     start = f"normal(std={first.std:g})" if first.std else f"constant({first.constant:g})"
-    return (
-        f"{parameter.name}: {size} = {start}, rate {update.rate}, momentum {update.momentum:g}, "
-        f"decay {update.decay:g}{_blocks(parameter)}"
-    )
+    return f"{parameter.name}: {size} = {start}, {', '.join(_update(update))}{_blocks(parameter)}"
+
+
+def _update(update: Update) -> list[str]:
+    """The numbers of the plain rule, then what goes beyond it."""
+    constraint = update.constraint
+    words = [f"rate {update.rate}", f"momentum {update.momentum:g}", f"decay {update.decay:g}"]
+    if update.damping:
+        words.append(f"damping {update.damping:g}")
+    if update.period > 1:
+        words.append(f"every {update.period} minibatches")
+    if update.divisors:
+        words.append(f"divided by row up to {max(update.divisors)}")
+    if constraint.spread[1]:
+        words.append(f"spread {constraint.spread[0]:g} to {constraint.spread[1]:g}")
+    if constraint.norm:
+        words.append(f"norm {'' if constraint.is_exact else 'at most '}{constraint.norm:g}")
+    return words
 
 
 def _buffer(buffer: Buffer) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from convspec.program.operators import COSTS, Input, NegativeLogLikelihood, Op
-from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Update
+from convspec.program.parameter import Block, Buffer, Constraint, Initialization, Parameter, Update
 
-__all__ = ["Block", "Buffer", "Initialization", "Output", "Parameter", "Program", "Update"]
+__all__ = ["Block", "Buffer", "Constraint", "Initialization", "Output", "Parameter", "Program", "Update"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,24 @@
-"""Learning rates as functions of progress through training (cuda-convnet2 src/lr.cu:43-113).
+"""Learning rates as functions of progress through training.
 
-Progress p runs from 0 to 1 over the whole run. With base b and target factor T, a rate falls from b to b/T:
+Progress p runs from 0 to 1 over the whole run. With base b and target factor T, a rate falls from b to b/T
+(cuda-convnet2 src/lr.cu:43-113, the 2012 code lr.cu:85-186):
 
     const   b
     linear  b (1 - p) + (b / T) p
     exp     b T^-p
     dexp    n equal steps: the i-th rate is b T^(-i/(n-1)), and the last is b / T; one step is b / T throughout
+    jdexp   as dexp, but in the second half of a step, for 0.2 < p < 0.9, the geometric mean with the rate before it
+
+The 2012 code computes exp as b^(1 + p (log(b/T)/log b - 1)), which is the same except that a base of exactly 1 stays 1.
+That was a mistake, and is not repeated here.
+
+A rate may be noisy (lr.cu:43-62): each use of it is multiplied by 1 + |z| noise, with a new z ~ N(0,1).
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from math import sqrt
 from typing import NamedTuple, assert_never
 
 
@@ -19,20 +27,23 @@ class ScheduleKind(Enum):
     LINEAR = "linear"
     EXP = "exp"
     DEXP = "dexp"
+    JDEXP = "jdexp"
 
 
 class Schedule(NamedTuple):
     """A learning rate over a run.
 
-    base: rate at progress 0, at least 0; 0 freezes what it belongs to, decay included.
+    base: rate at progress 0; one that is not above 0 freezes what it belongs to, decay and constraints included.
     target_factor: the rate is divided by this at progress 1; above 0.
-    steps: number of equal steps of `dexp`; at least 1.
+    steps: number of equal steps of `dexp` and `jdexp`; at least 1.
+    noise: deviation of the noise, as a share of the rate; at least 0.
     """
 
     kind: ScheduleKind
     base: float
     target_factor: float = 1.0
     steps: int = 1
+    noise: float = 0.0
 
     @classmethod
     def constant(cls, base: float) -> Schedule:
@@ -40,31 +51,39 @@ class Schedule(NamedTuple):
 
     @property
     def is_frozen(self) -> bool:
-        return self.base == 0
+        return self.base <= 0
 
     def rate(self, progress: float) -> float:
-        """Rate at `progress` in [0, 1]."""
-        final = self.base / self.target_factor
+        """Rate at `progress` in [0, 1], without its noise."""
         match self.kind:
             case ScheduleKind.CONST:
                 return self.base
             case ScheduleKind.LINEAR:
-                return self.base * (1 - progress) + final * progress
+                return self.base * (1 - progress) + self.base / self.target_factor * progress
             case ScheduleKind.EXP:
                 return float(self.base * self.target_factor**-progress)
             case ScheduleKind.DEXP:
-                for i in range(self.steps - 1):
-                    if progress <= (i + 1) / self.steps:
-                        return float(self.base * self.target_factor ** (-i / (self.steps - 1)))
-                return final
+                return self._rate_of_step(self._step(progress))
+            case ScheduleKind.JDEXP:
+                step = self._step(progress)
+                is_second_half = step > 0 and 0.2 < progress < 0.9 and progress > (step + 0.5) / self.steps
+                rate = self._rate_of_step(step)
+                return sqrt(rate * self._rate_of_step(step - 1)) if is_second_half else rate
             case _:
                 assert_never(self.kind)
 
+    def _step(self, progress: float) -> int:
+        """Which of the equal steps `progress` is in, from 0; a border belongs to the step before it."""
+        return next((i for i in range(self.steps - 1) if progress <= (i + 1) / self.steps), self.steps - 1)
+
+    def _rate_of_step(self, step: int) -> float:
+        if step == self.steps - 1:
+            return self.base / self.target_factor
+        return float(self.base * self.target_factor ** (-step / (self.steps - 1)))
+
     def __str__(self) -> str:
-        match self.kind:
-            case ScheduleKind.CONST:
-                return f"{self.base:g}"
-            case ScheduleKind.DEXP:
-                return f"dexp[base={self.base:g};tgtFactor={self.target_factor:g};numSteps={self.steps}]"
-            case _:
-                return f"{self.kind.value}[base={self.base:g};tgtFactor={self.target_factor:g}]"
+        if self.kind is ScheduleKind.CONST:
+            return f"{self.base:g}"
+        steps = f";numSteps={self.steps}" if self.kind in (ScheduleKind.DEXP, ScheduleKind.JDEXP) else ""
+        noise = f";noiseStdev={self.noise:g}" if self.noise else ""
+        return f"{self.kind.value}[base={self.base:g};tgtFactor={self.target_factor:g}{noise}{steps}]"

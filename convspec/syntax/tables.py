@@ -30,6 +30,7 @@ STARTS: dict[str, tuple[str, ...]] = {
         "neuron",
         "schedule",
         "schedules",
+        "decline",
         "inputs",
         "size",
     ),

@@ -36,7 +36,20 @@ class NeuronCall(NamedTuple):
 
 
 class ScheduleCall(NamedTuple):
-    """`dexp[base=0.02;tgtFactor=250;numSteps=4]`; a bare number is `const` with its base. Names are in lower case."""
+    """`dexp[base=0.02;tgtFactor=250;numSteps=4]`; a bare number is `const` with its base.
+
+    arguments: by name, in lower case. A number that is written without a point is an int.
+    """
+
+    name: str
+    arguments: tuple[tuple[str, float], ...]
+
+
+class DeclineCall(NamedTuple):
+    """`dexp[tgtFactor=250,noiseStdev=0,numSteps=4]`, how a rate falls that another key gives; or `default`.
+
+    arguments: as those of ScheduleCall; in the oldest form, `dexp[250,0,4]`, they have no names: "".
+    """
 
     name: str
     arguments: tuple[tuple[str, float], ...]
@@ -133,11 +146,29 @@ def _number(token: str) -> float:
     return number
 
 
+def _count_or_number(token: str) -> float:
+    """An int where there are only digits, so that a count of `4.0` can be told from one of `4`."""
+    return _integer(token) if token.isdigit() else _number(token)
+
+
 def _schedule(children: Sequence[Any]) -> ScheduleCall:
     head, *rest = children
     if head.type == "NUMBER":
         return ScheduleCall("const", (("base", _number(head)),))
-    return ScheduleCall(str(head), tuple((str(key).lower(), _number(value)) for key, value in _children(rest)))
+    return ScheduleCall(str(head), tuple(map(_assignment, rest)))
+
+
+def _decline(children: Sequence[Any]) -> DeclineCall:
+    head, *rest = children
+    return DeclineCall(str(head), tuple(map(_assignment, rest)))
+
+
+def _assignment(given: Tree[Token] | Token) -> tuple[str, float]:
+    """Name and value; the name is empty where there is only a value."""
+    if isinstance(given, Token):
+        return "", _count_or_number(given)
+    name, value = given.children
+    return str(name).lower(), _count_or_number(str(value))
 
 
 def _neuron(children: Sequence[Any]) -> NeuronCall:
@@ -177,6 +208,7 @@ SCHEDULES = Form(
 )
 NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
 SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
+DECLINE = Form("decline", "a schedule such as dexp[tgtFactor=250,noiseStdev=0,numSteps=4], or default", _decline)
 INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
 SIZE = Form("size", "a size such as 3x227x227", _dims)
 

@@ -13,7 +13,7 @@ from convspec.program.program import Block, Parameter
 def split(parameter: Parameter, tensor: Tensor) -> dict[str, Tensor]:
     """The canonical blocks of `tensor`, laid out like `parameter`: contiguous copies by name."""
     return {
-        block.name: tensor[_region(block)].detach().clone(memory_format=torch.contiguous_format)
+        block.name: tensor[region(block)].detach().clone(memory_format=torch.contiguous_format)
         for block in parameter.blocks
     }
 
@@ -22,11 +22,12 @@ def join(parameter: Parameter, blocks: Mapping[str, Tensor], like: Tensor) -> Te
     """The tensor that has these blocks, with the strides, type and device of `like`. KeyError for a missing one."""
     tensor = torch.zeros_like(like)
     for block in parameter.blocks:
-        tensor[_region(block)] = blocks[block.name].to(tensor.device, tensor.dtype)
+        tensor[region(block)] = blocks[block.name].to(tensor.device, tensor.dtype)
     return tensor
 
 
-def _region(block: Block) -> tuple[slice, ...]:
+def region(block: Block) -> tuple[slice, ...]:
+    """Where a block lies in its parameter, as an index."""
     if block.rows is None:
         return ()
     rows = slice(*block.rows)

@@ -2,7 +2,7 @@
 
     checkpoints/0003-00000750/         epochs done, steps done
         weights.safetensors            by canonical names, whatever the placement; buffers of the network as well
-        training.safetensors           momentum/NAME, rng/cpu, rng/cuda.0, mean
+        training.safetensors           momentum/NAME, learning/sum/NAME and the like, rng/cpu, rng/cuda.0, mean
         state.json                     position, schedule, sums of the epoch, rates of the buffers; sha256 of all three
 
 The folder is filled under a temporary name, synced, and renamed. Digests find a file that rotted or was cut short.

@@ -6,6 +6,8 @@ torch keeps the rate out of its buffer: b <- momentum b + decay w + g; w <- w - 
 agree while the rate is constant; when it changes, b is rescaled by old/new so that v stays what it was. A rate that
 falls to 0 on the way leaves v to run out (v <- momentum v): torch's rule at the last rate, without gradient and decay.
 A parameter whose rate is 0 by its spec is frozen: no gradient is computed for it at all.
+
+What a spec can ask for beyond this is done to the gradient before torch's step, and to the weights after it (`rules`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from convspec.program.program import Parameter, Program, Update
 from convspec.train.blocks import join, split
+from convspec.train.rules import NORMALISED_MOMENTUM, GradientRule, constrain, is_due, is_plain, takes_decay
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
@@ -42,7 +45,8 @@ class _Group:
 class PaperSGD:
     """Steps every parameter of `net` that `program` does not freeze."""
 
-    def __init__(self, program: Program, net: nn.Module) -> None:
+    def __init__(self, program: Program, net: nn.Module, *, seed: int = 0) -> None:
+        """seed: of noisy rates."""
         tensors = dict(net.named_parameters())
         by_update: dict[Update, list[tuple[Parameter, nn.Parameter]]] = {}
         for parameter in program.parameters:
@@ -54,8 +58,8 @@ class PaperSGD:
             {
                 "params": [tensor for _, tensor in members],
                 "lr": float(update.rate.rate(0.0)) or float(update.rate.base),
-                "momentum": update.momentum,
-                "weight_decay": update.decay,
+                "momentum": NORMALISED_MOMENTUM if update.damping else update.momentum,
+                "weight_decay": 0.0 if takes_decay(update) else update.decay,
             }
             for update, members in by_update.items()
         ]
@@ -65,18 +69,32 @@ class PaperSGD:
             _Group(update, members, torch_group)
             for (update, members), torch_group in zip(by_update.items(), self._sgd.param_groups, strict=True)
         ]
+        self._rules = {
+            parameter.name: (parameter, GradientRule(parameter, tensor, seed))
+            for update, members in by_update.items()
+            if not is_plain(update)
+            for parameter, tensor in members
+        }
 
     def set_rates(self, progress: float, factor: float = 1.0) -> None:
         """Give every parameter its rate at `progress`, in [0, 1], times `factor`."""
         for group in self._groups:
             self._set_rate(group, group.update.rate.rate(progress) * factor)
 
-    def step(self) -> None:
-        for group in self._groups:
+    def step(self, number: int, share: float = 1.0) -> None:
+        """Take up the gradients of minibatch `number` of the run, from 0, which has `share` of the cases of a full one."""
+        for _, rule in self._rules.values():
+            rule.prepare(number, share)
+        due = [group for group in self._groups if is_due(group.update, number)]
+        for group in due:
             if group.is_coasting:
                 for _, tensor in group.members:
                     tensor.grad = torch.zeros_like(tensor)
         self._sgd.step()
+        for group in due:
+            if group.update.constraint.holds:
+                for parameter, tensor in group.members:
+                    constrain(parameter, tensor)
 
     def zero_grad(self) -> None:
         self._sgd.zero_grad(set_to_none=True)
@@ -123,9 +141,27 @@ class PaperSGD:
                     }
                     self._sgd.state[tensor]["momentum_buffer"] = join(parameter, scaled, tensor.detach())
 
+    def memory(self) -> dict[str, Tensor]:
+        """What the rules beyond the plain one remember, by `sum/NAME` and the like: for checkpoints, as `momentum` is."""
+        return {
+            f"{kind}/{name}": piece
+            for parameter, rule in self._rules.values()
+            for kind, whole in rule.memory.items()
+            for name, piece in split(parameter, whole).items()
+        }
+
+    def load_memory(self, pieces: Mapping[str, Tensor]) -> None:
+        """Take up what `memory` gave, under this placement or another."""
+        for parameter, rule in self._rules.values():
+            for kind, whole in rule.memory.items():
+                blocks = {b.name: pieces[f"{kind}/{b.name}"] for b in parameter.blocks if f"{kind}/{b.name}" in pieces}
+                if len(blocks) == len(parameter.blocks):
+                    whole.copy_(join(parameter, blocks, whole))
+
     def _set_rate(self, group: _Group, rate: float) -> None:
         group.is_coasting = rate == 0
-        group.torch_group["weight_decay"] = 0.0 if group.is_coasting else group.update.decay
+        is_outside = group.is_coasting or takes_decay(group.update)
+        group.torch_group["weight_decay"] = 0.0 if is_outside else group.update.decay
         if group.is_coasting or rate == group.rate:
             return
         for _, tensor in group.members:

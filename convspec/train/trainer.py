@@ -7,7 +7,7 @@ checkpoints, so that on the CPU a run that was stopped, or killed, goes on to th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import isfinite
@@ -158,7 +158,7 @@ class Training:
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
         self.run_folder, self.device, self.display = run, device, display
         self.mirror, self.mean = compiled.data.mirror, mean
-        self.optimizer = PaperSGD(self.program, net)
+        self.optimizer = PaperSGD(self.program, net, seed=options.seed)
         self.plateau = Plateau(options.plateau_factor, options.plateau_patience, options.plateau_drops)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
         self.inputs = InputTensors(self.program, mean, device, options.batch)
@@ -219,7 +219,7 @@ class Training:
         loss = loss_to_host.value()
         if not isfinite(loss):
             raise self.not_finite(loss, tensors, before)
-        self.optimizer.step()
+        self.optimizer.step(self.steps_done, len(labels) / self.options.batch)
         self.optimizer.zero_grad()
         self.position.step += 1
         self.add_to_epoch(outputs, labels)
@@ -345,6 +345,7 @@ class Training:
         self.metrics.sync()
         buffers, rates = self.optimizer.momentum()
         training = {f"momentum/{name}": buffer.cpu() for name, buffer in buffers.items()}
+        training |= {f"learning/{name}": piece.cpu() for name, piece in self.optimizer.memory().items()}
         training |= {f"rng/{name}": state for name, state in rng_states(self.device).items()}
         training["mean"] = torch.from_numpy(self.mean)
         position = self.position
@@ -372,15 +373,12 @@ class Training:
             state, training = checkpoint.state, checkpoint.training
             lines = state["metrics_lines"]
             self.load_weights(checkpoint)
-            buffers = {
-                name.removeprefix("momentum/"): t for name, t in training.items() if name.startswith("momentum/")
-            }
-            self.optimizer.load_momentum(buffers, state["momentum_rates"])
+            self.optimizer.load_momentum(_with_prefix("momentum/", training), state["momentum_rates"])
+            self.optimizer.load_memory(_with_prefix("learning/", training))
             self.plateau.load(state["plateau"])
             self.position = Position(state["epoch"], state["step_in_epoch"], state["finished"], state["best_error"])
             self.epoch_sums.copy_(torch.tensor(state["epoch_sums"], dtype=self.epoch_sums.dtype))
-            states = {name.removeprefix("rng/"): t for name, t in training.items() if name.startswith("rng/")}
-            set_rng_states(states, self.device)
+            set_rng_states(_with_prefix("rng/", training), self.device)
             note_other_machine(state["made_with"], made_with(self.device), notify)
         self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines)
 
@@ -394,6 +392,11 @@ class Training:
     def close(self) -> None:
         if self.metrics is not None:
             self.metrics.close()
+
+
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with it, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _log_every(run: RunFolder, log_every: int | None) -> int | None:

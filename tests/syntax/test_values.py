@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from convspec.syntax import values
-from convspec.syntax.values import Binding, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
+from convspec.syntax.values import Binding, DeclineCall, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
 
 RIGHT: list[tuple[Form[Any], str, object]] = [
     (values.INTEGER, "-4", -4),
@@ -34,6 +34,14 @@ RIGHT: list[tuple[Form[Any], str, object]] = [
         "0,exp[base=1;tgtFactor=2]",
         (ScheduleCall("const", (("base", 0.0),)), ScheduleCall("exp", (("base", 1.0), ("tgtfactor", 2.0)))),
     ),
+    (values.DECLINE, "default", DeclineCall("default", ())),
+    (values.DECLINE, "default[]", DeclineCall("default", ())),
+    (
+        values.DECLINE,
+        "jdexp [TGTFACTOR=250, noiseStdev=.5,numSteps=4]",
+        DeclineCall("jdexp", (("tgtfactor", 250), ("noisestdev", 0.5), ("numsteps", 4))),
+    ),
+    (values.DECLINE, "dexp[250,0,4]", DeclineCall("dexp", (("", 250), ("", 0), ("", 4)))),
     (values.INPUTS, "data:3x227x227, labels:1", (Binding("data", (3, 227, 227)), Binding("labels", (1,)))),
     (values.SIZE, "55X55x96", (55, 55, 96)),
     *((values.FLAG, text, True) for text in ("1", "true", "True", "YES", "on")),
@@ -66,6 +74,8 @@ def test_value(form: Form[Any], text: str, value: object) -> None:
         (values.NEURON, "tanh()", "tanh()"),
         (values.SCHEDULE, "exp[0.01]", "exp[0.01]"),
         (values.SCHEDULES, "0.1,exp(2)", "exp(2)"),
+        (values.DECLINE, "dexp[250,x,4]", "x"),
+        (values.DECLINE, "dexp[tgtFactor=250;numSteps=4]", "dexp[tgtFactor=250;numSteps=4]"),
         (values.INPUTS, "data=3x4x4", "data=3x4x4"),
         (values.INPUTS, "data:3x", "data:3x"),
         (values.FLAG, "2", "2"),

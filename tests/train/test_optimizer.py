@@ -56,7 +56,7 @@ def by_hand(update: Update, w: Array, gradient: list[Array], rates: list[float])
 def step(optimizer: PaperSGD, net: nn.Module, gradient: dict[str, Array]) -> None:
     for name, tensor in net.named_parameters():
         tensor.grad = torch.from_numpy(gradient[name]).to(tensor.dtype) if tensor.requires_grad else None
-    optimizer.step()
+    optimizer.step(0)
     optimizer.zero_grad()
 
 
@@ -124,7 +124,7 @@ def test_frozen_parameters_get_no_gradient_and_stay() -> None:
     optimizer = PaperSGD(program_of(first=constant(0.1), second=constant(0.0, decay=0.5)), net)
     (net.first.sum() + net.second.sum()).backward()  # type: ignore[no-untyped-call]
     optimizer.set_rates(0.5)
-    optimizer.step()
+    optimizer.step(0)
     assert net.second.grad is None
     assert torch.equal(net.second, before)
     assert optimizer.rates() == {"first": 0.1}

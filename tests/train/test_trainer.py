@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.program.program import Update
+from convspec.program.program import Constraint, Update
 from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.train import checkpoint as checkpoints
 from convspec.train.display import SilentDisplay
@@ -90,8 +90,17 @@ def test_goes_on_to_the_bit(tmp_path: Path, stop: int) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "part")
 
 
-def test_goes_on_through_a_rate_that_changes(tmp_path: Path) -> None:
-    update = Update(Schedule(ScheduleKind.EXP, 0.2, 50), 0.9, 0.001)
+@pytest.mark.parametrize(
+    "update",
+    [
+        Update(Schedule(ScheduleKind.EXP, 0.2, 50), 0.9, 0.001),
+        Update(Schedule(ScheduleKind.EXP, 0.2, 50, noise=0.5), 0.9, 0.001),
+        Update(Schedule.constant(0.2), 0.9, 0.001, period=4, constraint=Constraint(norm=1.0)),
+        Update(Schedule.constant(0.002), 0.9, 0.001, damping=0.1, counts_cases=True),
+    ],
+    ids=["falling", "noisy", "period", "normalised"],
+)
+def test_goes_on_through_each_rule(tmp_path: Path, update: Update) -> None:
     compiled = replace(SPEC, program=tiny_program(update, constant(0.1)))
     go(compiled, tmp_path / "whole")
     go(compiled, tmp_path / "part", max_steps=29)
