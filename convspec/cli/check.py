@@ -51,9 +51,10 @@ def command(
     if Format(form) is Format.JSON:
         click.echo(json.dumps(as_data(checked, ok=ok), indent=2))
         return 0 if ok else 1
-    click.echo(_rendered(checked.diagnostics, Format(form), spec), nl=False)
+    color = wants_color(sys.stdout)
+    click.echo(_rendered(checked.diagnostics, Format(form), spec), nl=False, color=color)
     if Format(form) is Format.FULL and checked.ok:
-        click.echo(network_table(checked, color=wants_color(sys.stdout)), nl=False)
+        click.echo(network_table(checked, color=color), nl=False, color=color)
     if checked.diagnostics:
         click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
     return 0 if ok else 1

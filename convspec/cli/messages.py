@@ -13,4 +13,5 @@ from convspec.diagnostics import Diagnostic
 def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     from convspec.diagnostics.render import Format, render, wants_color
 
-    click.echo(render(diagnostics, Format.FULL, color=wants_color(sys.stderr)), err=True, nl=False)
+    color = wants_color(sys.stderr)
+    click.echo(render(diagnostics, Format.FULL, color=color), err=True, nl=False, color=color)

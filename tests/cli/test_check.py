@@ -143,6 +143,9 @@ def test_colour_is_for_terminals_alone(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     main(["check", ALEXNET])
     assert "\x1b[" not in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    main(["check", ALEXNET])
+    assert "\x1b[1mlayer " in capsys.readouterr().out
 
 
 def test_specs_that_come_along_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,148 @@
+"""`convspec diff`: what differs between two networks, in words and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from textwrap import wrap
+
+import click
+
+from convspec.checker import Checked, check
+from convspec.cli.messages import print_diagnostics
+from convspec.cli.options import parse_inputs
+from convspec.diagnostics import DiagnosticError, Severity
+from convspec.diagnostics.render import wants_color
+from convspec.difference.compare import Comparison, Counts, compare
+from convspec.difference.finding import Category, Change, Difference
+from convspec.difference.words import listed
+
+EQUAL, DIFFERENT, TROUBLE = 0, 1, 2
+_WIDTH = 110
+_SIGNS = {Change.ADDED: "+", Change.REMOVED: "-"}
+_COLORS = {"+": "32", "-": "31", "~": "33"}
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print.")
+@click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for both.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for both.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of B.")
+@click.option("--params-b", metavar="FILE", help="Parameter file of B, if it is not beside it.")
+@click.option("--params-a", metavar="FILE", help="Parameter file of A, if it is not beside it.")
+@click.argument("a")
+@click.argument("b")
+def command(
+    a: str,
+    b: str,
+    params_a: str | None,
+    params_b: str | None,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    classes: int | None,
+    form: str,
+) -> int:
+    r"""Say what differs from spec A to spec B: layers, their order, sizes, hyper-parameters, numerics, GPUs, settings.
+
+    Layers are found again where they have other names or stand elsewhere. Exit code 0: they are equal, whatever their
+    comments and layout; 1: they differ; 2: one of them has errors.
+
+    \b
+    convspec diff alexnet.cfg alexnet-2012.cfg               the paper, and the code that was released
+    convspec diff my.cfg my.cfg --set conv2.filters=192      what an override would change
+    """
+    sizes = parse_inputs(inputs)
+    one = _checked(a, params_a, sizes, classes, ())
+    other = _checked(b, params_b, sizes, classes, overrides)
+    if one is None or other is None:
+        return TROUBLE
+    comparison = compare(one, other)
+    if form == "json":
+        click.echo(json.dumps(as_data(comparison, a, b), indent=2))
+    else:
+        color = wants_color(sys.stdout)
+        click.echo(_text(comparison, a, b, color=color), nl=False, color=color)
+    return DIFFERENT if comparison.differences else EQUAL
+
+
+def _checked(
+    spec: str, params: str | None, inputs: dict[str, tuple[int, ...]], classes: int | None, overrides: tuple[str, ...]
+) -> Checked | None:
+    """The network, or None after its errors have been printed."""
+    try:
+        checked = check(spec, params, inputs=inputs, classes=classes, overrides=overrides)
+    except DiagnosticError as error:
+        print_diagnostics(error.diagnostics)
+        return None
+    if checked.ok:
+        return checked
+    print_diagnostics([d for d in checked.diagnostics if d.severity is Severity.ERROR])
+    click.echo(f"{spec} has errors: there is nothing to compare", err=True)
+    return None
+
+
+def as_data(comparison: Comparison, a: str, b: str) -> dict[str, object]:
+    """What `--format json` prints: a stable contract, described in docs/json.md."""
+    return {
+        "a": {"spec": a, **comparison.a._asdict()},
+        "b": {"spec": b, **comparison.b._asdict()},
+        "equal": not comparison.differences,
+        "differences": [
+            {
+                "category": difference.category.value,
+                "change": difference.change.value,
+                "layers": [pair._asdict() for pair in difference.layers],
+                "key": difference.key or None,
+                "before": difference.before,
+                "after": difference.after,
+                "text": difference.text,
+            }
+            for difference in comparison.differences
+        ],
+    }
+
+
+def _text(comparison: Comparison, a: str, b: str, *, color: bool) -> str:
+    lines = [f"from {a}", f"to   {b}"]
+    for category in Category:
+        found = [d for d in comparison.differences if d.category is category]
+        if found:
+            lines += ["", _paint(category.value, "1", color=color)]
+            lines += [line for difference in found for line in _row(difference, color=color)]
+    lines += ["", _counts(comparison.a, comparison.b)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(difference: Difference, *, color: bool) -> list[str]:
+    """`~ conv3a, conv3b: initW 0.01 -> 0.03: standard deviation ...`, on as many lines as it needs."""
+    sign = _SIGNS.get(difference.change, "~")
+    values = f"{difference.before} -> {difference.after}" if difference.before is not None else ""
+    parts = [
+        _subject(difference),
+        " ".join(filter(None, [difference.key, values])),
+        difference.text,
+    ]
+    first, *rest = wrap(": ".join(filter(None, parts)), _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"  {_paint(sign, _COLORS[sign], color=color)} {first}", *(f"      {line}" for line in rest)]
+
+
+def _subject(difference: Difference) -> str:
+    if difference.is_everywhere:
+        return f"all {len(difference.layers)} layers with {difference.key}"
+    if difference.change is Change.RENAMED:
+        return listed(f"{pair.a} -> {pair.b}" for pair in difference.layers)
+    return listed(map(str, difference.layers))
+
+
+def _counts(a: Counts, b: Counts) -> str:
+    if a == b:
+        return f"both: {_count(a)}"
+    return f"from: {_count(a)}\nto:   {_count(b)}"
+
+
+def _count(counts: Counts) -> str:
+    return f"{counts.layers} layers, {counts.parameters:,} parameters, {counts.macs:,} multiply-adds an image"
+
+
+def _paint(text: str, style: str, *, color: bool) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if color else text
