@@ -35,6 +35,7 @@ def compile(
     inputs: Mapping[str, Sequence[int]] | None = None,
     classes: int | None = None,
     overrides: Sequence[str] = (),
+    dialect: str | None = None,
     outputs: Sequence[str] = (),
 ) -> str:
     """Python source of a network: a module that depends on torch and convspec_kernels alone.
@@ -44,7 +45,9 @@ def compile(
     """
     from convspec.compiler import compile_spec
 
-    return compile_spec(layers, params, inputs=inputs, classes=classes, overrides=overrides, outputs=outputs).source
+    return compile_spec(
+        layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect, outputs=outputs
+    ).source
 
 
 def load(
@@ -54,6 +57,7 @@ def load(
     inputs: Mapping[str, Sequence[int]] | None = None,
     classes: int | None = None,
     overrides: Sequence[str] = (),
+    dialect: str | None = None,
     outputs: Sequence[str] = (),
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -66,7 +70,9 @@ def load(
     """
     from convspec.compiler import compile_spec
 
-    compiled = compile_spec(layers, params, inputs=inputs, classes=classes, overrides=overrides, outputs=outputs)
+    compiled = compile_spec(
+        layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect, outputs=outputs
+    )
     try:
         from convspec.emit.load import instantiate
     except ModuleNotFoundError as error:

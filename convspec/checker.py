@@ -19,6 +19,7 @@ from convspec.graph.resolve import resolve
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
 from convspec.layers.base import Context
+from convspec.layers.dialects import NAMES, Dialect, dialect_named
 from convspec.layers.keys import MAXIMUM_INTEGER
 from convspec.resources import spec_path
 from convspec.syntax.document import Document
@@ -87,6 +88,7 @@ def check(
     inputs: Mapping[str, Sequence[int]] | None = None,
     classes: int | None = None,
     overrides: Sequence[str] = (),
+    dialect: str | None = None,
 ) -> Checked:
     """Check a network.
 
@@ -95,9 +97,12 @@ def check(
     inputs: size of each data layer by name, `{"data": (3, 227, 227), "labels": (1,)}`, over what `[@net]` says.
     classes: number of classes of the data, over what `[@net]` says.
     overrides: `conv2.filters=192`, `@train.epochs=5`, applied last.
+    dialect: ccn1, ccn1_dnouri, alexnet2012, ccn2 or convspec; over what `[@net]` says. Else it is recognised.
 
-    Mistakes are in `.diagnostics` of the result. Raises DiagnosticError only where a file cannot be read.
+    Mistakes are in `.diagnostics` of the result. Raises DiagnosticError only where a file cannot be read, ValueError for
+    a dialect that is none of these.
     """
+    given_dialect = None if dialect is None else _dialect(dialect)
     report = Report()
     file = _source(layers)
     document = parse_document(file, report)
@@ -106,12 +111,19 @@ def check(
     lacks_params = params_document is None and not _is_one_file(document)
     if lacks_params:
         _report_missing_params(file, report)
-    sections = assemble(document, params_document, overrides, report)
+    sections = assemble(document, params_document, overrides, report, dialect=given_dialect, lacks_params=lacks_params)
     graph = resolve(sections, report, lacks_params=lacks_params)
-    context = Context(report, graph.net.rounding, _classes(graph, classes), _input_dims(graph, inputs or {}, report))
+    dims = _input_dims(graph, inputs or {}, report)
+    context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
     shapes = infer_shapes(graph, context)
     diagnostics = tuple(_in_file_order(report, sections.files))
     return Checked(document, params_document, sections, graph, shapes, place_layers(graph), diagnostics)
+
+
+def _dialect(name: str) -> Dialect:
+    if name not in NAMES:
+        raise ValueError(f"dialect is {name!r}; there are {', '.join(NAMES)}")
+    return dialect_named(name)
 
 
 def _source(given: str | os.PathLike[str]) -> SourceFile:

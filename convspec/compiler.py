@@ -40,6 +40,7 @@ def compile_spec(
     inputs: Mapping[str, Sequence[int]] | None = None,
     classes: int | None = None,
     overrides: Sequence[str] = (),
+    dialect: str | None = None,
     outputs: Sequence[str] = (),
     after: Callable[[str, Program], None] | None = None,
 ) -> Compiled:
@@ -48,7 +49,7 @@ def compile_spec(
     outputs: layers that `forward` gives beside the costs and what they judge. after: called with the name and result of
     each pass, `lower` first. Raises DiagnosticError with all diagnostics where there is an error.
     """
-    checked = check(layers, params, inputs=inputs, classes=classes, overrides=overrides)
+    checked = check(layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect)
     return compile_checked(checked, outputs=outputs, after=after)
 
 

@@ -31,6 +31,7 @@ def command(
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
     classes: int | None,
+    dialect: str | None,
     form: str,
     strict: bool,
 ) -> int:
@@ -42,7 +43,9 @@ def command(
     convspec check my.cfg --format github           annotations in a workflow of GitHub Actions
     """
     try:
-        checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+        checked = check(
+            spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
+        )
     except DiagnosticError as error:
         if Format(form) in _FOR_SERVICES:
             click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
@@ -72,6 +75,7 @@ def as_data(checked: Checked, *, ok: bool) -> dict[str, object]:
         "ok": ok,
         "spec": checked.document.file.name,
         "params": None if checked.params is None else checked.params.file.name,
+        "dialect": checked.graph.dialect.name,
         "diagnostics": [diagnostic_as_data(d) for d in checked.diagnostics],
         "layers": [_layer(row) for row in checked.layers],
         "totals": {

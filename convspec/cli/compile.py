@@ -26,6 +26,7 @@ def command(
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
     classes: int | None,
+    dialect: str | None,
     output: str | None,
     outputs: str,
     print_after: tuple[str, ...],
@@ -44,6 +45,7 @@ def command(
         inputs=parse_inputs(inputs),
         classes=classes,
         overrides=overrides,
+        dialect=dialect,
         outputs=wanted,
         after=show,
     )

@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.layers.dialects import NAMES
 
 _Command = Callable[..., Any]
 
 
 def spec_arguments(command: _Command) -> _Command:
-    """SPEC, --params, --set, --input, --classes: what every command on a network takes."""
+    """SPEC, --params, --set, --input, --classes, --dialect: what every command on a network takes."""
     for decorate in (
+        click.option("--dialect", type=click.Choice(NAMES), help="Language of the file; else it is recognised."),
         click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data."),
         click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer."),
         click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key."),

@@ -52,6 +52,8 @@ def _totals(checked: Checked) -> str:
     loads["network"] = totals.network
     lines = [_load(name, load, totals.batch) for name, load in loads.items()]
     lines.append(f"neurons  {'-'.join(f'{count:,}' for count in neurons(checked))}, in the layers that learn")
+    if not checked.graph.dialect.is_ours:
+        lines.append(f"dialect  {checked.graph.dialect.name}, the language of {checked.graph.dialect.program}")
     if checked.graph.net.note:
         lines.append(f"note     {' '.join(checked.graph.net.note.split())}")
     return "\n".join(lines) + "\n"

@@ -23,6 +23,7 @@ def command(
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
     classes: int | None,
+    dialect: str | None,
     data: str | None,
     run_dir: str | None,
     resume: str | None,
@@ -36,7 +37,9 @@ def command(
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
-    compiled = compile_spec(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    compiled = compile_spec(
+        spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
+    )
     _require_cost(compiled)
     try:
         from convspec.cli.training import run_training

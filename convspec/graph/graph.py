@@ -10,18 +10,21 @@ from itertools import pairwise
 from convspec.diagnostics import Label, Report
 from convspec.graph.settings import DataSettings, NetSettings, TrainSettings
 from convspec.layers.base import Layer
+from convspec.layers.dialects import CONVSPEC, Dialect
 
 _SHOWN_OF_A_CYCLE = 8
 
 
 @dataclass(frozen=True)
 class Graph:
-    """layers: in file order; every input of every layer that is not broken names another one."""
+    """layers: in file order; every input of every layer that is not broken names another one.
+    dialect: in which they were read."""
 
     layers: Mapping[str, Layer]
     net: NetSettings
     train: TrainSettings
     data: DataSettings
+    dialect: Dialect = CONVSPEC
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[Layer, ...]]:

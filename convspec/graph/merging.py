@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from convspec.diagnostics import Label, Report, SourceFile, Span
 from convspec.layers import layer_type
+from convspec.layers.dialects import CONVSPEC, Dialect
 from convspec.layers.keys import Home
 from convspec.syntax.document import Document, Entry
 
@@ -31,17 +32,18 @@ class Sections(NamedTuple):
     """All that the files of a spec say, with the overrides applied.
 
     layers: of the layer file, or of the one file. params: of the parameter file, or None in the one-file form.
-    files: all that were read, the one that was asked for first.
+    files: all that were read, the one that was asked for first. dialect: in which they are to be read.
     """
 
     layers: dict[str, Merged]
     params: dict[str, Merged] | None
     files: tuple[SourceFile, ...]
+    dialect: Dialect = CONVSPEC
 
     @property
     def joined(self) -> dict[str, Merged]:
         """Everything as one file, without the keys that stand in the wrong file, where nothing reads them."""
-        return self.layers if self.params is None else join_files(self.layers, self.params)
+        return self.layers if self.params is None else join_files(self.layers, self.params, self.dialect)
 
 
 def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
@@ -74,29 +76,36 @@ def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
     return merged
 
 
-def home_of(name: str, entry: Entry, sections: Mapping[str, Merged]) -> Home | None:
+def home_of(name: str, entry: Entry, sections: Mapping[str, Merged], dialect: Dialect) -> Home | None:
     """The file that a key of a layer belongs to; None for a key that its layer does not know."""
     written = sections[name].entries.get("type") if name in sections else None
     cls = layer_type(written.value) if written is not None else None
-    key = cls.keys.get(entry.key) if cls is not None else None
+    key = cls.keys_in(dialect).get(entry.key) if cls is not None else None
     return None if key is None else key.home
 
 
-def join_files(layers: Mapping[str, Merged], params: Mapping[str, Merged]) -> dict[str, Merged]:
+def join_files(layers: Mapping[str, Merged], params: Mapping[str, Merged], dialect: Dialect) -> dict[str, Merged]:
     """A layer file and its parameter file as one, without the keys that stand in the wrong one of them."""
     joined = dict(layers)
     for name, section in params.items():
         before = joined.get(name, Merged(name, section.header, {}))
-        own = [e for e in before.entries.values() if home_of(name, e, layers) is not Home.PARAMS]
-        added = [e for e in section.entries.values() if home_of(name, e, layers) is not Home.LAYERS]
+        own = [e for e in before.entries.values() if home_of(name, e, layers, dialect) is not Home.PARAMS]
+        added = [e for e in section.entries.values() if home_of(name, e, layers, dialect) is not Home.LAYERS]
         joined[name] = before._replace(entries={entry.key: entry for entry in (*own, *added)})
     return joined
 
 
 def print_sections(sections: Sections) -> str:
-    """The text of one file that says the same: one entry a key, no comments."""
-    blocks = []
-    for section in sections.joined.values():
-        lines = [f"{entry.written_key}={entry.value.replace(chr(10), ' ')}" for entry in section.entries.values()]
-        blocks.append("\n".join([f"[{section.name}]", *lines]))
+    """The text of one file that says the same: one entry a key, no comments. It names its dialect, unless that is ours."""
+    joined = sections.joined
+    lines = {name: [_line(entry) for entry in section.entries.values()] for name, section in joined.items()}
+    if not sections.dialect.is_ours:
+        of_net = joined["@net"].entries.values() if "@net" in joined else ()
+        stated = [f"dialect={sections.dialect.name}", *(_line(entry) for entry in of_net if entry.key != "dialect")]
+        lines = {"@net": stated, **{name: own for name, own in lines.items() if name != "@net"}}
+    blocks = ["\n".join([f"[{name}]", *own]) for name, own in lines.items()]
     return "\n\n".join(blocks) + "\n"
+
+
+def _line(entry: Entry) -> str:
+    return f"{entry.written_key}={entry.value.replace(chr(10), ' ')}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from convspec.diagnostics import Report, SourceFile, Span, did_you_mean
 from convspec.graph.merging import Merged, home_of
 from convspec.graph.settings import SETTINGS
+from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS
 from convspec.layers.keys import Home
 from convspec.syntax.document import Document
@@ -14,7 +15,11 @@ from convspec.syntax.parser import parse_document
 
 
 def apply_overrides(
-    sections: dict[str, Merged], parameters: dict[str, Merged] | None, overrides: Sequence[str], report: Report
+    sections: dict[str, Merged],
+    parameters: dict[str, Merged] | None,
+    overrides: Sequence[str],
+    dialect: Dialect,
+    report: Report,
 ) -> None:
     """Set `section.key=value` in the sections. Reports CS213 for an override that names no section."""
     for text in overrides:
@@ -23,7 +28,7 @@ def apply_overrides(
             continue
         section = document.sections[0]
         entry = next(section.entries)
-        is_parameter = home_of(section.name, entry, sections) is Home.PARAMS
+        is_parameter = home_of(section.name, entry, sections, dialect) is Home.PARAMS
         place = parameters if parameters is not None and is_parameter else sections
         before = place.get(section.name) or Merged(section.name, section.span, {})
         place[section.name] = before._replace(entries={**before.entries, entry.key: entry})

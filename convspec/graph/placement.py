@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convspec.graph.graph import Graph
+from convspec.layers.dialects import Placing
 
 Placement = Mapping[str, tuple[int, ...]]
 
@@ -17,7 +18,8 @@ def place_layers(graph: Graph) -> Placement:
     """GPUs of each layer in graph order; a spec that names none is on GPU 0."""
     gpus: dict[str, tuple[int, ...]] = {}
     for layer in graph.order:
-        gpus[layer.name] = layer.gpu or next((gpus.get(name, ()) for name in layer.input_names), ())
+        stated = () if graph.dialect.placing is Placing.NONE else layer.gpu
+        gpus[layer.name] = stated or next((gpus.get(name, ()) for name in layer.input_names), ())
     for layer in graph.order:
         if not layer.input_names:
             gpus[layer.name] = tuple(sorted({gpu for r in graph.readers[layer.name] for gpu in gpus.get(r.name, ())}))

@@ -10,8 +10,9 @@ from convspec.graph.connections import report_bad_inputs, report_unread_layers
 from convspec.graph.graph import Graph
 from convspec.graph.merging import FOR_ALL, Merged, Sections
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
-from convspec.layers import layer_type, layer_types
+from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import Layer
+from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS, Keyed, RawSection, Remark
 from convspec.layers.keys import Home, Key
 from convspec.syntax.document import Entry
@@ -43,6 +44,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
                 parameters[section.name].header if parameters and section.name in parameters else None,
                 for_all,
                 section.unreadable,
+                spec.dialect,
             )
             built[section.name] = _layer(raw, report)
     if not built:
@@ -58,7 +60,8 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     assert isinstance(net, NetSettings)
     assert isinstance(train, TrainSettings)
     assert isinstance(data, DataSettings)
-    graph = Graph({name: layer for name, layer in built.items() if layer is not None}, net, train, data)
+    known = {name: layer for name, layer in built.items() if layer is not None}
+    graph = Graph(known, net, train, data, spec.dialect)
     report_bad_inputs(graph, built, {name: s.again for name, s in sections.items() if s.again}, report)
     graph.report_cycles(report)
     report_unread_layers(graph, built, report)
@@ -104,19 +107,28 @@ def _layer(raw: RawSection, report: Report) -> Layer | None:
             _report_no_type(raw, report)
         return None
     cls = layer_type(written.value)
-    if cls is None:
-        types = layer_types()
-        report.add(
-            "CS202",
-            written.value_span,
-            f"{raw.name} has type '{written.value}', which does not exist",
-            help=did_you_mean(written.value, types) or f"types are {', '.join(types)}",
-        )
+    if cls is None or not _has_type(raw.dialect, written.value):
+        _report_unknown_type(raw, written, report)
         return None
     layer = cls(raw, report)
     layer.validate(report)
     _report_unread_layer_keys(raw, layer, report)
     return layer
+
+
+def _has_type(dialect: Dialect, name: str) -> bool:
+    """Whether a dialect has a layer type; types that other packages add are in every dialect."""
+    return dialect.has_type(name) or name not in BUILT_IN
+
+
+def _report_unknown_type(raw: RawSection, written: Entry, report: Report) -> None:
+    types = [name for name in layer_types() if _has_type(raw.dialect, name)]
+    message = f"{raw.name} has type '{written.value}', which does not exist"
+    help = did_you_mean(written.value, types) or f"types are {', '.join(types)}"
+    if layer_type(written.value) is not None:
+        message = f"{raw.name} has type '{written.value}', which {raw.dialect.program} did not have"
+        help = raw.dialect.way_out
+    report.add("CS202", written.value_span, message, help=help)
 
 
 def _report_no_type(raw: RawSection, report: Report) -> None:
@@ -134,7 +146,7 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
     keys: dict[str, Key[Any] | None] = {"type": None, **layer.keys}
     for home, every in ((Home.LAYERS, raw.layers), (Home.PARAMS, raw.params or {})):
         is_own = (e for e in every.values() if e.key_span not in layer.explained and not raw.is_shared(e))
-        entries = list(is_own)
+        entries = [e for e in is_own if not _report_unread_in_dialect(layer, e, report)]
         _report_unread_keys(raw.name, entries, keys, report)
         for entry in entries:
             key = keys.get(entry.key)
@@ -145,6 +157,18 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
                     f"{key.spelling} of {raw.name} stands in the {home.value}, where nothing reads it",
                     help=f"move it to [{raw.name}] of the {key.home.value}",
                 )
+
+
+def _report_unread_in_dialect(layer: Layer, entry: Entry, report: Report) -> bool:
+    """Report CS207 for a key that another dialect reads; whether it is one."""
+    key = type(layer).keys.get(entry.key)
+    if key is None or key.name in layer.keys:
+        return False
+    message = (
+        f"nothing reads {key.spelling} of {layer.name}: {layer.dialect.program} had no such key in {layer.type} layers"
+    )
+    report.add("CS207", entry.key_span, message, help=f"delete it; {layer.dialect.way_out}")
+    return True
 
 
 def _report_unread_keys(

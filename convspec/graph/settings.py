@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convspec.layers.base import Rounding
+from convspec.layers.dialects import NAMES
 from convspec.layers.keyed import Keyed
 from convspec.layers.keys import choice, flag, integer, names, number, sizes, text, word
 
@@ -20,6 +21,9 @@ class NetSettings(Keyed):
     classes = integer("classes", default=None, minimum=1, doc="number of classes of the data")
     rounding_name = choice("rounding", ("ceil", "floor"), default="ceil", doc="how window counts round: ceil or floor")
     outputs = names("outputs", default=(), doc="layers that the network gives beside its costs, as in probs,fc7")
+    dialect_name = choice(
+        "dialect", NAMES, default="", doc="the program whose language the file speaks; else recognised"
+    )
 
     note = text("note", default="", doc="what check prints below its table")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convspec.diagnostics import Label, Report, did_you_mean
+from convspec.layers.dialects import CONVSPEC, Dialect, adapted_keys
 from convspec.layers.keyed import Keyed
 from convspec.layers.keys import (
     Home,
@@ -58,6 +59,7 @@ class Context(NamedTuple):
 
     input_dims: sizes of the data layers, by name; empty where a size was given and has been refused. classes: of the data, or None where nobody said.
     layers: all of them by name, and known: what was inferred so far; for messages only, a size follows from the inputs.
+    dialect: of the spec; a layer has it too, as `self.dialect`.
     """
 
     report: Report
@@ -66,6 +68,7 @@ class Context(NamedTuple):
     input_dims: Mapping[str, tuple[int, ...]] = {}
     layers: Mapping[str, Layer] = {}
     known: Mapping[str, Inference] = {}
+    dialect: Dialect = CONVSPEC
 
     @property
     def rounds_up(self) -> bool:
@@ -114,6 +117,10 @@ class Layer(Keyed, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
 
+    @classmethod
+    def keys_in(cls, dialect: Dialect) -> Mapping[str, Key[Any]]:
+        return adapted_keys(cls.type, cls.keys, dialect)
+
     @property
     def input_count(self) -> int:
         return len(self.inputs or ())
@@ -156,13 +163,17 @@ class Layer(Keyed, ABC):
                 report.add("CS207", self.span("neuron"), message, help="delete it, or add a layer with type=neuron")
             return
         name, arguments = self.neuron
-        wanted = NEURON_ARGUMENTS.get(name)
+        neurons = {n: count for n, count in NEURON_ARGUMENTS.items() if self.dialect.has_neuron(n)}
+        wanted = neurons.get(name)
         if wanted == len(arguments):
             return
         self.is_broken = True
-        if wanted is None:
+        if wanted is None and name in NEURON_ARGUMENTS:
+            message = f"{self.dialect.program} has no neuron '{name}'"
+            help = f"it has {', '.join(neurons)}; {self.dialect.way_out}"
+        elif wanted is None:
             message = f"there is no neuron '{name}'"
-            help = did_you_mean(name, NEURON_ARGUMENTS) or f"neurons are {', '.join(NEURON_ARGUMENTS)}"
+            help = did_you_mean(name, neurons) or f"neurons are {', '.join(neurons)}"
         else:
             message = f"neuron {name} takes {wanted} arguments, not {len(arguments)}"
             help = f"write {name}[{','.join('ab'[:wanted])}] with numbers" if wanted else f"write {name} alone"

@@ -14,9 +14,11 @@ Every key that is missing, malformed or out of range is reported; reading never 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from convspec.diagnostics import Label, Report, Span, closest
+from convspec.layers.dialects import CONVSPEC, Dialect
 from convspec.layers.keys import REQUIRED, Home, Key
 from convspec.syntax.document import Entry
 from convspec.syntax.values import Name
@@ -32,6 +34,7 @@ class RawSection(NamedTuple):
     lacks_params: the parameter file is missing, which has been reported, so its keys are not asked for.
     params_header: the header in the parameter file, if it has this section. for_all: the entries of `[DEFAULT]`, which
     `layers` and `params` hold too. unreadable: words that were perhaps to be keys, on lines that have been reported.
+    dialect: in which it is to be read.
     """
 
     name: str
@@ -43,6 +46,7 @@ class RawSection(NamedTuple):
     params_header: Span | None = None
     for_all: Mapping[str, Entry] = {}
     unreadable: frozenset[str] = frozenset()
+    dialect: Dialect = CONVSPEC
 
     def entry(self, key: Key[Any]) -> Entry | None:
         return self.home_of(key).get(key.name) or (self.defaults.get(key.name) if key.takes_default else None)
@@ -69,16 +73,22 @@ class Remark(NamedTuple):
 class Keyed:
     """A section whose keys have been read. Immutable.
 
+    `keys` of an instance are those that its dialect reads; the others are at their defaults.
     `is_broken` is True where a key was missing or wrong: the section stands in the graph, its shape is not known.
     `explained` holds the keys that another diagnostic spoke of already, so that nobody says again that nothing reads
     them. `remarks` are for the whole spec to make, once for all sections that say the same.
     """
 
-    keys: ClassVar[Mapping[str, Key[Any]]] = {}
+    keys: Mapping[str, Key[Any]] = MappingProxyType({})
 
     def __init_subclass__(cls) -> None:
         own = {key.name: key for key in vars(cls).values() if isinstance(key, Key)}
         cls.keys = {**cls.keys, **own}
+
+    @classmethod
+    def keys_in(cls, dialect: Dialect) -> Mapping[str, Key[Any]]:
+        """The keys that a section of this class has in a dialect, by name."""
+        return cls.keys
 
     def __init__(self, raw: RawSection, report: Report) -> None:
         """Read the keys of `raw`, in the order of their declaration. Reports CS203 to CS206 and CS212."""
@@ -90,11 +100,16 @@ class Keyed:
         self._shared: set[str] = set()
         self.explained: set[Span] = set()
         self.remarks: list[Remark] = []
+        self.dialect = raw.dialect
+        self.keys = self.keys_in(raw.dialect)
         missing = [key for key in self.keys.values() if not self._read(key, raw, report)]
         missing = [key for key in missing if not self._report_misspelt(key, raw, report)]
         for home in Home:
             self._report_missing([key for key in missing if key.home is home or raw.params is None], raw, report)
             missing = missing if raw.params is not None else []
+        for key in type(self).keys.values():
+            if key.name not in self.keys:
+                self._values[key.attribute] = self._at_default(key, report)
 
     @property
     def input_count(self) -> int:
@@ -121,6 +136,13 @@ class Keyed:
             value = self._for_each_input(key, value, report)
         self._values[key.attribute] = value
         return True
+
+    def _at_default(self, key: Key[Any], report: Report) -> Any:
+        """The value of a key that the dialect does not read."""
+        assert key.default is not REQUIRED
+        return (
+            self._for_each_input(key, key.default, report) if key.per_input and key.default is not None else key.default
+        )
 
     def _value(self, key: Key[Any], entry: Entry, raw: RawSection, report: Report) -> Any:
         found = Report()
@@ -179,7 +201,8 @@ class Keyed:
     def _for_each_input(self, key: Key[Any], value: Any, report: Report) -> Any:
         input_count = self.input_count
         entries = value if isinstance(value, tuple) and not hasattr(value, "_fields") else (value,)
-        if len(entries) == 1:
+        repeats = self.dialect.repeats_single or key.attribute not in self._entries or key.attribute in self._shared
+        if len(entries) == 1 and repeats:
             return entries * input_count
         if len(entries) == input_count:
             return entries
@@ -194,7 +217,9 @@ class Keyed:
                 key.attribute,
                 f"{key.spelling} of {self.title} has {len(entries)} entries for {inputs}",
                 labels=[Label(self.span("inputs"), inputs)] if "inputs" in self._entries else (),
-                help=f"give one entry for each input, or a single one for all: {key.spelling}={first}",
+                help=f"give one entry for each input, or a single one for all: {key.spelling}={first}"
+                if self.dialect.repeats_single
+                else f"{self.dialect.program} wants one for each input: {key.spelling}={','.join([first] * input_count)}",
             )
         return None
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -85,6 +86,13 @@ class Key(Generic[T]):
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.attribute = attribute
+
+    def changed(self, change: Mapping[str, Any]) -> Key[T]:
+        """The key as another dialect has it, with other values in some of its fields."""
+        key = copy(self)
+        for field, value in change.items():
+            setattr(key, field, value)
+        return key
 
     @overload
     def __get__(self, section: None, owner: type) -> Key[T]: ...

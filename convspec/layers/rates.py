@@ -5,8 +5,8 @@
     schedW=dexp[tgtFactor=250,noiseStdev=0,numSteps=4]    2012, with the base in epsW: layer.py:68-92, 1411-1415
     schedW=dexp[250,0,4]                             2012 and older, in 16 released files
 
-Arguments stand in a fixed order, as the originals wanted it. The last form was refused by the code that was released;
-its meaning is by position: tgtFactor, noiseStdev, numSteps, or tgtFactor, numSteps of files from before there was noise.
+Arguments stand in a fixed order, as the originals wanted it. The last form was refused by the code that was released, and
+is refused in its dialect; in ours its meaning is by position: tgtFactor, noiseStdev, numSteps, or tgtFactor, numSteps of files from before there was noise.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ def validate_rate(
     if decline is None or (decline.name.lower() == "default" and not decline.arguments):
         return
     named = with_names(decline)
+    if named is not decline and not layer.dialect.reads_positions:
+        _blame(layer, attribute, _position_problem(layer, decline, named), report)
+        return
     problem = _arguments_problem(named.name, named.arguments, _DECLINES, ",") or _range_problem(named)
     if problem is not None:
         _blame(layer, attribute, problem, report)
@@ -81,6 +84,13 @@ def validate_rate(
         layer.blame(report, "CS216", attribute, message, labels=labels, help="keep one of them")
     else:
         _remark_on_decline(layer, attribute, decline, [dict(call.arguments).get("base") for call in calls])
+
+
+def _position_problem(layer: Keyed, decline: DeclineCall, named: DeclineCall) -> Problem:
+    return Problem(
+        f"{layer.dialect.program}, as it was released, refuses {_written(decline)}, whose arguments have no names",
+        f"write {_written(named)}; --dialect convspec reads the older form as that",
+    )
 
 
 def _blame(layer: Keyed, attribute: str, problem: Problem, report: Report) -> None:

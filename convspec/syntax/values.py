@@ -6,11 +6,12 @@ know syntax only; which neuron or schedule exists is for the layers to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import isinf
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -18,6 +19,7 @@ from convspec.syntax.tables import load_parser
 
 T = TypeVar("T")
 _MAXIMUM_DIGITS = 18
+_CCN2_NUMBER = re.compile(r"(?:\d*\.)?\d+")
 
 
 class Name(NamedTuple):
@@ -171,9 +173,32 @@ def _assignment(given: Tree[Token] | Token) -> tuple[str, float]:
     return str(name).lower(), _count_or_number(str(value))
 
 
+def _ccn2_schedule(children: Sequence[Any]) -> ScheduleCall:
+    head, *rest = children
+    if head.type == "NUMBER" and not _CCN2_NUMBER.fullmatch(head):
+        _refuse(head)
+    for key, value in _children(rest):
+        if key.lower() == "numsteps" and not value.isdigit():
+            _refuse(value)
+    return _schedule(children)
+
+
+def _refuse(token: Token) -> NoReturn:
+    assert token.start_pos is not None
+    raise ValueSyntaxError(token.start_pos, token.start_pos + len(token))
+
+
 def _neuron(children: Sequence[Any]) -> NeuronCall:
     head, *rest = children
     return NeuronCall(str(head), tuple(_number(number) for tree in rest for number in tree.children))
+
+
+def _plain_neuron(children: Sequence[Any], unknown: str) -> NeuronCall:
+    """A neuron whose numbers have none of the characters `unknown`."""
+    for number in (token for tree in children[1:] for token in tree.children):
+        if any(character in number for character in unknown):
+            _refuse(number)
+    return _neuron(children)
 
 
 def _children(trees: Sequence[Tree[Token]]) -> list[list[Any]]:
@@ -209,6 +234,23 @@ SCHEDULES = Form(
 NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
 SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
 DECLINE = Form("decline", "a schedule such as dexp[tgtFactor=250,noiseStdev=0,numSteps=4], or default", _decline)
+# The rates of the original programs. Up to 2012 a rate is a number; cuda-convnet2 takes bare numbers without sign and
+# exponent only, and whole steps (its layer.py:81-105, 851).
+NUMBER_RATES = Form("numbers", "a list of numbers", lambda children: tuple(_schedule([number]) for number in children))
+NUMBER_RATE = Form("numbers", "a number", lambda children: _only(tuple(_schedule([number]) for number in children)))
+CCN2_RATES = Form(
+    "schedules",
+    "rates such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
+    lambda children: tuple(_ccn2_schedule(tree.children) for tree in children),
+)
+CCN2_RATE = Form(
+    "schedule",
+    "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
+    _ccn2_schedule,
+)
+# Numbers in the brackets of a neuron: in cuda-convnet they may have exponents, in 2012 and 2014 not (layer.py:67, 43, 57).
+CCN1_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+E"))
+CCN2_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+eE"))
 INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
 SIZE = Form("size", "a size such as 3x227x227", _dims)
 

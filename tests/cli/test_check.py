@@ -39,7 +39,7 @@ def test_rounding_that_differs_is_noted(capsys: pytest.CaptureFixture[str]) -> N
 def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", ALEXNET, "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert list(data) == ["ok", "spec", "params", "diagnostics", "layers", "totals"]
+    assert list(data) == ["ok", "spec", "params", "dialect", "diagnostics", "layers", "totals"]
     assert (data["ok"], data["spec"], data["params"], data["diagnostics"]) == (True, ALEXNET, None, [])
     conv2a = next(layer for layer in data["layers"] if layer["name"] == "conv2a")
     assert conv2a == {

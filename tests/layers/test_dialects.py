@@ -1,0 +1,198 @@
+"""What the original programs read, lacked and insisted on: each row of the tables at work in `check`."""
+
+from __future__ import annotations
+
+import pytest
+
+from convspec.checker import Checked, check
+from convspec.diagnostics import Diagnostic
+from convspec.layers import BUILT_IN
+from convspec.layers.base import NEURON_ARGUMENTS, Layer
+from convspec.layers.dialects import ALIASES, DIALECTS, NAMES, ROWS, UNREAD, dialect_named
+from convspec.layers.keys import Key
+
+DATA = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"
+CONV = "[conv]\ntype=conv\ninputs=data\nchannels=3\nfilters=16\nfilterSize=5\ninitW=0.01\npartialSum=0\nsumWidth=1\ngpu=0\n"
+TOP = (
+    "[fc]\ntype=fc\ninputs={}\noutputs=10\ninitW=0.01\ngpu=0\n"
+    "[probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\ngpu=0\n"
+)
+RATES = "epsW=0.001\nepsB=0.002\nmomW=0.9\nmomB=0.9\nwc=0.004\n"
+PARAMS = f"[conv]\n{RATES}[fc]\n{RATES}[logprob]\ncoeff=1\n"
+ORIGINALS = ("ccn1", "ccn1_dnouri", "alexnet2012", "ccn2")
+
+
+def checked(
+    dialect: str | None, *, conv: str = CONV, more: str = "", top: str = "conv", params: str = PARAMS
+) -> Checked:
+    return check(DATA + conv + more + TOP.format(top), params, inputs={"data": (3072,)}, dialect=dialect)
+
+
+def problems(result: Checked) -> list[Diagnostic]:
+    return [d for d in result.diagnostics if d.code != "CS214"]
+
+
+def codes(result: Checked) -> list[str]:
+    return [d.code for d in problems(result)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plain_network_is_read_in_every_dialect(name: str) -> None:
+    result = checked(name)
+    assert result.ok
+    assert result.graph.dialect is dialect_named(name)
+    assert {layer.dialect for layer in result.graph.layers.values()} == {result.graph.dialect}
+
+
+def test_unknown_dialect_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="ccn3"):
+        check(DATA, dialect="ccn3")
+
+
+@pytest.mark.parametrize("original", ORIGINALS)
+def test_an_original_knows_its_types_and_neurons_and_no_others(original: str) -> None:
+    dialect = DIALECTS[original]
+    assert dialect.layer_types is not None
+    assert dialect.neurons is not None
+    assert dialect.neurons <= NEURON_ARGUMENTS.keys()
+    for name in sorted(BUILT_IN.keys() - {"conv", "fc", "data", "softmax", "cost.logreg"}):
+        result = checked(original, more=f"[x]\ntype={name}\ninputs=conv\n", top="x")
+        assert ("CS202" in codes(result)) == (name not in dialect.layer_types), name
+    for name, count in NEURON_ARGUMENTS.items():
+        call = name + (f"[{','.join(['1'] * count)}]" if count else "")
+        result = checked(original, conv=CONV + f"neuron={call}\n")
+        assert ("CS210" in codes(result)) == (name not in dialect.neurons), name
+
+
+def test_a_type_of_another_program_is_said_to_be_one() -> None:
+    [diagnostic] = problems(checked("ccn1", more="[x]\ntype=concat\ninputs=conv\n", top="x"))
+    assert diagnostic.code == "CS202"
+    assert diagnostic.message == "x has type 'concat', which cuda-convnet did not have"
+    assert "--dialect convspec" in (diagnostic.help or "")
+
+
+@pytest.mark.parametrize(
+    ("key", "dialects"),
+    [
+        ("partialSum", {"ccn1", "ccn1_dnouri", "alexnet2012"}),
+        ("sumWidth", {"ccn2"}),
+        ("channels", set(ORIGINALS)),
+        ("initW", {*ORIGINALS, "convspec"}),
+    ],
+)
+def test_a_required_key_is_required_where_it_was(key: str, dialects: set[str]) -> None:
+    conv = "".join(line for line in CONV.splitlines(keepends=True) if not line.startswith(f"{key}="))
+    assert {name for name in DIALECTS if "CS203" in codes(checked(name, conv=conv))} == dialects
+
+
+def test_weight_decay_was_optional_from_2012_on() -> None:
+    params = PARAMS.replace("wc=0.004\n", "", 1)
+    assert {name for name in DIALECTS if not checked(name, params=params).ok} == {"ccn1", "ccn1_dnouri"}
+
+
+@pytest.mark.parametrize(
+    ("rate", "takers"),
+    [
+        ("0.01", set(DIALECTS)),
+        (".5", set(DIALECTS)),
+        ("1e-3", {*DIALECTS} - {"ccn2"}),
+        ("1.", {*DIALECTS} - {"ccn2"}),
+        ("+0.1", {*DIALECTS} - {"ccn2"}),
+        ("-0.1", {*DIALECTS} - {"ccn2"}),
+        ("dexp[base=0.02;tgtFactor=250;numSteps=4]", {"ccn2", "convspec"}),
+        ("DEXP[BASE=1e-3;TGTFACTOR=250;NUMSTEPS=4]", {"ccn2", "convspec"}),
+        ("dexp[base=0.02;tgtFactor=250;numSteps=4.0]", set()),
+        ("dexp[base=0.02;numSteps=4;tgtFactor=250]", set()),
+    ],
+)
+@pytest.mark.parametrize("key", ["epsW=0.001", "epsB=0.002"])
+def test_rates_are_written_as_the_program_took_them(rate: str, takers: set[str], key: str) -> None:
+    params = PARAMS.replace(key, f"{key.partition('=')[0]}={rate}", 1)
+    refused = {name: codes(checked(name, params=params)) for name in DIALECTS if not checked(name, params=params).ok}
+    assert {*DIALECTS} - refused.keys() == takers
+    assert {code for found in refused.values() for code in found} <= {"CS204", "CS211"}
+
+
+@pytest.mark.parametrize(
+    ("neuron", "takers"),
+    [
+        ("tanh[1e-3,1]", {"ccn1", "ccn1_dnouri", "convspec"}),
+        ("tanh[1E-3,1]", {"convspec"}),
+        ("tanh[+1,1]", {"convspec"}),
+        ("tanh[ 1 , -.5 ]", set(DIALECTS)),
+    ],
+)
+def test_numbers_of_a_neuron_are_written_as_the_program_took_them(neuron: str, takers: set[str]) -> None:
+    assert {n for n in DIALECTS if checked(n, conv=CONV + f"neuron={neuron}\n").ok} == takers
+
+
+def test_one_entry_serves_all_inputs_in_cuda_convnet2_only() -> None:
+    more = CONV.replace("[conv]", "[conv2]")
+    both = "[sum]\n" + CONV.split("\n", 1)[1].replace("inputs=data", "inputs=conv,conv2").replace(
+        "channels=3", "channels=16"
+    )
+    params = PARAMS + f"[conv2]\n{RATES}[sum]\n{RATES}"
+    for name in DIALECTS:
+        found = codes(checked(name, more=more + both, top="sum", params=params))
+        assert set(found) == (set() if name in ("ccn2", "convspec") else {"CS206"}), name
+
+
+def test_where_each_input_has_its_entry_an_absent_list_still_has_its_default() -> None:
+    more = CONV.replace("[conv]", "[conv2]") + (
+        "[sum]\ntype=conv\ninputs=conv,conv2\nchannels=16,16\nfilters=8,8\nfilterSize=3,3\ninitW=0.1,0.1\n"
+        "partialSum=0\nsumWidth=1\n"
+    )
+    params = PARAMS + f"[conv2]\n{RATES}[sum]\nepsW=1,1\nepsB=1\nmomW=0,0\nmomB=0\nwc=0,0\n"
+    for name in DIALECTS:
+        assert checked(name, more=more, top="sum", params=params).ok, name
+
+
+def test_a_key_of_another_program_is_a_warning_that_says_so() -> None:
+    result = checked("ccn1", params=PARAMS + "[norm]\nscale=1\npow=1\nminDiv=2\n", top="norm", more=(
+        "[norm]\ntype=cmrnorm\ninputs=conv\nchannels=16\nsize=5\n"
+    ))  # fmt: skip
+    assert result.ok
+    [diagnostic] = [d for d in problems(result) if "minDiv" in d.message]
+    assert diagnostic.code == "CS207"
+    assert "cuda-convnet had no such key in cmrnorm layers" in diagnostic.message
+    assert result.graph.layers["norm"].min_divisor == 1.0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("cls", BUILT_IN.values(), ids=lambda cls: str(cls.type))
+def test_our_own_dialect_reads_what_a_class_declares(cls: type[Layer]) -> None:
+    assert cls.keys_in(DIALECTS["convspec"]) is cls.keys
+
+
+def test_rows_name_fields_that_a_key_has() -> None:
+    fields = vars(Key("x", None, doc="")).keys()  # type: ignore[arg-type]
+    for row in ROWS:
+        assert row.change is UNREAD or row.change.keys() <= fields, row
+        assert row.dialects
+        assert DIALECTS["convspec"] not in row.dialects
+
+
+def test_cuda_convnet_has_one_gpu() -> None:
+    result = checked("ccn1", conv=CONV.replace("gpu=0", "gpu=1"))
+    assert result.ok
+    assert [d.code for d in result.diagnostics if "gpu" in d.message] == ["CS214"]
+    assert set(result.placement.values()) == {(0,)}
+
+
+def test_aliases_are_names_of_dialects() -> None:
+    assert set(ALIASES.values()) <= DIALECTS.keys()
+    assert all(dialect.name == name for name, dialect in DIALECTS.items())
+
+
+def test_schedules_by_position_are_older_than_the_released_code() -> None:
+    params = PARAMS.replace("epsW=0.001\n", "epsW=0.001\nschedW=dexp[500,4]\n", 1)
+    found = {name: codes(checked(name, params=params)) for name in DIALECTS}
+    assert found == {
+        "convspec": ["CS217"],
+        "ccn1": ["CS207"],
+        "ccn1_dnouri": ["CS207"],
+        "alexnet2012": ["CS211"],
+        "ccn2": ["CS207"],
+    }
+    [diagnostic] = problems(checked("alexnet2012", params=params))
+    assert diagnostic.help is not None
+    assert "dexp[tgtFactor=500,noiseStdev=0,numSteps=4]" in diagnostic.help
