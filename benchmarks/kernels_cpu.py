@@ -1,4 +1,4 @@
-"""Times of the CPU kernels on AlexNet's two normalisation layers, as ratios to plain PyTorch.
+"""Times of the CPU kernels on AlexNet's two normalisation layers and on its pictures, as ratios to plain PyTorch.
 
     python benchmarks/kernels_cpu.py [--quick] [--batches 32 128] [--compile] [--threads 2]
 
@@ -23,12 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convspec_kernels import bias_act_lrn_max_pool2d, local_response_norm, max_pool2d
+from convspec_kernels import augment, bias_act_lrn_max_pool2d, local_response_norm, max_pool2d
 
 Operator = Callable[[Tensor], Tensor]
 Run = Callable[[], object]
 
 SIZE, ALPHA, BETA, K, GROUPS = 5, 5e-4, 0.75, 2.0, 2
+AUGMENT = "augment"
 PLAIN, COPY = "eager NCHW", "copy of the bytes"
 
 
@@ -145,6 +146,39 @@ def moved_bytes(name: str, x: Tensor, *, backward: bool) -> int:
     return forward + (reread + maps + results + argmax if backward else 0)
 
 
+def augment_variants(cases: int) -> dict[str, Run]:
+    """Crops of 227 pixels out of 256, half of them mirrored; plain is a slice, a flip and a copy a picture."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (cases, 256, 256, 3), dtype=torch.uint8, generator=generator)
+    offsets = torch.randint(0, 30, (cases, 2), dtype=torch.int32, generator=generator)
+    mirrors = torch.rand(cases, generator=generator) < 0.5
+    colours = 10 * torch.randn(cases, 3, generator=generator)
+    mean = 255 * torch.rand(227, 227, 3, generator=generator)
+    kept = torch.empty(cases, 3, 227, 227).to(memory_format=torch.channels_last)
+
+    def plain() -> Tensor:
+        y = torch.empty(cases, 227, 227, 3)
+        for image, (top, left), mirror, crop in zip(images, offsets.tolist(), mirrors.tolist(), y, strict=True):
+            pixels = image[top : top + 227, left : left + 227]
+            crop.copy_(pixels.flip(1) if mirror else pixels)
+        return y.sub_(mean).add_(colours[:, None, None]).permute(0, 3, 1, 2)
+
+    def ours(out: Tensor | None) -> Run:
+        return with_choice("numba", lambda: augment(images, offsets, mirrors, colours, mean, size=227, out=out))
+
+    source = torch.randn(kept.numel() * 5 // 8)
+    target = torch.empty_like(source)
+    return {
+        PLAIN: plain,
+        "ours, without numba": with_choice(
+            "reference", lambda: augment(images, offsets, mirrors, colours, mean, size=227)
+        ),
+        "ours": ours(None),
+        "ours, into the same tensor": ours(kept),
+        COPY: lambda: target.copy_(source),
+    }
+
+
 def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
@@ -177,7 +211,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="batch 8, three rounds")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], metavar="N")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--operators", nargs="+", choices=OPERATORS, default=list(OPERATORS))
+    parser.add_argument("--operators", nargs="+", choices=[*OPERATORS, AUGMENT], default=[*OPERATORS, AUGMENT])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
     arguments = parser.parse_args()
@@ -185,10 +219,12 @@ def main() -> None:
     batches, rounds = ([8], 3) if arguments.quick else (arguments.batches, arguments.rounds)
     print(f"{torch.get_num_threads()} threads of {os.cpu_count()} on {platform.machine()}, ", end="")
     print(", ".join(found(package) for package in ("torch", "numba", "numpy")), f"; {rounds} rounds")
+    for batch in batches if AUGMENT in arguments.operators else []:
+        report(f"{AUGMENT}, {batch} pictures", measure(augment_variants(batch), rounds))
     for batch in batches:
         for layer in LAYERS:
             x = replace(layer, batch=batch).maps()
-            for name in arguments.operators:
+            for name in [name for name in OPERATORS if name in arguments.operators]:
                 for backward in (False, True):
                     runs = variants(name, x, backward=backward, compiled=arguments.compile)
                     direction = "forward and backward" if backward else "forward"

@@ -21,10 +21,11 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 from convspec_kernels import dispatch, operators, reference
+from convspec_kernels.augmentation import augment
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.windows import Windows
 
-__all__ = ["avg_pool2d", "bias_act_lrn_max_pool2d", "local_response_norm", "max_pool2d", "response_norm"]
+__all__ = ["augment", "avg_pool2d", "bias_act_lrn_max_pool2d", "local_response_norm", "max_pool2d", "response_norm"]
 
 TieRule: TypeAlias = Literal["first", "all"]
 

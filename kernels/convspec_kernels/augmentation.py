@@ -1,15 +1,15 @@
 """Augmentation of a batch of pictures on the device that trains: crop, mirror, mean, colours, in one pass.
 
-`augment` checks its arguments and is one `torch.library` operator, so that it may stand in a compiled function. On a
-GPU with Triton it is one kernel (`triton_augment`), elsewhere the reference below.
+`augment` checks its arguments and is one `torch.library` operator, so that it may stand in a compiled function;
+`dispatch` chooses what computes it.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
+
+from convspec_kernels import dispatch
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -24,6 +24,7 @@ def augment(
     size: int,
     scale: float = 1.0,
     dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Cut a square out of each picture, mirror some, subtract the mean, shift the colours.
 
@@ -42,6 +43,8 @@ def augment(
         size: rows and columns of a crop, at least 1, at most H and W.
         scale: a factor over everything.
         dtype: of the result: float32, float16 or bfloat16.
+        out: where the result goes, channels last; None for a new tensor. On a CPU fresh memory costs more than the
+            pictures do, so that batch after batch is best written over the same tensor.
 
     Returns:
         (N, 3, size, size), channels last, contiguous in memory.
@@ -50,60 +53,35 @@ def augment(
         ValueError: a shape, type or device is another than said above.
     """
     _check(images, offsets, mirrors, colours, mean, size, dtype)
-    result: Tensor = torch.ops.convspec_kernels.augment(images, offsets, mirrors, colours, mean, size, scale, dtype)
-    return result
+    shape = (images.shape[0], 3, size, size)
+    if out is None:
+        out = torch.empty(shape, dtype=dtype, device=images.device, memory_format=torch.channels_last)
+    _check_out(out, shape, dtype, images.device)
+    torch.ops.convspec_kernels.augment(images, offsets, mirrors, colours, mean, scale, out)
+    return out
 
 
-def augment_reference(
-    images: Tensor,
-    offsets: Tensor,
-    mirrors: Tensor,
-    colours: Tensor,
-    mean: Tensor,
-    size: int,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
-    """What `augment` computes, by indexing with torch."""
-    cases, height, width, _ = images.shape
-    steps = torch.arange(size, device=images.device)
-    rows = offsets[:, :1].clamp(0, height - size) + steps
-    columns = offsets[:, 1:].clamp(0, width - size) + torch.where(mirrors[:, None], size - 1 - steps, steps)
-    case = torch.arange(cases, device=images.device)[:, None, None]
-    pixels = images[case, rows[:, :, None], columns[:, None, :]].float()
-    return ((pixels - mean + colours[:, None, None, :]) * scale).to(dtype).permute(0, 3, 1, 2)
-
-
-@torch.library.custom_op("convspec_kernels::augment", mutates_args=())
+@torch.library.custom_op("convspec_kernels::augment", mutates_args=("y",))
 def _augment(
-    images: Tensor,
-    offsets: Tensor,
-    mirrors: Tensor,
-    colours: Tensor,
-    mean: Tensor,
-    size: int,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
-    if images.device.type == "cuda" and find_spec("triton"):
-        from convspec_kernels import triton_augment
-
-        return triton_augment.augment(images, offsets, mirrors, colours, mean, size, scale, dtype)
-    return augment_reference(images, offsets, mirrors, colours, mean, size, scale, dtype)
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
+) -> None:
+    dispatch.choose_augment(images.device.type).augment(images, offsets, mirrors, colours, mean, scale, y)
 
 
 @_augment.register_fake
 def _fake(
-    images: Tensor,
-    offsets: Tensor,
-    mirrors: Tensor,
-    colours: Tensor,
-    mean: Tensor,
-    size: int,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
-    return images.new_empty((images.shape[0], size, size, 3), dtype=dtype).permute(0, 3, 1, 2)
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
+) -> None:
+    """Nothing: `y` is there already."""
+
+
+def _check_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    if tuple(out.shape) != shape or out.dtype != dtype or out.device != device:
+        raise ValueError(
+            f"out must be {shape}, {dtype}, on {device}; not {tuple(out.shape)}, {out.dtype}, {out.device}"
+        )
+    if not out.is_contiguous(memory_format=torch.channels_last):
+        raise ValueError("out must be channels last, contiguous in memory")
 
 
 def _check(

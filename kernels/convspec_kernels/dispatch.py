@@ -1,4 +1,4 @@
-"""Which implementation computes the fused operator. `CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
+"""Which implementation computes the fused operator and `augment`. `CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
 
 auto        on a GPU Triton's kernels, on the CPU numba's, and where they cannot run `eager`
 reference   torch's own composition; float64, other devices and the gradient to every tied pixel take it too, unless
@@ -26,6 +26,12 @@ _MODULES = {
     "numba": "convspec_kernels.numba_kernels",
     "triton": "convspec_kernels.triton_kernels",
 }
+_AUGMENT = {
+    "reference": "convspec_kernels.reference",
+    "eager": "convspec_kernels.reference",
+    "numba": "convspec_kernels.numba_augment",
+    "triton": "convspec_kernels.triton_augment",
+}
 _BY_DEVICE = {"cpu": "numba", "cuda": "triton"}
 _log = logging.getLogger("convspec_kernels")
 
@@ -46,7 +52,7 @@ def choose(x: Tensor, options: FusedOptions) -> ModuleType:
     """
     choice = _choice()
     name = choice if choice in _MODULES else _BY_DEVICE.get(x.device.type, "eager")
-    module, reason = _load(name)
+    module, reason = _load(_MODULES[name])
     if module is not None:
         reason = module.unsupported(x, options)
         if reason is None:
@@ -58,6 +64,21 @@ def choose(x: Tensor, options: FusedOptions) -> ModuleType:
     return eager
 
 
+def choose_augment(device_type: str) -> ModuleType:
+    """The module that augments pictures on such a device. Raises as `choose`."""
+    choice = _choice()
+    name = _BY_DEVICE.get(device_type, "reference") if choice == "auto" else choice
+    module, reason = _load(_AUGMENT[name])
+    if module is not None and name in _BY_DEVICE.values() and _BY_DEVICE.get(device_type) != name:
+        module, reason = None, f"it does not run on {device_type}"
+    if module is not None:
+        return module
+    if choice == name:
+        raise RuntimeError(f"{VARIABLE}={choice} cannot run: {reason}")
+    _say_once(name, reason)
+    return import_module(_AUGMENT["reference"])
+
+
 def _choice() -> str:
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:
@@ -66,10 +87,10 @@ def _choice() -> str:
 
 
 @cache
-def _load(name: str) -> tuple[ModuleType | None, str | None]:
+def _load(path: str) -> tuple[ModuleType | None, str | None]:
     """The module, or why it cannot be imported."""
     try:
-        return import_module(_MODULES[name]), None
+        return import_module(path), None
     except ImportError as error:
         return None, str(error)
 

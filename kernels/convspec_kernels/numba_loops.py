@@ -49,7 +49,7 @@ def _inner(function: Loops) -> Loops:
     return compiled
 
 
-def _outer(function: Loops) -> Loops:
+def compiled_outer(function: Loops) -> Loops:
     """Called from Python: without the GIL, and kept on disk where numba finds a folder that it may write."""
     options = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
     try:
@@ -255,7 +255,7 @@ def _largest_of_rows(ring: Floats, top: int, first: int, last: int, y: Floats, a
         argmax[i] = np.uint8(np.int32(taps[i]))
 
 
-@_outer
+@compiled_outer
 def forward(
     x: Floats,
     x_planes: Floats,
@@ -410,7 +410,7 @@ def _sum_pixels(row: Floats, result: Floats) -> None:
                 result[g, c] += row[w, g, c]
 
 
-@_outer
+@compiled_outer
 def backward(
     grad_y: Floats,
     grad_y_planes: Floats,

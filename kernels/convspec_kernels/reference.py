@@ -114,3 +114,23 @@ def frame(x: Tensor, rows: Windows, columns: Windows, value: float) -> Tensor:
     seen = x[:, :, rows.seen, columns.seen]
     padding = (columns.before, columns.after, rows.before, rows.after)
     return F.pad(seen, padding, value=value) if any(padding) else seen
+
+
+def augment(
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
+) -> None:
+    """Write into `y` what `convspec_kernels.augment` computes."""
+    y.copy_(augmented(images, offsets, mirrors, colours, mean, y.shape[2], scale))
+
+
+def augmented(
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, size: int, scale: float
+) -> Tensor:
+    """What `convspec_kernels.augment` computes, by indexing: (N, 3, size, size), float32."""
+    cases, height, width, _ = images.shape
+    steps = torch.arange(size, device=images.device)
+    rows = offsets[:, :1].clamp(0, height - size) + steps
+    columns = offsets[:, 1:].clamp(0, width - size) + torch.where(mirrors[:, None], size - 1 - steps, steps)
+    case = torch.arange(cases, device=images.device)[:, None, None]
+    pixels = images[case, rows[:, :, None], columns[:, None, :]].float()
+    return ((pixels - mean + colours[:, None, None, :]) * scale).permute(0, 3, 1, 2)

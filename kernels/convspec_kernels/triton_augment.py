@@ -6,7 +6,6 @@ finds its bytes with one division; mirrored, the run goes backwards while the ch
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -60,19 +59,10 @@ def augment_kernel(
 
 
 def augment(
-    images: Tensor,
-    offsets: Tensor,
-    mirrors: Tensor,
-    colours: Tensor,
-    mean: Tensor,
-    size: int,
-    scale: float,
-    dtype: torch.dtype,
-) -> Tensor:
-    """`convspec_kernels.augmentation.augment` on a GPU, its arguments checked."""
-    y = torch.empty((images.shape[0], size, size, 3), dtype=dtype, device=images.device)
-    augment_launch(images, offsets, mirrors, colours, mean, y, scale).run()
-    return y.permute(0, 3, 1, 2)
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
+) -> None:
+    """Write into `y` what `convspec_kernels.augment` computes."""
+    augment_launch(images, offsets, mirrors, colours, mean, y.permute(0, 2, 3, 1), scale).run()
 
 
 def augment_launch(

@@ -183,7 +183,7 @@ def test_compiles_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch
         return lambda function: function
 
     monkeypatch.setattr(numba_loops, "_njit", njit)
-    assert numba_loops._outer(test_an_import_loads_no_compiler) is test_an_import_loads_no_compiler
+    assert numba_loops.compiled_outer(test_an_import_loads_no_compiler) is test_an_import_loads_no_compiler
     assert asked == [True, False]
 
 

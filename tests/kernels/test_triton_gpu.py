@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from convspec_kernels import reference
-from convspec_kernels.augmentation import TYPES, augment, augment_reference
+from convspec_kernels.augmentation import TYPES, augment
 from convspec_kernels.options import LRN, FusedOptions, Pool
+from convspec_kernels.reference import augmented
 from tests.kernels import triton_cases
 from tests.kernels.triton_cases import CASES, TOLERANCES, Case
 
@@ -178,8 +179,8 @@ def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
     colours = torch.randn(16, 3, device="cuda", generator=generator) * 10
     mean = torch.rand((227, 227, 3) if whole_mean else 3, device="cuda", generator=generator) * 255
     actual = augment(images, offsets, mirrors, colours, mean, size=227, scale=0.5, dtype=dtype)
-    expected = augment_reference(images, offsets, mirrors, colours, mean, 227, 0.5, dtype)
+    expected = augmented(images, offsets, mirrors, colours, mean, 227, 0.5).to(dtype)
     assert actual.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
-    wrong = augment_reference(images, offsets, ~mirrors, colours, mean, 227, 0.5, dtype)
+    wrong = augmented(images, offsets, ~mirrors, colours, mean, 227, 0.5).to(dtype)
     assert not torch.allclose(actual, wrong, atol=1.0)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from convspec_kernels.augmentation import TYPES, augment_reference
+from convspec_kernels.augmentation import TYPES
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
+from convspec_kernels.reference import augmented
 from tests.kernels import triton_cases
 from tests.kernels.triton_cases import CASES, Case, Twin
 
@@ -107,8 +108,8 @@ def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
     y = torch.full((3, 13, 13, 3), torch.nan, dtype=dtype)
     triton_augment.augment_launch(images, offsets, mirrors, colours, mean, y, 0.5, block=256).run()
     actual = y.permute(0, 3, 1, 2)
-    expected = augment_reference(images, offsets, mirrors, colours, mean, 13, 0.5, dtype)
+    expected = augmented(images, offsets, mirrors, colours, mean, 13, 0.5).to(dtype)
     torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
     for wrong in (~mirrors, mirrors & False):
-        twin = augment_reference(images, offsets, wrong, colours, mean, 13, 0.5, dtype)
+        twin = augmented(images, offsets, wrong, colours, mean, 13, 0.5).to(dtype)
         assert not torch.allclose(actual, twin, atol=1.0)
