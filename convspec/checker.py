@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from convspec.diagnostics import Diagnostic, Report, Severity, SourceFile, Span, did_you_mean
+from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.assembly import assemble
+from convspec.graph.extension import SpecFiles
 from convspec.graph.graph import Graph
 from convspec.graph.merging import Sections, print_sections
 from convspec.graph.placement import Placement, place_layers
@@ -22,7 +23,7 @@ from convspec.layers.base import Context
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
 from convspec.layers.keys import MAXIMUM_INTEGER
 from convspec.resources import spec_path
-from convspec.syntax.document import Document
+from convspec.syntax.document import Document, Entry
 from convspec.syntax.parser import parse_document, read_source
 
 _TEXT_NAME = "<string>"
@@ -111,7 +112,8 @@ def check(
     lacks_params = params_document is None and not _is_one_file(document)
     if lacks_params:
         _report_missing_params(file, report)
-    sections = assemble(document, params_document, overrides, report, dialect=given_dialect, lacks_params=lacks_params)
+    files = SpecFiles(document, params_document, lacks_params=lacks_params)
+    sections = assemble(files, overrides, _open_base, report, dialect=given_dialect)
     graph = resolve(sections, report, lacks_params=lacks_params)
     dims = _input_dims(graph, inputs or {}, report)
     context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
@@ -124,6 +126,30 @@ def _dialect(name: str) -> Dialect:
     if name not in NAMES:
         raise ValueError(f"dialect is {name!r}; there are {', '.join(NAMES)}")
     return dialect_named(name)
+
+
+def _open_base(extends: Entry, report: Report) -> SpecFiles | None:
+    """The spec that `extends=` names: relative to the file that says it, or one of ours by name. Reports CS101, CS102."""
+    path = _base_path(extends)
+    try:
+        if os.path.lexists(path) and not (Path(path).is_file() or Path(path).is_dir()):
+            raise DiagnosticError(Diagnostic("CS101", f"{path} is not a file to read specs from"))
+        file = read_source(path)
+        params_file = _params_source(file, None)
+    except DiagnosticError as error:
+        for diagnostic in error.diagnostics:
+            report.extend([diagnostic._replace(span=extends.value_span)])
+        return None
+    document = parse_document(file, report)
+    params = None if params_file is None else parse_document(params_file, report)
+    return SpecFiles(document, params, lacks_params=params is None and not _is_one_file(document))
+
+
+def _base_path(extends: Entry) -> str:
+    """A path beside the file that says it, or of a spec of ours."""
+    beside = str(Path(extends.value_span.file.name).parent / extends.value)
+    ours = _path_of(extends.value)
+    return beside if ours == extends.value or os.path.lexists(beside) else ours
 
 
 def _source(given: str | os.PathLike[str]) -> SourceFile:

@@ -98,6 +98,7 @@ def _layer(row: LayerSummary) -> dict[str, object]:
         "biases": row.biases,
         "macs": row.macs,
         "line": row.line,
+        "file": row.file,
     }
 
 

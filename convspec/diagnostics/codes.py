@@ -37,6 +37,7 @@ CODES: dict[str, Code] = {
     "CS110": Code("a file without layers"),
     "CS111": Code("an indented line before any key"),
     "CS112": Code("a parameter file that cannot be found"),
+    "CS113": Code("files that extend one another without end"),
     # 2xx: keys and values of one section
     "CS201": Code("a section without a type"),
     "CS202": Code("an unknown layer type"),
@@ -62,6 +63,8 @@ CODES: dict[str, Code] = {
     "CS304": Code("a layer that nothing reads"),
     "CS305": Code("an input of the wrong type"),
     "CS306": Code("an input that stands twice", _W),
+    "CS307": Code("a layer that cannot be taken out"),
+    "CS308": Code("a layer that cannot stand where it says"),
     # 4xx: shapes
     "CS401": Code("the size of an input is not known"),
     "CS402": Code("a size that does not agree with what the input gives"),

@@ -3,52 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain as chained
 
 from convspec.diagnostics import Report
 from convspec.graph.dialect import recognize
-from convspec.graph.merging import Merged, Sections, merge_sections
+from convspec.graph.edits import EDITS, apply_edits
+from convspec.graph.extension import Level, OpenBase, Ranks, SpecFiles, lay_over_one_another, read_chain
+from convspec.graph.merging import Merged, Sections, join_files
 from convspec.graph.overrides import apply_overrides
-from convspec.layers.dialects import CONVSPEC, NAMES, Dialect, dialect_named
-from convspec.syntax.document import Document, Entry
+from convspec.layers import layer_type
+from convspec.layers.dialects import NAMES, Dialect, dialect_named
+from convspec.layers.keyed import DEFAULTS
+from convspec.syntax.document import Entry
 
 
 def assemble(
-    layers: Document,
-    params: Document | None,
+    spec: SpecFiles,
     overrides: Sequence[str],
+    open_base: OpenBase,
     report: Report,
     *,
     dialect: Dialect | None = None,
-    lacks_params: bool = False,
 ) -> Sections:
-    """The sections of a layer file and its parameter file, or of a one-file spec (params None).
+    """The sections of a spec, of one file or two, and of what it extends.
 
-    overrides: `conv2.filters=192`, `@train.epochs=5`, applied last. dialect: in which to read them, over what `[@net]`
-    says; without either it is recognised. lacks_params: the one file is a layer file whose parameters are missing.
-    Reports CS106, CS107 and CS213.
+    overrides: `conv2.filters=192`, `@train.epochs=5`, laid over what all files say; layers are taken out and put in
+    after that. Where there is more than plain sections, the two files of a spec are joined into one. dialect: in which
+    to read them, over what `[@net]` says; without either it is recognised, by the file that extends nothing. Reports
+    CS106, CS107, CS113, CS208, CS213, CS301, CS307 and CS308, and what `open_base` reports.
     """
-    sections = merge_sections(layers, report)
-    parameters = None if params is None else merge_sections(params, report)
+    chain = read_chain(spec, open_base, report)
+    if chain is None:
+        return Sections({}, None, spec.sources, is_complete=False)
+    levels = [Level.of(files, report) for files in chain]
     # What stands where depends on the dialect, which `--set @net.dialect=ccn2` may name.
-    of_settings = [text for text in overrides if text.startswith("@")]
-    apply_overrides(sections, parameters, of_settings, CONVSPEC, report)
-    dialect = dialect or _stated(sections) or _recognized(sections, {} if lacks_params else parameters)
-    apply_overrides(sections, parameters, [text for text in overrides if text not in of_settings], dialect, report)
-    files = (layers.file,) if params is None else (layers.file, params.file)
-    return Sections(sections, parameters, files, dialect)
+    dialect = dialect or _stated(overrides, levels) or _recognized(levels[-1], chain[-1])
+    sections, parameters = levels[0]
+    if len(levels) > 1:
+        sections, parameters = lay_over_one_another(levels, dialect, report), None
+    apply_overrides(sections, parameters, overrides, dialect, report)
+    files = tuple(chained.from_iterable(each.sources for each in chain))
+    if not _is_edited(sections):
+        return Sections(sections, parameters, files, dialect)
+    if parameters is not None:
+        sections = join_files(sections, parameters, dialect, report)
+    edited, removed = apply_edits(sections, Ranks(chain), report)
+    return Sections(_without_defaults_of(removed, edited), None, files, dialect)
 
 
-def _stated(sections: Mapping[str, Merged]) -> Dialect | None:
+def _stated(overrides: Sequence[str], levels: Sequence[Level]) -> Dialect | None:
     """What `[@net] dialect=` names; of a word that names none, `NetSettings` speaks."""
-    entry = sections["@net"].entries.get("dialect") if "@net" in sections else None
-    return dialect_named(entry.value) if entry is not None and entry.value in NAMES else None
+    named = [text.removeprefix("@net.dialect=").strip() for text in overrides if text.startswith("@net.dialect=")]
+    entries = [level.layers["@net"].entries.get("dialect") for level in levels if "@net" in level.layers]
+    words = [*reversed(named), *(entry.value for entry in entries if entry is not None)]
+    return dialect_named(words[0]) if words and words[0] in NAMES else None
 
 
-def _recognized(layers: Mapping[str, Merged], params: Mapping[str, Merged] | None) -> Dialect:
-    has_settings = any(name.startswith("@") for name in (*layers, *(params or ())))
-    return recognize(_entries(layers), None if params is None else _entries(params), has_settings=has_settings)
+def _recognized(level: Level, files: SpecFiles) -> Dialect:
+    params = {} if files.lacks_params else level.params
+    has_settings = any(name.startswith("@") for name in (*level.layers, *(params or ())))
+    return recognize(_entries(level.layers), None if params is None else _entries(params), has_settings=has_settings)
 
 
 def _entries(sections: Mapping[str, Merged]) -> Iterable[Entry]:
-    return chain.from_iterable(section.entries.values() for section in sections.values())
+    return chained.from_iterable(section.entries.values() for section in sections.values())
+
+
+def _is_edited(sections: Mapping[str, Merged]) -> bool:
+    return any(key in section.entries for section in sections.values() for key in EDITS)
+
+
+def _without_defaults_of(removed: Sequence[Merged], sections: dict[str, Merged]) -> dict[str, Merged]:
+    """Without the entries of `[@params]` that only the layers took which are gone."""
+    if removed and DEFAULTS in sections:
+        unread = _takes_default(removed) - _takes_default(sections.values())
+        sections[DEFAULTS] = sections[DEFAULTS].without(*unread)
+    return sections
+
+
+def _takes_default(sections: Iterable[Merged]) -> set[str]:
+    """The keys that these layers take from `[@params]`."""
+    types = {entry.value for section in sections if (entry := section.entries.get("type")) is not None}
+    classes = [cls for cls in map(layer_type, types) if cls is not None]
+    return {name for cls in classes for name, key in cls.keys.items() if key.takes_default}

@@ -19,6 +19,8 @@ class Merged(NamedTuple):
 
     unreadable: the first words, in lower case, of lines that the parser reported; perhaps they were to be keys.
     again: the second header, where the name stands twice.
+    is_parameters: whether it stands in parameter files alone, which is for a layer of that name to be of use.
+    maker: of a layer that a template makes, the header of the section that asks for it.
     """
 
     name: str
@@ -26,6 +28,20 @@ class Merged(NamedTuple):
     entries: Mapping[str, Entry]
     unreadable: frozenset[str] = frozenset()
     again: Span | None = None
+    is_parameters: bool = False
+    maker: Span | None = None
+
+    @property
+    def is_layer(self) -> bool:
+        return not self.name.startswith("@") and self.name != FOR_ALL and bool(self.name.strip())
+
+    def without(self, *keys: str) -> Merged:
+        if not any(key in self.entries for key in keys):
+            return self
+        return self._replace(entries={key: entry for key, entry in self.entries.items() if key not in keys})
+
+    def with_entry(self, entry: Entry) -> Merged:
+        return self._replace(entries={**self.entries, entry.key: entry})
 
 
 class Sections(NamedTuple):
@@ -33,12 +49,14 @@ class Sections(NamedTuple):
 
     layers: of the layer file, or of the one file. params: of the parameter file, or None in the one-file form.
     files: all that were read, the one that was asked for first. dialect: in which they are to be read.
+    is_complete: False where a file that it extends could not be had, which has been reported; then it holds nothing.
     """
 
     layers: dict[str, Merged]
     params: dict[str, Merged] | None
     files: tuple[SourceFile, ...]
     dialect: Dialect = CONVSPEC
+    is_complete: bool = True
 
     @property
     def joined(self) -> dict[str, Merged]:
@@ -76,28 +94,70 @@ def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
     return merged
 
 
-def home_of(name: str, entry: Entry, sections: Mapping[str, Merged], dialect: Dialect) -> Home | None:
-    """The file that a key of a layer belongs to; None for a key that its layer does not know."""
-    written = sections[name].entries.get("type") if name in sections else None
+def home_of(name: str, entry: Entry, dialect: Dialect, *files: Mapping[str, Merged]) -> Home | None:
+    """The file that a key of a layer belongs to; None for a key that its layer does not know.
+
+    files: sections among which the type of the layer is, the nearest first.
+    """
+    types = (sections[name].entries.get("type") for sections in files if name in sections)
+    written = next((entry for entry in types if entry is not None), None)
     cls = layer_type(written.value) if written is not None else None
     key = cls.keys_in(dialect).get(entry.key) if cls is not None else None
     return None if key is None else key.home
 
 
-def join_files(layers: Mapping[str, Merged], params: Mapping[str, Merged], dialect: Dialect) -> dict[str, Merged]:
-    """A layer file and its parameter file as one, without the keys that stand in the wrong one of them."""
+def join_files(
+    layers: Mapping[str, Merged],
+    params: Mapping[str, Merged],
+    dialect: Dialect,
+    report: Report | None = None,
+    *,
+    below: Mapping[str, Merged] = {},
+) -> dict[str, Merged]:
+    """A layer file and its parameter file as one, without the keys that stand in the wrong one of them.
+
+    below: the sections of the file that they extend, which may have the types of their layers. Reports CS208.
+    """
     joined = dict(layers)
     for name, section in params.items():
-        before = joined.get(name, Merged(name, section.header, {}))
-        own = [e for e in before.entries.values() if home_of(name, e, layers, dialect) is not Home.PARAMS]
-        added = [e for e in section.entries.values() if home_of(name, e, layers, dialect) is not Home.LAYERS]
-        joined[name] = before._replace(entries={entry.key: entry for entry in (*own, *added)})
+        before = joined.get(name)
+        if before is None:
+            before = Merged(name, section.header, {}, is_parameters=section.is_layer)
+        own = _at_home(before, Home.LAYERS, report, dialect, layers, below)
+        added = _at_home(section, Home.PARAMS, report, dialect, layers, below)
+        entries = {entry.key: entry for entry in (*own, *added)}
+        joined[name] = before._replace(entries=entries, unreadable=before.unreadable | section.unreadable)
     return joined
+
+
+def _at_home(
+    section: Merged, home: Home, report: Report | None, dialect: Dialect, *files: Mapping[str, Merged]
+) -> list[Entry]:
+    """The entries of a section that belong into the file in which they stand."""
+    kept = []
+    for entry in section.entries.values():
+        found = home_of(section.name, entry, dialect, *files)
+        if found in (None, home):
+            kept.append(entry)
+        elif report is not None:
+            report_misplaced(section.name, entry, home, found, report)
+    return kept
+
+
+def report_misplaced(section: str, entry: Entry, home: Home, right: Home | None, report: Report) -> None:
+    """Report CS208: a key in the other one of the two files."""
+    if right is not None:
+        report.add(
+            "CS208",
+            entry.key_span,
+            f"{entry.written_key} of {section} stands in the {home.value}, where nothing reads it",
+            help=f"move it to [{section}] of the {right.value}",
+        )
 
 
 def print_sections(sections: Sections) -> str:
     """The text of one file that says the same: one entry a key, no comments. It names its dialect, unless that is ours."""
-    joined = sections.joined
+    joined = {name: section for name, section in sections.joined.items() if not section.is_parameters}
     lines = {name: [_line(entry) for entry in section.entries.values()] for name, section in joined.items()}
     if not sections.dialect.is_ours:
         of_net = joined["@net"].entries.values() if "@net" in joined else ()

@@ -28,7 +28,7 @@ def apply_overrides(
             continue
         section = document.sections[0]
         entry = next(section.entries)
-        is_parameter = home_of(section.name, entry, sections, dialect) is Home.PARAMS
+        is_parameter = home_of(section.name, entry, dialect, sections) is Home.PARAMS
         place = parameters if parameters is not None and is_parameter else sections
         before = place.get(section.name) or Merged(section.name, section.span, {})
         place[section.name] = before._replace(entries={**before.entries, entry.key: entry})

@@ -33,7 +33,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     for_all = {**_entries_of(FOR_ALL, sections), **_entries_of(FOR_ALL, parameters or {})}
     built: dict[str, Layer | None] = {}
     for section in sections.values():
-        if not section.name.startswith("@") and section.name != FOR_ALL and section.name.strip():
+        if section.is_layer and not section.is_parameters:
             raw = RawSection(
                 section.name,
                 section.header,
@@ -46,15 +46,15 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
                 section.unreadable,
                 spec.dialect,
             )
-            built[section.name] = _layer(raw, report)
-    if not built:
+            built[section.name] = _layer(raw, report, sections if len(spec.files) > 1 else {})
+    if not built and spec.is_complete:
         report.add(
             "CS110",
             Span(file, 0, 0),
             f"{file.name} has no layers",
             help="a layer is a section such as [data] with type=data and dataIdx=0",
         )
-    _report_orphan_parameters(parameters, built, report)
+    _report_orphan_parameters(sections, parameters or {}, built, report)
     _report_unread_defaults(defaults, built, report)
     net, train, data = settings["@net"], settings["@train"], settings["@data"]
     assert isinstance(net, NetSettings)
@@ -99,12 +99,15 @@ def _report_unknown_settings(sections: Mapping[str, Merged], report: Report) -> 
             )
 
 
-def _layer(raw: RawSection, report: Report) -> Layer | None:
-    """The typed layer of a section, or None where its type is not known."""
+def _layer(raw: RawSection, report: Report, others: Mapping[str, Merged]) -> Layer | None:
+    """The typed layer of a section, or None where its type is not known.
+
+    others: in a spec that extends another, the names that the section was perhaps to have.
+    """
     written = raw.layers.get("type")
     if written is None:
         if "type" not in raw.unreadable:
-            _report_no_type(raw, report)
+            _report_no_type(raw, others, report)
         return None
     cls = layer_type(written.value)
     if cls is None or not _has_type(raw.dialect, written.value):
@@ -131,7 +134,7 @@ def _report_unknown_type(raw: RawSection, written: Entry, report: Report) -> Non
     report.add("CS202", written.value_span, message, help=help)
 
 
-def _report_no_type(raw: RawSection, report: Report) -> None:
+def _report_no_type(raw: RawSection, others: Mapping[str, Merged], report: Report) -> None:
     guess = closest("type", list(raw.layers))
     if guess is not None:
         entry = raw.layers[guess]
@@ -139,7 +142,9 @@ def _report_no_type(raw: RawSection, report: Report) -> None:
         report.add("CS201", entry.key_span, message, help="did you mean 'type'?")
         return
     types = "type=conv, say" if "filters" in raw.layers else "type=, such as conv, fc, pool or softmax"
-    report.add("CS201", raw.header, f"{raw.name} has no type", help=f"add {types}")
+    meant = did_you_mean(raw.name, [name for name, other in others.items() if other.header.file is not raw.header.file])
+    message = f"{raw.name} has no type" + (", and the files that are extended have no such layer" if others else "")
+    report.add("CS201", raw.header, message, help=meant or f"add {types}")
 
 
 def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> None:
@@ -212,16 +217,20 @@ def _report_remarks(graph: Graph, report: Report) -> None:
 
 
 def _report_orphan_parameters(
-    parameters: Mapping[str, Merged] | None, built: Mapping[str, Layer | None], report: Report
+    sections: Mapping[str, Merged],
+    parameters: Mapping[str, Merged],
+    built: Mapping[str, Layer | None],
+    report: Report,
 ) -> None:
-    for section in (parameters or {}).values():
-        if section.name not in built and section.name not in (DEFAULTS, FOR_ALL):
-            report.add(
-                "CS209",
-                section.header,
-                f"[{section.name}] holds parameters of a layer that does not exist",
-                help=did_you_mean(section.name, built) or "delete it, or give it the name of a layer",
-            )
+    orphans = [section for section in sections.values() if section.is_parameters]
+    orphans += [section for section in parameters.values() if section.name not in (*built, DEFAULTS, FOR_ALL)]
+    for section in orphans:
+        report.add(
+            "CS209",
+            section.header,
+            f"[{section.name}] holds parameters of a layer that does not exist",
+            help=did_you_mean(section.name, built) or "delete it, or give it the name of a layer",
+        )
 
 
 def _report_unread_defaults(defaults: Mapping[str, Entry], built: Mapping[str, Layer | None], report: Report) -> None:

@@ -16,6 +16,7 @@ from convspec.layers.keys import choice, flag, integer, names, number, sizes, te
 class NetSettings(Keyed):
     """`[@net]`: what is true of the whole network."""
 
+    extends = text("extends", default="", doc="the spec that this one is a variant of, relative to this file")
     network_name = word("name", default="", doc="name of the network and of its class; else that of the file")
     input = sizes("input", default=(), doc="sizes of data layers, as in data:3x227x227")
     classes = integer("classes", default=None, minimum=1, doc="number of classes of the data")

@@ -18,7 +18,7 @@ class LayerSummary(NamedTuple):
 
     shape: (channels, height, width) or (features,), or None where it could not be known. outputs: numbers a case.
     window: the arithmetic of its size. weights, biases: numbers that learn. macs: multiply-adds a case, forward.
-    line: of its header in the layer file.
+    file, line: where its header stands.
     """
 
     name: str
@@ -32,6 +32,7 @@ class LayerSummary(NamedTuple):
     biases: int
     macs: int
     line: int
+    file: str
 
     @property
     def outputs(self) -> int | None:
@@ -102,6 +103,7 @@ def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[Layer
                 biases=cost.biases,
                 macs=cost.macs,
                 line=layer.header.line,
+                file=layer.header.file.name,
             )
         )
     return tuple(rows)

@@ -26,12 +26,21 @@ class Trivia(NamedTuple):
     text: str
 
 
+class Piece(NamedTuple):
+    """Characters `start` to `end` of a value that was put together, and the text that they came from."""
+
+    start: int
+    end: int
+    span: Span
+
+
 class Entry(NamedTuple):
     """`key=value`.
 
     key: in lower case, as the originals compare it. written_key: as it stands in the file.
     value: without blanks around it and without a ` ;` comment; continuation lines are joined by newlines.
     text: the whole of it, line ends and continuation lines included.
+    pieces: of a value that stands like this in no file, where its parts come from; else empty.
     """
 
     key: str
@@ -40,9 +49,12 @@ class Entry(NamedTuple):
     text: str
     key_span: Span
     value_span: Span
+    pieces: tuple[Piece, ...] = ()
 
     def part(self, start: int, end: int) -> Span:
         """Where the characters `start` to `end` of the value stand in the file."""
+        if self.pieces:
+            return self._part_of_pieces(start, end)
         written = self.value_span.text
         if written == self.value:
             return self.value_span.within(start, end)
@@ -56,6 +68,14 @@ class Entry(NamedTuple):
             text_start += len(line)
         end = min(end, value_start + len(line))
         return self.value_span.within(text_start + start - value_start, text_start + end - value_start)
+
+    def _part_of_pieces(self, start: int, end: int) -> Span:
+        """As exactly as can be said: within one piece that is as it was written, that piece, or all of the value."""
+        for piece in self.pieces:
+            if piece.start <= start and end <= piece.end and piece.start < piece.end:
+                is_as_written = piece.span.text == self.value[piece.start : piece.end]
+                return piece.span.within(start - piece.start, end - piece.start) if is_as_written else piece.span
+        return self.value_span
 
 
 Line = Entry | Trivia

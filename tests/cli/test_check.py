@@ -53,6 +53,7 @@ def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> 
         "biases": 128,
         "macs": 111974400,
         "line": conv2a["line"],
+        "file": ALEXNET,
     }
     assert Path(ALEXNET).read_text().splitlines()[conv2a["line"] - 1] == "[conv2a]"
     totals = data["totals"]
