@@ -202,7 +202,7 @@ def test_two_files_that_are_extended_are_one(tmp_path: Path) -> None:
         "[data]\ntype=data\ndataIdx=0\n[fc]\ntype=fc\ninputs=data\noutputs=4\ninitW=1\n"
     )
     (tmp_path / "layer-params-x.cfg").write_text(
-        "[fc]\nepsW=0.1\nepsB=0.2\nmomW=0\nmomB=0\noutputs=9\n[gone]\nepsW=1\n"
+        "[fc]\nepsW=0.1\nepsB=0.2\nmomW=0\nmomB=0\nwc=0\noutputs=9\n[gone]\nepsW=1\n"
     )
     checked = variant(tmp_path, "input=data:3x4x4\noutputs=fc\n[fc]\nepsB=0.5\n", of="layers-x.cfg")
     assert codes(checked) == ["CS208", "CS209"]
