@@ -56,10 +56,11 @@ def compile_spec(
 def compile_checked(
     checked: Checked, *, outputs: Sequence[str] = (), after: Callable[[str, Program], None] | None = None
 ) -> Compiled:
-    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 of its own."""
+    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603, CS604 of its own."""
     report = Report()
     _report_unknown_outputs(checked, outputs, report)
     _report_uncompiled(checked, report)
+    _report_unsourced(checked, report)
     if not checked.ok or report.has_errors:
         raise DiagnosticError(*checked.diagnostics, *report)
     file_name = Path(checked.document.file.name).name
@@ -100,3 +101,12 @@ def _report_uncompiled(checked: Checked, report: Report) -> None:
                     f"{key.spelling} of {layer.name} is not compiled yet",
                     help=f"delete it to compile the network without it: {key.doc}",
                 )
+
+
+def _report_unsourced(checked: Checked, report: Report) -> None:
+    """Report CS604 for what the originals computed by code that was never published."""
+    placement = checked.placement
+    for layer in checked.graph.layers.values():
+        readers = checked.graph.readers[layer.name]
+        crosses = any(placement.get(reader.name) != placement.get(layer.name) for reader in readers)
+        layer.refuse_unsourced(crosses, report)

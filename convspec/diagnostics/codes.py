@@ -55,7 +55,8 @@ CODES: dict[str, Code] = {
     "CS214": Code("a key that has no effect today", _N),
     "CS215": Code("a learning rate below 0", _W),
     "CS216": Code("two schedules for one rate"),
-    "CS217": Code("a schedule that the 2012 code reads otherwise or refuses", _N),
+    "CS217": Code("a key of learning that the 2012 code reads otherwise or refuses", _N),
+    "CS218": Code("a least spread of filters above the most"),
     # 3xx: the graph
     "CS301": Code("an input that does not exist"),
     "CS302": Code("layers that read one another in a cycle"),
@@ -81,6 +82,7 @@ CODES: dict[str, Code] = {
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),
     "CS603": Code("a part of the language that is not compiled yet"),
+    "CS604": Code("a part of the language that has no public source"),
     # 7xx: data and training
     "CS701": Code("a dataset that cannot be found"),
     "CS702": Code("a dataset folder without images"),

@@ -14,15 +14,18 @@ from convspec.layers.keys import (
     Home,
     Key,
     decline_call,
+    integer,
     names,
     neuron_call,
     number,
     numbers,
+    quantizer,
     schedule_call,
     schedule_calls,
 )
 from convspec.layers.rates import NO_DECLINE, schedule_of, validate_rate
-from convspec.program.parameter import Initialization, Update
+from convspec.program.parameter import Constraint, Initialization, Update
+from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
 from convspec.syntax import values
 
@@ -114,8 +117,18 @@ class Layer(Keyed, ABC):
         "gpu", values.INTEGERS, default=None, minimum=0, maximum=1023, doc="GPUs that hold it; else those of its input"
     )
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
+    quant_f = quantizer(
+        "quantF",
+        home=Home.PARAMS,
+        takes_default=False,
+        doc="how outputs travel to GPUs that cannot read this one's memory",
+    )
+    quant_b = quantizer(
+        "quantB", home=Home.PARAMS, takes_default=False, doc="how gradients come back from GPUs that cannot write there"
+    )
+
+    def __init_subclass__(cls, *, without: Sequence[str] = ()) -> None:
+        super().__init_subclass__(without=without)
 
     @classmethod
     def keys_in(cls, dialect: Dialect) -> Mapping[str, Key[Any]]:
@@ -182,6 +195,22 @@ class Layer(Keyed, ABC):
     def validate_sources(self, sources: Sequence[Layer], report: Report) -> None:
         """Report inputs of a type that this layer cannot read. Called once, where all inputs exist."""
 
+    def refuse_unsourced(self, crosses: bool, report: Report) -> None:
+        """Report CS604 for what nobody can compute, because the code behind it was never published. Called by `compile`.
+
+        crosses: whether a layer on another GPU reads this one.
+        """
+        for attribute, what in (("quant_f", "output"), ("quant_b", "gradient")):
+            if crosses and self.input_names and getattr(self, attribute) == "half":
+                spelling = self.key(attribute).spelling
+                report.add(
+                    "CS604",
+                    self.span(attribute),
+                    f"{spelling}=half of {self.name} rounds its {what} between GPUs, and how has no public source",
+                    notes=["convQuantizeHalf and convDequantizeHalf are called by the 2012 code and not part of it"],
+                    help=f"write {spelling}=default: what crosses between GPUs stays as it is",
+                )
+
     @abstractmethod
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         """Size of the output, or None after a report. Called only where all inputs are known and no key is broken."""
@@ -233,21 +262,73 @@ class WeightLayer(Layer):
         "wc", home=Home.PARAMS, default=0.0, minimum=0, doc="weight decay, times the rate; 0.0005 in the paper"
     )
 
+    ball = numbers(
+        "wball", home=Home.PARAMS, default=0.0, minimum=0, doc="bound on the norm of each filter after a step; 0: none"
+    )
+    update_period = integer(
+        "updatePeriod", home=Home.PARAMS, default=0, minimum=0, doc="minibatches to a step; 0 or 1: a step for each"
+    )
+    super_eps = number(
+        "superEps",
+        home=Home.PARAMS,
+        default=0.0,
+        minimum=0,
+        doc="above 0, gradients are divided by their deviation, with this added to the variance",
+    )
+    super_mom = number(
+        "superMom", home=Home.PARAMS, default=0.0, doc="read by the originals and never used", has_effect=False
+    )
+
+    # Which axes of its weights name a filter, and in how many parts of the rows: see `Constraint`.
+    filter_axes: ClassVar[tuple[int, ...]] = (0,)
+    filter_parts = 1
+
     def validate(self, report: Report) -> None:
         super().validate(report)
         validate_rate(self, "eps_w", self.eps_w, "sched_w", self.sched_w, report)
         validate_rate(self, "eps_b", (self.eps_b,), "sched_b", self.sched_b, report)
+        if self.dialect.learning.normalises and (self.super_eps or 0) > 0:
+            self.remark(
+                "CS217",
+                "super_eps",
+                "superEps divides gradients by the root of their variance, E[g^2] - E[g]^2 + superEps",
+                note="the 2012 code takes E[g] where E[g]^2 is meant, and gets numbers that are not finite",
+            )
 
     def weight_update(self, index: int) -> Update:
         """How the weights of input `index` learn."""
-        return Update(schedule_of(self.eps_w[index], self.sched_w), self.mom_w[index], self.wc[index])
+        rate = schedule_of(self.eps_w[index], self.sched_w)
+        return self._update(rate, self.mom_w[index])._replace(
+            decay=max(0.0, self.wc[index]), constraint=self.weight_constraint(index)
+        )
+
+    def weight_constraint(self, index: int) -> Constraint:
+        """What the filters of input `index` are brought to after each step."""
+        learning = self.dialect.learning
+        return Constraint(
+            norm=max(0.0, self.ball[index]),
+            is_exact=learning.ball_is_exact and len(self.filter_axes) == 1,
+            counts_weights=learning.ball_counts_weights,
+            axes=self.filter_axes,
+            parts=self.filter_parts,
+        )
 
     @property
     def bias_update(self) -> Update:
-        return Update(schedule_of(self.eps_b, self.sched_b), self.mom_b)
+        return self._update(schedule_of(self.eps_b, self.sched_b), self.mom_b)
+
+    def _update(self, rate: Schedule, momentum: float) -> Update:
+        learning = self.dialect.learning
+        return Update(
+            rate,
+            momentum,
+            period=max(1, self.update_period),
+            counts_cases=learning.counts_cases,
+            damping=max(0.0, self.super_eps) if learning.normalises else 0.0,
+        )
 
     def weight_initialization(self, index: int) -> Initialization:
-        return Initialization(std=self.init_w[index])
+        return Initialization(std=abs(self.init_w[index]))
 
     @property
     def bias_initialization(self) -> Initialization:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from convspec.layers.base import Context, Cost, Inference, WeightLayer, read_maps
 from convspec.layers.keys import integer, number, numbers
-from convspec.program.parameter import Initialization
+from convspec.program.parameter import Constraint, Initialization
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
 
-class BatchNorm(WeightLayer):
+class BatchNorm(WeightLayer, without=["wball"]):
     """scale * (x - mean) / sqrt(variance + eps) + shift, for each map, or each feature of a vector.
 
     Ioffe and Szegedy, Batch Normalization (2015), algorithms 1 and 2, as `torch.nn.BatchNorm2d`. In training, mean and
@@ -43,6 +43,9 @@ class BatchNorm(WeightLayer):
             return Inference(inputs[0])
         maps = read_maps(self, 0, inputs[0], self.channels, context.report)
         return None if maps is None else Inference(maps)
+
+    def weight_constraint(self, index: int) -> Constraint:
+        return Constraint()
 
     def weight_initialization(self, index: int) -> Initialization:
         return Initialization(std=self.init_w[index], constant=1.0)

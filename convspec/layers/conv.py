@@ -15,9 +15,10 @@ from convspec.layers.base import (
     entry_label,
     read_maps,
 )
-from convspec.layers.keys import flag, integer, integers
+from convspec.layers.keys import Home, flag, integer, integers, numbers
 from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.windows import Windows
+from convspec.program.parameter import Constraint
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ class Conv(WeightLayer):
         "sumWidth", default=0, minimum=0, doc="order of a sum on GPUs of 2014; sums need none today", has_effect=False
     )
 
+    wc_norm_min = numbers(
+        "wcNormMin", home=Home.PARAMS, default=0.0, minimum=0, doc="least spread of a filter after a step"
+    )
+    wc_norm_max = numbers(
+        "wcNormMax", home=Home.PARAMS, default=0.0, minimum=0, doc="most spread of a filter after a step; 0: no bounds"
+    )
+
     @property
     def out_channels(self) -> int:
         return self.filters[0] * self.groups[0]
@@ -56,6 +64,7 @@ class Conv(WeightLayer):
         super().validate(report)
         if self.is_broken:
             return
+        self._validate_spread(report)
         maps = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(maps)) > 1:
             self.is_broken = True
@@ -220,3 +229,18 @@ class Conv(WeightLayer):
             padding=padding,
             groups=self.groups[index],
         )
+
+    def _validate_spread(self, report: Report) -> None:
+        """Report CS218 where the least spread of a filter is above its most (cuda-convnet2 layer.py:1053-1058)."""
+        for least, most in dict.fromkeys(zip(self.wc_norm_min, self.wc_norm_max, strict=True)):
+            if least > most:
+                message = f"wcNormMin of {self.name} is {least:g}, above its wcNormMax, {most:g}"
+                labels = entry_label(self, "wc_norm_max", "the most")
+                help = f"write wcNormMax={least:g} or more, or wcNormMin=0"
+                self.is_broken = True
+                self.blame(report, "CS218", "wc_norm_min", message, labels=labels, help=help)
+                return
+
+    def weight_constraint(self, index: int) -> Constraint:
+        least, most = self.wc_norm_min[index], self.wc_norm_max[index]
+        return super().weight_constraint(index)._replace(spread=(least, most) if most > 0 else (0.0, 0.0))

@@ -33,6 +33,24 @@ class Placing(Enum):
     ANY = "any"
 
 
+class Learning(NamedTuple):
+    """What the programs did differently when they updated weights.
+
+    ball_is_exact: wball is the norm of each filter of fc and conv after every step, and not only its largest
+        (cuda-convnet2 layer_kernels.cuh:49-58).
+    ball_counts_weights: wball is for each number of a filter, so that the bound is wball times their count (2012 code
+        layer.py:736).
+    counts_cases: the gradients of a short minibatch are divided by the size of a full one (cuda-convnet2
+        layer.cu:848-874).
+    normalises: whether superEps asks for the normalised update.
+    """
+
+    ball_is_exact: bool = False
+    ball_counts_weights: bool = False
+    counts_cases: bool = False
+    normalises: bool = True
+
+
 class Dialect(NamedTuple):
     """One way to read a layer file. All are in `DIALECTS`.
 
@@ -44,6 +62,7 @@ class Dialect(NamedTuple):
     reads_positions: whether `dexp[250,0,4]`, the schedules of older files, can be read without names.
     limits_top_k: whether topk can be at most the number of classes.
     section_types: layers that need a section in the parameter file although all their keys there have defaults.
+    learning: how weights are updated, where programs differ.
     """
 
     name: str
@@ -57,6 +76,7 @@ class Dialect(NamedTuple):
     reads_positions: bool = False
     limits_top_k: bool = True
     section_types: frozenset[str] = frozenset()
+    learning: Learning = Learning()
 
     @property
     def is_ours(self) -> bool:
@@ -114,6 +134,7 @@ ALEXNET2012 = Dialect(
     placing=Placing.ONE,
     repeats_single=False,
     limits_top_k=False,
+    learning=Learning(ball_counts_weights=True),
 )
 CCN2 = Dialect(
     name="ccn2",
@@ -125,6 +146,7 @@ CCN2 = Dialect(
     neurons=_words(_NEURONS_OF_ALL, "nrelu drelu log"),
     placing=Placing.REPLICAS,
     section_types=_words("dropout dropout2 eltsum"),
+    learning=Learning(ball_is_exact=True, counts_cases=True, normalises=False),
 )
 CONVSPEC = Dialect(
     name="convspec",
@@ -185,6 +207,7 @@ ROWS: tuple[Row, ...] = (
     Row((*_BOTH_CCN1, CCN2), _LEARNING, "schedW schedB", UNREAD),
     Row(_UP_TO_2012, "data", "start end", UNREAD),
     Row(_UP_TO_2012, "pool", "sum", UNREAD),
+    Row((CCN2,), _LEARNING, "superEps", {"has_effect": False, "doc": "read by cuda-convnet2 and never used"}),
     Row((*_BOTH_CCN1, CCN2), "pool", "doMax", UNREAD),
     Row(_BOTH_CCN1, "rnorm cnorm cmrnorm", "minDiv", UNREAD),
     Row((ALEXNET2012,), "rnorm cnorm", "minDiv", UNREAD),
@@ -196,7 +219,8 @@ ROWS: tuple[Row, ...] = (
     Row((ALEXNET2012,), "pool", "pool", {"choices": ("max", "maxabs", "avg", "rand")}),
     Row((CCN2,), "pool", "pool", {"choices": ("max", "maxabs", "avg")}),
     Row((ALEXNET2012,), "*", "topk", _ANY_NUMBER),
-    Row(_ORIGINALS, _LEARNING, "initW momW momB wc", _ANY_NUMBER),
+    Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _ANY_NUMBER),
+    Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _ANY_NUMBER),
     Row(_BOTH_CCN1, "*", "neuron", {"form": values.CCN1_NEURON}),
     Row((ALEXNET2012, CCN2), "*", "neuron", {"form": values.CCN2_NEURON}),
     Row(_UP_TO_2012, _LEARNING, "epsW", {"form": values.NUMBER_RATES}),

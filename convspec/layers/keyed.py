@@ -81,9 +81,11 @@ class Keyed:
 
     keys: Mapping[str, Key[Any]] = MappingProxyType({})
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, *, without: Sequence[str] = ()) -> None:
+        """without: names of keys of the parent that the subclass does not have."""
+        inherited = {name: key for name, key in cls.keys.items() if name not in without}
         own = {key.name: key for key in vars(cls).values() if isinstance(key, Key)}
-        cls.keys = {**cls.keys, **own}
+        cls.keys = {**inherited, **own}
 
     @classmethod
     def keys_in(cls, dialect: Dialect) -> Mapping[str, Key[Any]]:

@@ -232,5 +232,10 @@ def decline_call(spelling: str, *, doc: str, **options: Any) -> Key[DeclineCall]
     return Key(spelling, values.DECLINE, doc=doc, **options)
 
 
+def quantizer(spelling: str, *, doc: str, **options: Any) -> Key[str]:
+    """`default` or `half`, in any case."""
+    return Key(spelling, values.QUANTIZER, doc=doc, choices=("default", "half"), default="default", **options)
+
+
 def sizes(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Binding, ...]]:
     return Key(spelling, values.INPUTS, doc=doc, **options)

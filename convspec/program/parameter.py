@@ -17,17 +17,21 @@ class Initialization(NamedTuple):
 class Constraint(NamedTuple):
     """What each filter of a matrix is brought to after a step: its spread first, then its norm.
 
-    A filter is what its first `axes` axes name: an output of a Linear or a convolution. Where one layer has several
-    matrices, each is held by itself.
+    A filter is what its `axes` name: an output of a Linear or a convolution, an output at one window of a local layer.
+    Where one layer has several matrices, each is held by itself.
 
     norm: largest norm of a filter, or its norm after every step where `is_exact`; 0 is no bound.
+    counts_weights: whether `norm` is for each number of a filter, so that its bound is norm times their count.
     spread: least and most of sqrt(sum (w - mean)^2) / n over the n numbers of a filter; (0, 0) is no bound.
+    axes: of the parameter, negative ones from the last. parts: equal runs of rows whose i-th rows are one filter.
     """
 
     norm: float = 0.0
     is_exact: bool = False
+    counts_weights: bool = False
     spread: tuple[float, float] = (0.0, 0.0)
-    axes: int = 1
+    axes: tuple[int, ...] = (0,)
+    parts: int = 1
 
     @property
     def holds(self) -> bool:

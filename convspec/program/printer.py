@@ -57,7 +57,8 @@ def _update(update: Update) -> list[str]:
     if constraint.spread[1]:
         words.append(f"spread {constraint.spread[0]:g} to {constraint.spread[1]:g}")
     if constraint.norm:
-        words.append(f"norm {'' if constraint.is_exact else 'at most '}{constraint.norm:g}")
+        each = " a weight" if constraint.counts_weights else ""
+        words.append(f"norm {'' if constraint.is_exact else 'at most '}{constraint.norm:g}{each}")
     return words
 
 

@@ -31,6 +31,7 @@ STARTS: dict[str, tuple[str, ...]] = {
         "schedule",
         "schedules",
         "decline",
+        "quantizer",
         "inputs",
         "size",
     ),

@@ -235,6 +235,7 @@ SCHEDULES = Form(
 NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
 SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
 DECLINE = Form("decline", "a schedule such as dexp[tgtFactor=250,noiseStdev=0,numSteps=4], or default", _decline)
+QUANTIZER = Form("quantizer", "default or half", lambda children: str(children[0]).lower())
 # The rates of the original programs. Up to 2012 a rate is a number; cuda-convnet2 takes bare numbers without sign and
 # exponent only, and whole steps (its layer.py:81-105, 851).
 NUMBER_RATES = Form("numbers", "a list of numbers", lambda children: tuple(_schedule([number]) for number in children))

@@ -14,6 +14,7 @@ the matrix, so that it is the same under each placement, and in a run that was s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from zlib import crc32
 
 import numpy as np
@@ -105,21 +106,29 @@ def constrain(parameter: Parameter, tensor: Tensor) -> None:
     A filter without spread, or without norm, cannot be scaled to one and stays.
     """
     for block in parameter.blocks:
-        part = tensor[region(block)]
-        for factor in _factors(part, parameter.update.constraint):
-            part.mul_(factor)
+        matrix = tensor[region(block)]
+        for factor in _factors(matrix, parameter.update.constraint):
+            matrix.mul_(factor)
 
 
-def _factors(part: Tensor, constraint: Constraint) -> Iterator[Tensor]:
+def _factors(matrix: Tensor, constraint: Constraint) -> Iterator[Tensor]:
     """What to multiply each filter of a matrix by, one after the other; each sees what the one before it left."""
-    inner = tuple(range(constraint.axes, part.dim()))
+    filters = {axis % matrix.dim() for axis in constraint.axes}
+    inner = [0, *(axis + 1 for axis in range(matrix.dim()) if axis not in filters)]
+    # rows as parts x rows of a part, so that a filter may have a row in each part
+    matrix = matrix.reshape(constraint.parts, -1, *matrix.shape[1:])
+    count = prod(matrix.shape[axis] for axis in inner)
     least, most = constraint.spread
     if most > 0:
-        centred = part - part.mean(inner, keepdim=True)
-        count = part[(0,) * constraint.axes].numel()
+        centred = matrix - matrix.mean(inner, keepdim=True)
         spread = centred.square().sum(inner, keepdim=True).sqrt() / count
-        yield torch.where(spread > 0, spread.clamp(least, most) / spread, 1.0)
+        yield _for_each_part(torch.where(spread > 0, spread.clamp(least, most) / spread, 1.0), constraint.parts)
     if constraint.norm > 0:
-        norm = part.square().sum(inner, keepdim=True).sqrt()
-        wanted = torch.full_like(norm, constraint.norm) if constraint.is_exact else norm.clamp(max=constraint.norm)
-        yield torch.where(norm > 0, wanted / norm, 1.0)
+        bound = constraint.norm * (count if constraint.counts_weights else 1)
+        norm = matrix.square().sum(inner, keepdim=True).sqrt()
+        wanted = torch.full_like(norm, bound) if constraint.is_exact else norm.clamp(max=bound)
+        yield _for_each_part(torch.where(norm > 0, wanted / norm, 1.0), constraint.parts)
+
+
+def _for_each_part(factors: Tensor, parts: int) -> Tensor:
+    return factors.expand(parts, *factors.shape[1:]).flatten(0, 1)

@@ -106,8 +106,10 @@ def test_plain_sgd_does_not(factor: Callable[[int], float]) -> None:
     assert np.abs(net.first.detach().numpy() - expected).max() > 1e-3
 
 
-def test_without_momentum() -> None:
-    update, net = constant(0.1, momentum=0.0, decay=0.01), Weights()
+@pytest.mark.parametrize("momentum", [0.0, -0.5, 1.0])
+def test_any_momentum(momentum: float) -> None:
+    """The original programs take any number; torch would refuse one below 0, as a mistake of the author's."""
+    update, net = constant(0.1, momentum=momentum, decay=0.01), Weights()
     start = net.first.detach().numpy().copy()
     optimizer = PaperSGD(program_of(first=update), net)
     for i, gradient in enumerate(gradients()):

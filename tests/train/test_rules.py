@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -177,19 +178,35 @@ def test_divisors_are_of_rows() -> None:
     np.testing.assert_allclose(end, expected, rtol=1e-12)
 
 
+def filters_of(constraint: Constraint, shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    """An index for each filter."""
+    axes = [axis % len(shape) for axis in constraint.axes]
+    rows = shape[0] // constraint.parts
+    indices = []
+    for place in np.ndindex(*(shape[axis] for axis in axes)):
+        if place[0] < rows:
+            index: list[Any] = [slice(None)] * len(shape)
+            for axis, position in zip(axes, place, strict=True):
+                index[axis] = slice(position, position + 1)
+            index[0] = slice(place[0], None, rows)
+            indices.append(tuple(index))
+    return indices
+
+
 def hold(constraint: Constraint, w: Array) -> Array:
-    """One filter or matrix part after the other, in loops."""
+    """One filter after the other, in loops."""
     held = w.copy()
-    for index in np.ndindex(*w.shape[: constraint.axes]):
-        part = held[index].ravel()
-        least, most = constraint.spread
+    least, most = constraint.spread
+    for index in filters_of(constraint, w.shape):
+        part = held[index]
         spread = np.sqrt(np.sum((part - part.mean()) ** 2)) / part.size
         if most > 0 and spread > 0:
             part = part * (least / spread if spread < least else most / spread if spread > most else 1)
         norm = np.sqrt(np.sum(part**2))
-        if constraint.norm > 0 and norm > 0 and (constraint.is_exact or norm > constraint.norm):
-            part = part * constraint.norm / norm
-        held[index] = part.reshape(held[index].shape)
+        bound = constraint.norm * (part.size if constraint.counts_weights else 1)
+        if bound > 0 and norm > 0 and (constraint.is_exact or norm > bound):
+            part = part * bound / norm
+        held[index] = part
     return held
 
 
@@ -199,7 +216,10 @@ def hold(constraint: Constraint, w: Array) -> Array:
         (Constraint(norm=1.5), (6, 4)),
         (Constraint(norm=1.5, is_exact=True), (6, 4)),
         (Constraint(norm=2.0), (4, 3, 2, 2)),
-        (Constraint(norm=0.8, axes=2), (2, 3, 2, 2)),
+        (Constraint(norm=0.3, counts_weights=True), (6, 4)),
+        (Constraint(norm=1.5, axes=(0, -2, -1)), (2, 3, 2, 1, 2, 3)),
+        (Constraint(norm=1.5, axes=(0, -1), spread=(0.2, 0.25)), (4, 3, 2)),
+        (Constraint(norm=2.0, is_exact=True, parts=2), (6, 4, 1, 1)),
         (Constraint(spread=(0.2, 0.25)), (6, 3, 2, 2)),
         (Constraint(norm=2.4, spread=(0.15, 0.3)), (6, 3, 2, 2)),
     ],
