@@ -19,7 +19,7 @@ This module needs the package `hypothesis`; nothing else of convspec does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isqrt, prod
 from typing import Any
@@ -31,7 +31,9 @@ __all__ = ["LAYER_TYPES", "NEURONS", "specs"]
 
 LAYER_TYPES: tuple[str, ...] = (
     "conv",
+    "local",
     "fc",
+    "sfc",
     "pool",
     "neuron",
     "cmrnorm",
@@ -209,10 +211,12 @@ def _add_stage(net: _Net, index: int) -> None:
         return
     kind = net.draw(st.sampled_from(kinds))
     match kind:
-        case "conv":
-            _add_conv(net, index)
+        case "conv" | "local":
+            _add_filters(net, index, kind)
         case "fc":
             _add_fc(net, index)
+        case "sfc":
+            _add_sfc(net, index)
         case "pool":
             _add_pool(net, index)
         case "cmrnorm" | "rnorm":
@@ -269,7 +273,7 @@ def _differing(net: _Net, keys: _Keys) -> _Keys:
     if not net.draw(st.sampled_from([False] * 7 + [True])):
         return keys
     changed = dict(keys)
-    if keys["type"] in ("conv", "fc", "batchnorm"):
+    if keys["type"] in ("conv", "local", "fc", "sfc", "batchnorm"):
         changed["epsB"] = "0.03"
     elif "neuron" in keys:
         changed["neuron"] = net.draw(st.sampled_from(net.limits.neurons or (keys["neuron"],)))
@@ -326,7 +330,8 @@ def _maps_of(net: _Net, value: _Value) -> tuple[tuple[int, int, int], _Keys]:
     return (channels, side, side), {"channels": str(channels)}
 
 
-def _add_conv(net: _Net, index: int) -> None:
+def _add_filters(net: _Net, index: int, kind: str) -> None:
+    """A conv layer, or a local one."""
     stage = _any_stage(net, net.stages)
     reads = None
     if stage[0].is_map:
@@ -340,25 +345,50 @@ def _add_conv(net: _Net, index: int) -> None:
         inputs, keys = [value.dims[0] for value in reads[0]], {}
     windows, (height, width) = _draw_kernels(net, len(inputs), height, width)
     groups, maps = _draw_groups(net, inputs)
-    lists = {**windows, "groups": groups, "filters": [maps // g for g in groups]}
-    keys = {"type": "conv", **keys, **{key: _listed(entries) for key, entries in lists.items()}, **_rates(net, inputs)}
-    _write_stage(net, f"conv{index}", (maps, height, width), reads, {**keys, **_neuron(net)})
+    lists = {**windows, "groups": _listed(groups), "filters": _listed([maps // g for g in groups])}
+    keys = {"type": kind, **keys, **lists, **_rates(net, inputs)}
+    if kind == "conv" and _seldom(net):
+        keys["sharedBiases"] = "0"
+    _write_stage(net, f"{kind}{index}", (maps, height, width), reads, {**keys, **_neuron(net)})
 
 
-def _draw_kernels(net: _Net, count: int, height: int, width: int) -> tuple[dict[str, list[int]], tuple[int, int]]:
-    """filterSize, padding and stride for each of `count` inputs of one size, and the size that all of them give."""
-    draw, least = net.draw, min(height, width)
-    padding = draw(st.integers(0, 2))
-    kernel = draw(st.integers(padding + 1, max(padding + 1, min(least + 2 * padding, 7))))
-    stride = draw(st.integers(1, 4))
-    more = [0, *(draw(st.integers(0, 1)) for _ in range(count - 1))]
+def _draw_kernels(net: _Net, count: int, height: int, width: int) -> tuple[_Keys, tuple[int, int]]:
+    """filterSize, padding, stride and seldom modulesX for each of `count` inputs of one size, and the size that all of
+    them give."""
+    axes = [(height, *_draw_axis(net, height)), (width, *_draw_axis(net, width))]
+    if not _seldom(net):
+        square = _draw_axis(net, min(height, width))
+        axes = [(height, *square), (width, *square)]
+    more = [0, *(net.draw(st.integers(0, 1)) for _ in range(count - 1))]
+    sizes, paddings, strides = (list(numbers) for numbers in list(zip(*axes, strict=True))[1:])
     keys = {
-        "filterSize": [kernel + 2 * m for m in more],
-        "padding": [padding + m for m in more],
-        "stride": [stride] * count,
+        "filterSize": _listed([_extent(size + 2 * m for size in sizes) for m in more]),
+        "padding": _listed([_extent(padding + m for padding in paddings) for m in more]),
+        "stride": _extent(strides),
     }
-    rows, columns = (net.windows(side + 2 * padding - kernel, stride) for side in (height, width))
+    counts = [net.windows(side + 2 * padding - size, stride) for side, size, padding, stride in axes]
+    if _seldom(net):
+        counts = [windows + net.draw(st.integers(0, 2)) for windows in counts]
+        keys["modulesX"] = _extent(counts)
+    rows, columns = counts
     return keys, (rows, columns)
+
+
+def _draw_axis(net: _Net, side: int) -> tuple[int, int, int]:
+    """A kernel that fits `side` pixels, its padding and its stride."""
+    padding = net.draw(st.integers(0, 2))
+    size = net.draw(st.integers(padding + 1, max(padding + 1, min(side + 2 * padding, 7))))
+    return size, padding, net.draw(st.integers(1, 4))
+
+
+def _seldom(net: _Net) -> bool:
+    return net.draw(st.sampled_from([False] * 5 + [True]))
+
+
+def _extent(numbers: Iterable[int]) -> str:
+    """`3`, or `3x5` for rows and columns that differ."""
+    rows, columns = numbers
+    return str(rows) if rows == columns else f"{rows}x{columns}"
 
 
 def _draw_groups(net: _Net, inputs: Sequence[int]) -> tuple[list[int], int]:
@@ -376,7 +406,7 @@ def _rates(net: _Net, inputs: Sequence[Any]) -> _Keys:
     return {"epsW": ",".join(f"0.0{i + 1}" for i in range(len(inputs)))}
 
 
-def _listed(entries: Sequence[int]) -> str:
+def _listed(entries: Sequence[int | str]) -> str:
     """One number for all inputs where they agree."""
     return ",".join(map(str, entries if len(set(entries)) > 1 else entries[:1]))
 
@@ -384,20 +414,29 @@ def _listed(entries: Sequence[int]) -> str:
 def _add_pool(net: _Net, index: int) -> None:
     stage = _any_stage(net, net.stages)
     (channels, height, width), keys = _maps_of(net, stage[0])
-    draw, least = net.draw, min(height, width)
-    pool = draw(st.sampled_from(["max", "avg"]))
-    size = draw(st.integers(1, min(least, 5)))
-    stride = draw(st.integers(1, size))
-    last = min(least - 1, least - size + stride - 1) if net.rounds_up else least - size
-    start = draw(st.one_of(st.just(0), st.integers(1 - size, last)))
-    keys |= {"type": "pool", "pool": pool, "sizeX": str(size), "stride": str(stride)}
-    if start or draw(st.booleans()):
-        keys["start"] = str(start)
-    rows, columns = (net.windows(side - start - size, stride) for side in (height, width))
+    draw = net.draw
+    axes = [_draw_window(net, height), _draw_window(net, width)]
+    if not _seldom(net):
+        axes = [_draw_window(net, min(height, width))] * 2
+    sizes, strides, starts = (list(numbers) for numbers in zip(*axes, strict=True))
+    keys |= {"type": "pool", "pool": draw(st.sampled_from(["max", "avg"]))}
+    keys |= {"sizeX": _extent(sizes), "stride": _extent(strides)}
+    if any(starts) or draw(st.booleans()):
+        keys["start"] = _extent(starts)
+    sides = list(zip((height, width), axes, strict=True))
+    rows, columns = (net.windows(side - start - size, stride) for side, (size, stride, start) in sides)
     if draw(st.sampled_from([False, False, False, True])):
-        rows = columns = draw(st.integers(1, (least - 1 - start) // stride + 1))
-        keys["outputsX"] = str(rows)
+        rows, columns = (draw(st.integers(1, (side - 1 - start) // stride + 1)) for side, (_, stride, start) in sides)
+        keys["outputsX"] = _extent([rows, columns])
     _write_stage(net, f"pool{index}", (channels, rows, columns), _own(stage), keys, is_lone=_is_lone(net))
+
+
+def _draw_window(net: _Net, side: int) -> tuple[int, int, int]:
+    """A window on `side` pixels, its stride and where the first one starts."""
+    size = net.draw(st.integers(1, min(side, 5)))
+    stride = net.draw(st.integers(1, size))
+    last = min(side - 1, side - size + stride - 1) if net.rounds_up else side - size
+    return size, stride, net.draw(st.one_of(st.just(0), st.integers(1 - size, last)))
 
 
 def _normalizable(net: _Net) -> list[_Stage]:
@@ -443,6 +482,16 @@ def _add_fc(net: _Net, index: int) -> None:
     outputs = net.draw(st.integers(1, 2 * net.limits.channels))
     keys = {"type": "fc", "outputs": str(outputs), **_rates(net, reads[0]), **_neuron(net)}
     _write_stage(net, f"fc{index}", (outputs,), reads, keys)
+
+
+def _add_sfc(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    reads = _several(net, stage, [s for s in net.stages if s != stage]) or _own(stage)
+    widths = [prod(value.dims) for value in reads[0]]
+    parts = net.draw(st.sampled_from([p for p in range(1, 5) if all(width % p == 0 for width in widths)]))
+    outputs = net.draw(st.integers(1, net.limits.channels))
+    keys = {"type": "sfc", "outputs": str(outputs), "parts": str(parts), **_rates(net, reads[0]), **_neuron(net)}
+    _write_stage(net, f"sfc{index}", (outputs * parts,), reads, keys)
 
 
 def _add_concat(net: _Net, index: int) -> None:

@@ -78,6 +78,7 @@ CODES: dict[str, Code] = {
     "CS409": Code("rounding up and rounding down differ", _N),
     "CS410": Code("fewer classes than top-k asks for"),
     "CS411": Code("a network too large to count"),
+    "CS412": Code("windows that do not cover the map"),
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
+from convspec.emit.holders import Holders, one_or_both, path_of, window_options
 from convspec.program.operators import (
     Activation,
     Add,
@@ -17,6 +18,7 @@ from convspec.program.operators import (
     FusedLRNPool,
     Input,
     Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -28,6 +30,7 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    parameters_of,
 )
 from convspec.program.shape import Shape
 
@@ -68,25 +71,27 @@ def takes_expressions(op: Op) -> bool:
             return True
 
 
-def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:  # noqa: C901 - a case an operator
+def expression(  # noqa: C901 - a case an operator
+    op: Op, operands: Sequence[str], shapes: Sequence[Shape], holders: Holders
+) -> str:
     """The value of `op` over the expressions of its inputs, whose sizes are `shapes`."""
     x = operands[0] if operands else ""
     match op:
         case Input():
             return f"inputs[{literal(op.name)}]"
         case Reshape(shape=shape):
-            return f"{x}.unflatten(1, {shape.dims})" if shape.is_map else f"{x}.flatten(1)"
+            flat = f"{x}.flatten(1)" if shapes[0].is_map else x
+            return f"{flat}.unflatten(1, {shape.dims})" if shape.is_map else flat
         case Pad(padding=padding):
             return f"F.pad({x}, {padding})"
-        case Conv2d(weight=weight):
-            return f"self.{_module(weight)}({_joined(operands)})"
+        case Conv2d():
+            return _convolution(op, _joined(operands), holders)
         case BatchNorm(weight=weight):
-            return f"self.{_module(weight)}({x})"
-        case Linear(weight=weight):
-            flat = [f"{o}.flatten(1)" if shape.is_map else o for o, shape in zip(operands, shapes, strict=True)]
-            if len(operands) > 1 and len({shape.dims[1:] for shape in shapes}) == 1 and shapes[0].is_map:
-                return f"self.{_module(weight)}({_joined(operands)}.flatten(1))"
-            return f"self.{_module(weight)}({_joined(flat)})"
+            return f"self.{path_of(weight)}({x})"
+        case LocallyConnected2d():
+            return f"locally_connected2d({_joined(operands)}, {holders.arguments(op)}{window_options(op)})"
+        case Linear():
+            return _linear(op, operands, shapes, holders)
         case Activation():
             return _activation(op, x)
         case LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k, groups=groups):
@@ -97,7 +102,7 @@ def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:
         case MaxPool2d():
             return f"max_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case FusedLRNPool():
-            return f"bias_act_lrn_max_pool2d({', '.join([x, *_fused_arguments(op, shapes[0])])})"
+            return f"bias_act_lrn_max_pool2d({', '.join([x, *_fused_arguments(op, shapes[0], holders)])})"
         case AvgPool2d():
             return f"avg_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case Dropout():
@@ -117,18 +122,23 @@ def expression(op: Op, operands: Sequence[str], shapes: Sequence[Shape]) -> str:
             assert_never(op)
 
 
-def convolution_without_bias(op: Conv2d, operands: Sequence[str]) -> str:
-    """The convolution of a module of which another operator takes the bias."""
-    options = "".join(
-        f", {name}={value}"
-        for name, value, default in (("stride", op.stride, 1), ("padding", op.padding, 0), ("groups", op.groups, 1))
-        if value != default
-    )
-    return f"F.conv2d({_joined(operands)}, self.{op.weight}{options})"
+def _convolution(op: Conv2d, x: str, holders: Holders) -> str:
+    """A bias a pixel is added to what torch's convolution gives."""
+    if holders.is_module(op):
+        return f"self.{path_of(op.weight)}({x})"
+    if not holders.has_bias_map(op):
+        return f"F.conv2d({x}, {holders.arguments(op)}{window_options(op)})"
+    weight, bias = map(holders.expression, parameters_of(op))
+    return f"F.conv2d({x}, {weight}{window_options(op)}) + {bias}"
 
 
-def _module(parameter: str) -> str:
-    return parameter.rpartition(".")[0]
+def _linear(op: Linear, operands: Sequence[str], shapes: Sequence[Shape], holders: Holders) -> str:
+    x = _joined([f"{o}.flatten(1)" if shape.is_map else o for o, shape in zip(operands, shapes, strict=True)])
+    if len(operands) > 1 and len({shape.dims[1:] for shape in shapes}) == 1 and shapes[0].is_map:
+        x = f"{_joined(operands)}.flatten(1)"
+    if holders.is_module(op):
+        return f"self.{path_of(op.weight)}({x})"
+    return f"F.linear({x}, {holders.arguments(op)})"
 
 
 def _joined(operands: Sequence[str]) -> str:
@@ -142,18 +152,21 @@ def literal(text: str) -> str:
 
 def _pool_arguments(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:
     """Arguments after the first; the output size only where it is not what rounding up gives."""
-    arguments = [f"{pool.kernel_size}", f"stride={pool.stride}"]
-    if pool.start:
-        arguments.append(f"start={pool.start}")
-    rounded_up = [-((pool.start + pool.kernel_size - size) // pool.stride) + 1 for size in maps.dims[1:]]
+    arguments = [one_or_both(pool.kernel_size), f"stride={one_or_both(pool.stride)}"]
+    if pool.start != (0, 0):
+        arguments.append(f"start={one_or_both(pool.start)}")
+    axes = zip(maps.dims[1:], pool.kernel_size, pool.stride, pool.start, strict=True)
+    rounded_up = [-((start + kernel - size) // stride) + 1 for size, kernel, stride, start in axes]
     if rounded_up != list(op.shape.dims[1:]):
         arguments.append(f"output_size={op.shape.dims[1:]}")
     return arguments
 
 
-def _fused_arguments(op: FusedLRNPool, maps: Shape) -> list[str]:
+def _fused_arguments(op: FusedLRNPool, maps: Shape, holders: Holders) -> list[str]:
     """Arguments after the first, those of each part together."""
-    arguments = [f"self.{op.bias}" if op.bias else "None"] if op.bias or op.relu_before or op.relu_after else []
+    arguments = (
+        [holders.expression(op.bias) if op.bias else "None"] if op.bias or op.relu_before or op.relu_after else []
+    )
     if op.relu_before or op.relu_after:
         arguments.append('"relu"')
     if op.relu_after:

@@ -11,22 +11,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 
-from convspec.emit.expressions import (
-    convolution_without_bias,
-    expression,
-    is_call,
-    literal,
-    repeats_operand,
-    takes_expressions,
-)
+from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.emit.holders import Holders, path_of
 from convspec.program.names import Names
 from convspec.program.operators import (
     AvgPool2d,
     BatchNorm,
-    Conv2d,
     FusedLRNPool,
     Input,
-    Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -41,6 +34,7 @@ from convspec.program.shape import Shape
 _KERNELS = {
     AvgPool2d: "avg_pool2d",
     FusedLRNPool: "bias_act_lrn_max_pool2d",
+    LocallyConnected2d: "locally_connected2d",
     LocalResponseNorm: "local_response_norm",
     MaxPool2d: "max_pool2d",
     ResponseNorm: "response_norm",
@@ -165,12 +159,12 @@ class _Writer:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.holders = Holders(program)
         tensors: list[Parameter | Buffer] = [*program.parameters, *program.buffers]
         self.merged = [tensor for tensor in tensors if tensor.is_merged]
         brought = {name for op in program.operators if isinstance(op, BatchNorm) for name in buffers_of(op)}
         self.registered = [buffer for buffer in program.buffers if buffer.name not in brought]
         self.returned = {output.value for output in program.outputs}
-        self.biases_elsewhere = {op.bias for op in program.operators if isinstance(op, FusedLRNPool)}
         self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
         self.expressions: dict[str, str] = {}
         self.names = Names()
@@ -224,11 +218,7 @@ class _Writer:
 
     def _init(self) -> list[str]:
         lines = ["def __init__(self) -> None:", "    super().__init__()"]
-        for op in self.program.operators:
-            if isinstance(op, Conv2d | Linear | BatchNorm):
-                comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
-                lines.append(f"    self.{op.weight.rpartition('.')[0]} = {self._constructor(op)}{comment}")
-        lines += [f"    {line}" for line in self._registrations()]
+        lines += [f"    {line}" for line in (*self.holders.definitions(), *self._registrations())]
         if self.merged:
             lines.append("    self.register_state_dict_post_hook(split_blocks)")
             lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
@@ -243,24 +233,6 @@ class _Writer:
             lines.append(f'self.{module}.register_buffer("{leaf}", torch.zeros({buffer.shape}{dtype}))')
         return lines
 
-    def _constructor(self, op: Conv2d | Linear | BatchNorm) -> str:
-        if isinstance(op, BatchNorm):
-            kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
-            return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"
-        out_channels, in_channels, *_ = self.program.parameter[op.weight].shape
-        bias = "" if op.bias or self._leaves_out_bias(op) else ", bias=False"
-        if isinstance(op, Linear):
-            return f"nn.Linear({in_channels}, {out_channels}{bias})"
-        height, width = op.kernel_size
-        options = f"kernel_size={height if height == width else op.kernel_size}"
-        for name, value, default in (("stride", op.stride, 1), ("padding", op.padding, 0), ("groups", op.groups, 1)):
-            options += f", {name}={value}" if value != default else ""
-        return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {options}{bias})"
-
-    def _leaves_out_bias(self, op: Op) -> bool:
-        """Whether an operator behind this convolution adds the bias of its module."""
-        return isinstance(op, Conv2d) and f"{op.weight.rpartition('.')[0]}.bias" in self.biases_elsewhere
-
     def _reset(self) -> list[str]:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
         if self.program.parameters:
@@ -268,7 +240,7 @@ class _Writer:
         lines += [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
         for op in self.program.operators:
             if isinstance(op, BatchNorm):
-                lines.append(f"    self.{op.weight.rpartition('.')[0]}.reset_running_stats()")
+                lines.append(f"    self.{path_of(op.weight)}.reset_running_stats()")
         if self.registered:
             lines.append("    buffers = dict(self.named_buffers())")
         return lines + [f"    {_start(buffer)}" for buffer in self.registered]
@@ -278,11 +250,7 @@ class _Writer:
         for op in self.program.operators:
             if isinstance(op, NegativeLogLikelihood) or op.name in self.optional:
                 continue
-            operands = [self.expressions[name] for name in op.inputs]
-            if isinstance(op, Conv2d) and self._leaves_out_bias(op):
-                text = convolution_without_bias(op, operands)
-            else:
-                text = expression(op, operands, self._shapes(op))
+            text = expression(op, [self.expressions[name] for name in op.inputs], self._shapes(op), self.holders)
             if self._is_nested(op):
                 self.expressions[op.name] = text
                 continue
@@ -291,7 +259,8 @@ class _Writer:
         return lines + [f"    {line}" for line in self._return()]
 
     def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
-        """A line; where it is too long, with its list in lines of their own above, or its arguments in lines below."""
+        """A line; where it is too long, with its list in lines of their own above, or what stands in its parentheses in
+        lines below."""
         line = f"    {variable} = {text}  # {comment}"
         start = text.find(_CAT)
         if len(line) + 4 <= _WIDTH:
@@ -305,10 +274,11 @@ class _Writer:
         return [*spread, f"    {variable} = {text.replace(whole, name, 1)}  # {comment}"]
 
     def _call(self, variable: str, text: str, comment: str) -> list[str]:
-        """A call with its arguments on one line of their own, or on a line each: the formatter's choice."""
-        function, _, arguments = text.removesuffix(")").partition("(")
-        lines = [f"    {variable} = {function}(", f"        {arguments}", f"    )  # {comment}"]
-        if len(lines[1]) + 4 > _WIDTH:
+        """A call with its arguments on one line of their own, or on a line each, the formatter's choice; anything else in
+        parentheses."""
+        opening, arguments = _parted(text)
+        lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
+        if len(lines[1]) + 4 > _WIDTH and opening != "(":
             lines[1:2] = [f"        {argument}," for argument in _elements(f"{arguments}]")]
         return lines
 
@@ -320,7 +290,8 @@ class _Writer:
         readers = self.program.readers[op.name]
         if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
             return False
-        return takes_expressions(readers[0]) or (is_call(op) and not repeats_operand(readers[0]))
+        is_operand = is_call(op) and not self.holders.is_function(op)
+        return takes_expressions(readers[0]) or (is_operand and not repeats_operand(readers[0]))
 
     def _return(self) -> list[str]:
         costs = {cost.name: cost for cost in self.program.costs}
@@ -339,7 +310,8 @@ class _Writer:
                 lines.append(f"if {literal(labels)} in inputs:")
             indent = "    " if labels in self.optional else ""
             for cost in group:
-                text = expression(cost, [given_labels, self.expressions[cost.inputs[1]]], self._shapes(cost))
+                operands = [given_labels, self.expressions[cost.inputs[1]]]
+                text = expression(cost, operands, self._shapes(cost), self.holders)
                 lines.append(f"{indent}outputs[{literal(cost.name)}] = {text}")
         return [*lines, "return outputs"]
 
@@ -363,6 +335,18 @@ class _Writer:
 def _dictionary(opening: str, entries: Sequence[str]) -> list[str]:
     line = f"{opening}{', '.join(entries)}}}"
     return [line] if len(line) + 8 <= _WIDTH else [opening, *(f"    {entry}," for entry in entries), "}"]
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A call up to its parenthesis, and what stands in there; for anything else, a parenthesis and all of it."""
+    head, parenthesis, rest = text.partition("(")
+    depth = 1
+    for i, character in enumerate(rest):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            is_call = i == len(rest) - 1 and re.fullmatch(r"[\w.]+", head) is not None
+            return (head + parenthesis, rest[:-1]) if is_call else ("(", text)
+    return "(", text
 
 
 def _elements(text: str) -> list[str]:

@@ -59,9 +59,13 @@ def _note_rounding(name: str, inference: Inference, context: Context, graph: Gra
     context.report.add(
         "CS409",
         layer.header,
-        f"{name} gives {inference.shape.width} pixels a side: {inference.window}",
+        f"{name} gives {_pixels(inference.shape)}: {inference.window}",
         help=f"[@net] rounding={'floor' if context.rounds_up else 'ceil'} would give {_other(inference, context)}",
     )
+
+
+def _pixels(shape: Shape) -> str:
+    return f"{shape.width} pixels a side" if shape.height == shape.width else f"{shape.height}x{shape.width} pixels"
 
 
 def _other(inference: Inference, context: Context) -> int:

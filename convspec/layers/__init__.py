@@ -15,8 +15,9 @@ from convspec.layers.conv import Conv
 from convspec.layers.costs import LogisticRegression
 from convspec.layers.data import Data
 from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, NeuronLayer, SoftmaxLayer
-from convspec.layers.fc import FullyConnected
+from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.join import ConcatLayer
+from convspec.layers.local import Local
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import GlobalPool, Pool
 
@@ -25,7 +26,9 @@ BUILT_IN: Mapping[str, type[Layer]] = {
     for layer in (
         Data,
         Conv,
+        Local,
         FullyConnected,
+        SplitFullyConnected,
         Pool,
         GlobalPool,
         BatchNorm,

@@ -281,7 +281,10 @@ class WeightLayer(Layer):
 
     # Which axes of its weights name a filter, and in how many parts of the rows: see `Constraint`.
     filter_axes: ClassVar[tuple[int, ...]] = (0,)
-    filter_parts = 1
+
+    @property
+    def filter_parts(self) -> int:
+        return 1
 
     def validate(self, report: Report) -> None:
         super().validate(report)

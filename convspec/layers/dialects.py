@@ -218,6 +218,8 @@ ROWS: tuple[Row, ...] = (
     Row(_BOTH_CCN1, "pool", "pool", {"choices": ("max", "avg")}),
     Row((ALEXNET2012,), "pool", "pool", {"choices": ("max", "maxabs", "avg", "rand")}),
     Row((CCN2,), "pool", "pool", {"choices": ("max", "maxabs", "avg")}),
+    Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": values.SQUARES}),
+    Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": values.SQUARE}),
     Row((ALEXNET2012,), "*", "topk", _ANY_NUMBER),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _ANY_NUMBER),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _ANY_NUMBER),

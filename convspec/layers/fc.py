@@ -1,7 +1,8 @@
-"""`fc`: every output reads every feature."""
+"""`fc`: every output reads every feature. `sfc`: each part of the outputs reads its part of the features."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,46 +14,125 @@ if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
 
-class FullyConnected(WeightLayer):
-    """bias + sum over inputs of x @ W (cuda-convnet2 layer.cu:898-921). Maps are read channel by channel."""
-
-    type = "fc"
+class FeatureLayer(WeightLayer):
+    """A layer of products with features: maps are read channel by channel."""
 
     out_features = integer("outputs", minimum=1, doc="numbers that the layer gives")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         return Inference(Shape.of_vector(self.out_features))
 
+    @abstractmethod
+    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
+        """Of the weights that read so many features, as PyTorch would lay them out."""
+
+    @abstractmethod
+    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
+        """Add the operators of the product with `values`, joined by feature."""
+
+    @property
+    def _is_one_operator(self) -> bool:
+        """Whether the inputs can be joined by feature and read by one matrix."""
+        return self.learns_alike
+
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
-        weights = self.out_features * sum(shape.features for shape in inputs)
-        return Cost(weights, self.out_features, weights)
+        weights = 0
+        for shape in inputs:
+            rows, columns = self._weight_shape(shape.features, output)[:2]
+            weights += rows * columns
+        return Cost(weights, output.features, weights)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         widths = [builder.shape(value).features for value in inputs]
-        if len(inputs) > 1 and not self.learns_alike:
+        if len(inputs) > 1 and not self._is_one_operator:
             terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(inputs)]
             return builder.add(terms)
         weight = builder.parameter(
             "weight",
-            (self.out_features, sum(widths)),
+            self._weight_shape(sum(widths), output),
             self.weight_initialization(0),
             self.weight_update(0),
             joined=widths,
         )
-        bias = builder.parameter("bias", (self.out_features,), self.bias_initialization, self.bias_update)
-        return builder.linear(inputs, output, weight=weight, bias=bias)
+        bias = builder.parameter("bias", output.dims, self.bias_initialization, self.bias_update)
+        return self._apply(builder, inputs, weight, bias, output)
 
     def _lower_term(self, builder: Builder, index: int, value: str, output: Shape) -> str:
         """The product with one input, in a module of its own; the first one has the biases."""
         weight = builder.parameter(
             "weight",
-            (self.out_features, builder.shape(value).features),
+            self._weight_shape(builder.shape(value).features, output),
             self.weight_initialization(index),
             self.weight_update(index),
             term=index,
         )
         bias = None
         if index == 0:
-            shape = (self.out_features,)
-            bias = builder.parameter("bias", shape, self.bias_initialization, self.bias_update, term=0)
-        return builder.linear([value], output, weight=weight, bias=bias)
+            bias = builder.parameter("bias", output.dims, self.bias_initialization, self.bias_update, term=0)
+        return self._apply(builder, [value], weight, bias, output)
+
+
+class FullyConnected(FeatureLayer):
+    """bias + sum over inputs of x @ W (cuda-convnet2 layer.cu:898-921)."""
+
+    type = "fc"
+
+    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
+        return output.features, features
+
+    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
+        return builder.linear(values, output, weight=weight, bias=bias)
+
+
+class SplitFullyConnected(FeatureLayer):
+    """`parts` products side by side (cuda-convnet2 layer.cu:945-990): of features and outputs, part p reads part p.
+
+    `outputs` counts those of one part, so the layer gives outputs * parts (layer.py:1007-1025). It is a block-diagonal
+    `fc`, and so a convolution of single pixels in `parts` groups.
+    """
+
+    type = "sfc"
+
+    out_features = integer("outputs", minimum=1, doc="numbers that one part gives; times parts, those of the layer")
+    parts = integer("parts", minimum=1, doc="parts of the features that are read apart from one another")
+
+    @property
+    def filter_parts(self) -> int:
+        """A filter is a column of the original matrix, which has a run of rows for each part."""
+        return self.parts
+
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        for name, shape in zip(self.input_names, inputs, strict=True):
+            if shape.features % self.parts:
+                context.report.add(
+                    "CS405",
+                    self.span("parts"),
+                    f"{self.name} has {self.parts} parts, but {name} gives {shape.features} features: "
+                    f"{shape.features} / {self.parts} = {shape.features / self.parts:g}",
+                    help=f"write a number of parts that divides {shape.features}",
+                )
+                return None
+        return Inference(Shape.of_vector(self.out_features * self.parts))
+
+    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
+        return output.features, features // self.parts, 1, 1
+
+    @property
+    def _is_one_operator(self) -> bool:
+        """Joined, the parts of one input would not lie beside those of another."""
+        return self.parts == 1 and self.learns_alike
+
+    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
+        pixels = [builder.reshape(value, Shape.of_maps(builder.shape(value).features, 1, 1)) for value in values]
+        pixel = Shape.of_maps(output.features, 1, 1)
+        product = builder.conv2d(
+            pixels,
+            pixel,
+            weight=weight,
+            bias=bias,
+            kernel_size=(1, 1),
+            stride=(1, 1),
+            padding=(0, 0),
+            groups=self.parts,
+        )
+        return builder.reshape(product, output)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from convspec.diagnostics import Report, did_you_mean
 from convspec.syntax import values
 from convspec.syntax.document import Entry
-from convspec.syntax.values import Binding, DeclineCall, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
+from convspec.syntax.values import Binding, DeclineCall, Extent, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
 
 if TYPE_CHECKING:
     from convspec.layers.keyed import Keyed
@@ -153,11 +153,8 @@ class Key(Generic[T]):
 
     def _range_problems(self, value: object) -> list[str]:
         """The bound that each number out of range should keep."""
-        numbers = value if isinstance(value, tuple) else (value,)
         problems = []
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                continue
+        for number in _numbers_in(value):
             if self.minimum is not None and number < self.minimum:
                 problems.append(f"at least {self.minimum:.10g}")
             elif self.above is not None and number <= self.above:
@@ -174,6 +171,15 @@ class Key(Generic[T]):
         return not self._range_problems(value) and (not self.choices or value in self.choices)
 
 
+def _numbers_in(value: object) -> Iterator[int | float]:
+    """The numbers of a value, those of a list and of its pairs too."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, Extent):
+            yield from part
+        elif isinstance(part, int | float) and not isinstance(part, bool):
+            yield part
+
+
 # One constructor a form, so that a class reads as a table of keys and mypy knows each value's type.
 
 
@@ -184,6 +190,16 @@ def integer(spelling: str, *, doc: str, **options: Any) -> Key[int]:
 def integers(spelling: str, *, doc: str, **options: Any) -> Key[tuple[int, ...]]:
     """One integer for each input."""
     return Key(spelling, values.INTEGERS, doc=doc, per_input=True, **options)
+
+
+def extent(spelling: str, *, doc: str, **options: Any) -> Key[Extent]:
+    """A number for both axes, or one for rows and one for columns."""
+    return Key(spelling, values.EXTENT, doc=doc, **options)
+
+
+def extents(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Extent, ...]]:
+    """One extent for each input."""
+    return Key(spelling, values.EXTENTS, doc=doc, per_input=True, **options)
 
 
 def number(spelling: str, *, doc: str, **options: Any) -> Key[float]:

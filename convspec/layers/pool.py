@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
-from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label, read_maps
-from convspec.layers.keys import choice, integer
+from convspec.layers.base import Context, Inference, Layer, entry_label, read_maps
+from convspec.layers.keys import choice, extent, integer
 from convspec.layers.origins import way_notes
-from convspec.layers.windows import Windows
+from convspec.layers.windows import Windows, infer_windows
 from convspec.program.shape import Shape
+from convspec.syntax.values import Extent
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
@@ -20,105 +21,102 @@ class Pool(Layer):
     """Window i covers [start + i*stride, start + i*stride + sizeX), clipped to the map (cuda-convnet2 layer.py:1272).
 
     Windows a side: ceil((side - start - sizeX) / stride) + 1. `avg` divides by the pixels inside the map
-    (conv_util.cuh:72-166). With sizeX > stride windows overlap (section 3.4 of the paper).
+    (conv_util.cuh:72-166). With sizeX > stride windows overlap (section 3.4 of the paper). Rows and columns may have
+    numbers of their own, `sizeX=3x2`; in the originals both have the same.
     """
 
     type = "pool"
 
     channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
     pool = choice("pool", ("max", "avg"), doc="what a window gives: max or avg")
-    size = integer("sizeX", minimum=1, doc="side of a window, pixels")
-    stride = integer("stride", minimum=1, doc="pixels from one window to the next, at most sizeX")
-    start = integer(
-        "start", default=0, minimum=-(2**20), doc="where the first window starts; before the map if negative"
+    size = extent("sizeX", minimum=1, doc="side of a window, pixels; 3x2 for 3 rows and 2 columns")
+    stride = extent("stride", minimum=1, doc="pixels from one window to the next, at most sizeX")
+    start = extent(
+        "start", default=Extent(0, 0), minimum=-(2**20), doc="where the first window starts; before the map if negative"
     )
-    outputs_x = integer("outputsX", default=0, minimum=0, doc="windows a side, if not as many as are needed")
+    outputs_x = extent("outputsX", default=Extent(0, 0), minimum=0, doc="windows a side, if not as many as are needed")
 
     def validate(self, report: Report) -> None:
         super().validate(report)
         if self.is_broken:
             return
-        if self.stride > self.size:
-            self.is_broken = True
-            report.add(
-                "CS205",
-                self.span("stride"),
-                f"stride of {self.name} is {self.stride}, larger than its window of {self.size}",
-                labels=entry_label(self, "size", f"windows of {self.size}"),
-                help=f"no window would see the pixels between: use stride={self.size} or less",
-            )
-        elif self.start <= -self.size:
-            self.is_broken = True
-            report.add(
-                "CS407",
-                self.span("start"),
-                f"the first window of {self.name} lies before the map: it covers {self.start} to "
-                f"{self.start + self.size - 1}",
-                help=f"use start={1 - self.size} or more",
-            )
+        for size, stride, start in zip(self.size, self.stride, self.start, strict=True):
+            if stride > size:
+                self.is_broken = True
+                report.add(
+                    "CS205",
+                    self.span("stride"),
+                    f"stride of {self.name} is {stride}, larger than its window of {size}",
+                    labels=entry_label(self, "size", f"windows of {size}"),
+                    help=f"no window would see the pixels between: use stride={size} or less",
+                )
+                return
+            if start <= -size:
+                self.is_broken = True
+                report.add(
+                    "CS407",
+                    self.span("start"),
+                    f"the first window of {self.name} lies before the map: it covers {start} to {start + size - 1}",
+                    help=f"use start={1 - size} or more",
+                )
+                return
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         maps = read_maps(self, 0, inputs[0], self.channels, context.report)
         if maps is None:
             return None
-        rows, columns = self._windows(maps.height), self._windows(maps.width)
-        for windows in (rows, columns):
-            if not self._fits(windows, context):
-                return None
-        if self.outputs_x:
-            return self._forced(maps, (rows, columns), context.report)
-        height, width = rows.count(context.rounding), columns.count(context.rounding)
-        if min(height, width) < 1:
-            self._report_too_large(min(maps.height, maps.width) - self.start, context)
+        rows, columns = axes = self._axes(maps)
+        if not all(self._fits(windows, given, context) for windows, given in zip(axes, self.outputs_x, strict=True)):
             return None
-        return Inference(
-            Shape.of_maps(maps.channels, height, width),
-            columns.arithmetic(context.rounding),
-            None if columns.is_exact and rows.is_exact else columns.count(Rounding.FLOOR),
+        if self.outputs_x == Extent(0, 0):
+            return infer_windows(maps.channels, rows, columns, context.rounding)
+        height, width = (given or w.count(context.rounding) for given, w in zip(self.outputs_x, axes, strict=True))
+        return Inference(Shape.of_maps(maps.channels, height, width), f"outputsX = {Extent(height, width)}")
+
+    def _axes(self, maps: Shape) -> tuple[Windows, Windows]:
+        """Windows along rows and along columns."""
+        size, stride, start = self.size, self.stride, self.start
+        return (
+            Windows(maps.height, size.height, stride.height, -start.height),
+            Windows(maps.width, size.width, stride.width, -start.width),
         )
 
-    def _windows(self, size: int) -> Windows:
-        return Windows(size, self.size, self.stride, -self.start)
-
-    def _fits(self, windows: Windows, context: Context) -> bool:
-        if self.size > windows.size:
-            self._report_too_large(windows.size, context)
-            return False
-        if self.start >= windows.size:
+    def _fits(self, windows: Windows, given: int, context: Context) -> bool:
+        """Whether each window along an axis has a pixel of the map; `given` is what outputsX says of it, 0 for nothing."""
+        start = -windows.before
+        if windows.kernel > windows.size:
+            self._report_too_large(windows.size, start, context)
+        elif start >= windows.size:
             context.report.add(
                 "CS407",
                 self.span("start"),
-                f"the first window of {self.name} starts at {self.start}, outside a map of {windows.size} pixels",
+                f"the first window of {self.name} starts at {start}, outside a map of {windows.size} pixels",
                 help=f"use a start below {windows.size}",
             )
-            return False
-        return True
+        elif not given and windows.count(context.rounding) < 1:
+            self._report_too_large(windows.size - start, start, context)
+        elif given and windows.last_start(given) >= windows.size:
+            context.report.add(
+                "CS407",
+                self.span("outputs_x"),
+                f"the last of {given} windows of {self.name} would start at pixel {windows.last_start(given)}, "
+                f"but {self.input_names[0]} is {windows.size} pixels wide",
+                help=f"outputsX can be at most {(windows.size - 1 - start) // windows.stride + 1}",
+            )
+        else:
+            return True
+        return False
 
-    def _report_too_large(self, room: int, context: Context) -> None:
+    def _report_too_large(self, room: int, start: int, context: Context) -> None:
         context.report.add(
             "CS403",
             self.span("size"),
-            f"the {self.size}x{self.size} windows of {self.name} do not fit {self.input_names[0]}, "
-            f"which has {room} pixels a side{f' from start={self.start} on' if self.start else ''}",
+            f"the {self.size.height}x{self.size.width} windows of {self.name} do not fit {self.input_names[0]}, "
+            f"which has {room} pixels a side{f' from start={start} on' if start else ''}",
             labels=entry_label(self, "start", "where the first window starts"),
             notes=way_notes(context, self.input_names[0]),
             help=f"use sizeX={max(room, 1)} or less, or a larger input",
         )
-
-    def _forced(self, maps: Shape, axes: tuple[Windows, Windows], report: Report) -> Inference | None:
-        for windows in axes:
-            last = windows.last_start(self.outputs_x)
-            if last >= windows.size:
-                report.add(
-                    "CS407",
-                    self.span("outputs_x"),
-                    f"the last of {self.outputs_x} windows of {self.name} would start at pixel {last}, "
-                    f"but {self.input_names[0]} is {windows.size} pixels wide",
-                    help=f"outputsX can be at most {(windows.size - 1 - self.start) // self.stride + 1}",
-                )
-                return None
-        shape = Shape.of_maps(maps.channels, self.outputs_x, self.outputs_x)
-        return Inference(shape, f"outputsX = {self.outputs_x}")
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         shape = builder.shape(inputs[0])
@@ -126,7 +124,7 @@ class Pool(Layer):
         assert maps is not None
         pool = builder.max_pool2d if self.pool == "max" else builder.avg_pool2d
         value = builder.reshape(inputs[0], maps)
-        return pool(value, output, kernel_size=self.size, stride=self.stride, start=self.start)
+        return pool(value, output, kernel_size=self.size.pair, stride=self.stride.pair, start=self.start.pair)
 
 
 class GlobalPool(Layer):
@@ -149,6 +147,6 @@ class GlobalPool(Layer):
         shape = builder.shape(inputs[0])
         maps = shape if shape.is_map else shape.as_square_maps(output.channels)
         assert maps is not None
-        side = max(maps.height, maps.width)
+        size = (maps.height, maps.width)
         pool = builder.max_pool2d if self.pool == "max" else builder.avg_pool2d
-        return pool(builder.reshape(inputs[0], maps), output, kernel_size=side, stride=side, start=0)
+        return pool(builder.reshape(inputs[0], maps), output, kernel_size=size, stride=size, start=(0, 0))

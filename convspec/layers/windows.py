@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convspec.layers.base import Rounding
+from convspec.layers.base import Inference, Rounding
+from convspec.program.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,14 @@ class Windows:
             return formula
         way = "up" if rounding is Rounding.CEIL else "down"
         return f"{formula}, rounded {way} to {self.count(rounding)}"
+
+
+def infer_windows(channels: int, rows: Windows, columns: Windows, rounding: Rounding) -> Inference:
+    """`channels` maps with a pixel for each window; each axis has one at least. The arithmetic is that of the columns,
+    or of the rows where they alone do not divide exactly."""
+    shown = rows if columns.is_exact and not rows.is_exact else columns
+    return Inference(
+        Shape.of_maps(channels, rows.count(rounding), columns.count(rounding)),
+        shown.arithmetic(rounding),
+        None if shown.is_exact else shown.count(Rounding.FLOOR),
+    )

@@ -15,6 +15,7 @@ output; the notes of the program say where that, or anything else, stood in the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from convspec.program.operators import (
     Activation,
@@ -34,7 +35,7 @@ def fuse_lrn_pool(program: Program) -> Program:
     """The program with each such run of operators as one; the very same program where there is none."""
     fuser = _Fuser(program)
     for op in program.operators:
-        if isinstance(op, LocalResponseNorm | MaxPool2d):
+        if isinstance(op, LocalResponseNorm) or _is_square_pool(op):
             fuser.fuse(op)
     return fuser.result()
 
@@ -80,13 +81,17 @@ class _Fuser:
         is_pooled = isinstance(op, MaxPool2d)
         while (after := self._after(operators[-1])) is not None:
             takes_relu = _is_relu(after) and not any(map(_is_relu, operators))
-            if not takes_relu and (is_pooled or not isinstance(after, MaxPool2d)):
+            if not takes_relu and (is_pooled or not _is_square_pool(after)):
                 break
             is_pooled = is_pooled or isinstance(after, MaxPool2d)
             operators.append(after)
         source = self._before(operators[0])
-        has_bias = isinstance(source, Conv2d) and source.bias is not None and len(operators) > 1
+        has_bias = isinstance(source, Conv2d) and self._has_shared_bias(source) and len(operators) > 1
         return _Run(source if has_bias and isinstance(source, Conv2d) else None, tuple(operators))
+
+    def _has_shared_bias(self, op: Conv2d) -> bool:
+        """Whether a bias a channel is added: one a pixel cannot go along."""
+        return op.bias is not None and len(self.program.parameter[op.bias].shape) == 1
 
     def _before(self, op: Op) -> Op | None:
         """What `op` reads, if nobody else does."""
@@ -126,6 +131,11 @@ class _Fuser:
 
 def _is_relu(op: Op) -> bool:
     return isinstance(op, Activation) and op.neuron is Neuron.RELU
+
+
+def _is_square_pool(op: Op) -> TypeGuard[MaxPool2d]:
+    """Whether the windows of a pool are the same along rows and columns, as the fused operator takes them."""
+    return isinstance(op, MaxPool2d) and all(rows == columns for rows, columns in (op.kernel_size, op.stride, op.start))
 
 
 def _input_name(run: _Run) -> str:

@@ -33,6 +33,7 @@ from convspec.program.operators import (
     Conv2d,
     Dropout,
     Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     Op,
@@ -40,6 +41,7 @@ from convspec.program.operators import (
     Reshape,
     ResponseNorm,
     Slice,
+    Weighted,
     buffers_of,
     parameters_of,
 )
@@ -54,13 +56,13 @@ _GROUPED = (
     BatchNorm,
     Conv2d,
     Dropout,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     Pad,
     Reshape,
     ResponseNorm,
 )
-_WEIGHTED = (Conv2d, Linear)
 _PLACE = {"name", "inputs", "layers", "gpu", "weight", "bias", "statistics"}
 
 
@@ -141,7 +143,7 @@ class _Merger:
         sources = [self.members.get(name) for name in op.inputs]
         if op.gpu is None or not isinstance(op, _GROUPED) or self._has_shared_parameters(op):
             return None
-        if isinstance(op, _WEIGHTED) and len(sources) > 1:
+        if isinstance(op, Weighted) and len(sources) > 1:
             return None
         if not sources or None in sources or len({(source.index, source.count) for source in sources if source}) > 1:
             return None
@@ -149,13 +151,13 @@ class _Merger:
 
     def _dense_key(self, op: Op) -> Hashable:
         """What twins that read the same values share; None where `op` cannot be one."""
-        if op.gpu is None or not isinstance(op, _WEIGHTED) or not self._is_joinable(op):
+        if op.gpu is None or not isinstance(op, Weighted) or not self._is_joinable(op):
             return None
         return self._signature(op), frozenset(op.inputs)
 
-    def _is_joinable(self, op: Conv2d | Linear) -> bool:
+    def _is_joinable(self, op: Weighted) -> bool:
         """Whether the columns of its weight may move: no other operator has it, no groups, no input twice."""
-        has_groups = isinstance(op, Conv2d) and op.groups > 1
+        has_groups = isinstance(op, Conv2d | LocallyConnected2d) and op.groups > 1
         return not (has_groups or self._has_shared_parameters(op)) and len(set(op.inputs)) == len(op.inputs)
 
     def _has_shared_parameters(self, op: Op) -> bool:
@@ -194,7 +196,7 @@ class _Merger:
         inputs = tuple(self.members[name].merged for name in first.inputs)
         shape = first.shape.with_channels(first.shape.channels * count)
         match first:
-            case Conv2d():
+            case Conv2d() | LocallyConnected2d():
                 weight, bias = self._stacked_parameters(twins)
                 groups = first.groups * count
                 merged: Op = replace(first, weight=weight, bias=bias, groups=groups, inputs=inputs, shape=shape)
@@ -208,7 +210,7 @@ class _Merger:
 
     def _merge_dense(self, twins: Sequence[Op]) -> None:
         first = twins[0]
-        assert isinstance(first, _WEIGHTED)
+        assert isinstance(first, Weighted)
         order = self._joined_order(first.inputs)
         weight, bias = self._stacked_parameters(twins, order)
         merged = replace(
@@ -252,7 +254,7 @@ class _Merger:
     def _stacked_parameters(self, twins: Sequence[Op], order: Sequence[str] = ()) -> tuple[str, str | None]:
         """Names of the weight and the bias of the merged operator; `order` is that of its inputs if it is dense."""
         module = self.names.unique(self._merged_name([twin.layers for twin in twins]))
-        weighted = [twin for twin in twins if isinstance(twin, _WEIGHTED)]
+        weighted = [twin for twin in twins if isinstance(twin, Weighted)]
         weight = self._stack(f"{module}.weight", weighted, [twin.weight for twin in weighted], order)
         biases = [twin.bias for twin in weighted if twin.bias is not None]
         return weight, self._stack(f"{module}.bias", weighted, biases, ()) if biases else None
@@ -349,7 +351,7 @@ class _Merger:
         if isinstance(op, Concat):
             joined = self._joined_inputs(op.inputs)
             self._append(op, replace(op, inputs=joined))
-        elif isinstance(op, _WEIGHTED) and len(op.inputs) > 1 and self._is_joinable(op):
+        elif isinstance(op, Weighted) and len(op.inputs) > 1 and self._is_joinable(op):
             order = self._joined_order(op.inputs)
             weight = self.parameters[op.weight]
             blocks = tuple(self._placed_blocks(op, weight, 0, order))

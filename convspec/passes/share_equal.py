@@ -16,6 +16,7 @@ from convspec.program.operators import (
     Dropout,
     Input,
     Linear,
+    LocallyConnected2d,
     NegativeLogLikelihood,
     Neuron,
     Op,
@@ -47,7 +48,9 @@ def share_equal(program: Program) -> Program:
 
 def _is_sharable(op: Op) -> bool:
     match op:
-        case Input() | Conv2d() | Linear() | BatchNorm() | Dropout() | NegativeLogLikelihood():
+        case Input() | Dropout() | NegativeLogLikelihood():
+            return False
+        case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
             return False
         case Activation(neuron=neuron):
             return neuron is not Neuron.NRELU

@@ -21,6 +21,7 @@ from convspec.program.operators import (
     Dropout,
     Input,
     Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -97,8 +98,8 @@ class Builder:
         weight: str,
         bias: str | None,
         kernel_size: tuple[int, int],
-        stride: int,
-        padding: int,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
         groups: int,
     ) -> str:
         """Over `values` joined by channel; `weight` and `bias` come from `parameter`."""
@@ -109,6 +110,29 @@ class Builder:
             weight=weight,
             bias=bias,
             kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+
+    def locally_connected2d(
+        self,
+        values: Sequence[str],
+        shape: Shape,
+        *,
+        weight: str,
+        bias: str | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        groups: int,
+    ) -> str:
+        """As `conv2d`; the windows are those that `weight` has kernels for."""
+        return self._add(
+            LocallyConnected2d,
+            values,
+            shape,
+            weight=weight,
+            bias=bias,
             stride=stride,
             padding=padding,
             groups=groups,
@@ -147,10 +171,14 @@ class Builder:
     def response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
         return self._add(ResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
 
-    def max_pool2d(self, value: str, shape: Shape, *, kernel_size: int, stride: int, start: int) -> str:
+    def max_pool2d(
+        self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
+    ) -> str:
         return self._add(MaxPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
 
-    def avg_pool2d(self, value: str, shape: Shape, *, kernel_size: int, stride: int, start: int) -> str:
+    def avg_pool2d(
+        self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
+    ) -> str:
         return self._add(AvgPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
 
     def dropout(self, value: str, *, keep: float, rescale_at_test: bool, enabled: bool) -> str:

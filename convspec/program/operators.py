@@ -70,13 +70,31 @@ class Pad(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conv2d(Operator):
-    """Cross-correlation of the inputs joined by channel. `weight` and `bias` name parameters of the program."""
+    """Cross-correlation of the inputs joined by channel. `weight` and `bias` name parameters of the program.
+
+    kernel_size, stride, padding: along (height, width). bias: (outputs,), or (outputs, height, width) for a bias a pixel.
+    """
 
     weight: str
     bias: str | None
     kernel_size: tuple[int, int]
-    stride: int
-    padding: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocallyConnected2d(Operator):
+    """As `Conv2d`, with a kernel of its own at every window: `weight` is (outputs, inputs / groups, kernel height, kernel
+    width, windows along height, windows along width), and a bias (outputs, height, width).
+
+    Windows that hang over the map, however far, see zeros there.
+    """
+
+    weight: str
+    bias: str | None
+    stride: tuple[int, int]
+    padding: tuple[int, int]
     groups: int
 
 
@@ -133,11 +151,14 @@ class ResponseNorm(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPool2d(Operator):
-    """Largest pixel of each window; windows start at `start + i*stride` and are clipped to the map."""
+    """Largest pixel of each window; windows start at `start + i*stride` and are clipped to the map.
 
-    kernel_size: int
-    stride: int
-    start: int = 0
+    kernel_size, stride, start: along (height, width).
+    """
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    start: tuple[int, int] = (0, 0)
 
 
 class LRNWindow(NamedTuple):
@@ -151,11 +172,11 @@ class LRNWindow(NamedTuple):
 
 
 class PoolWindow(NamedTuple):
-    """A `MaxPool2d` inside a `FusedLRNPool`."""
+    """A `MaxPool2d` inside a `FusedLRNPool`, with as many rows as columns."""
 
-    kernel_size: int
-    stride: int
-    start: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    start: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +197,9 @@ class FusedLRNPool(Operator):
 class AvgPool2d(Operator):
     """Mean over the pixels of each window that lie in the map; windows as in `MaxPool2d`."""
 
-    kernel_size: int
-    stride: int
-    start: int = 0
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    start: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,11 +256,15 @@ class NegativeLogLikelihood(Operator):
 
 COSTS = (NegativeLogLikelihood,)
 
+# Operators that read the inputs joined, through a weight, and perhaps add a bias.
+Weighted = Conv2d | LocallyConnected2d | Linear
+
 Op = (
     Input
     | Reshape
     | Pad
     | Conv2d
+    | LocallyConnected2d
     | Linear
     | Activation
     | BatchNorm
@@ -260,9 +285,9 @@ Values = Mapping[str, Op]
 
 
 def parameters_of(op: Op) -> tuple[str, ...]:
-    """Names of the parameters that an operator reads."""
+    """Names of the parameters that an operator reads, its weight first."""
     match op:
-        case Conv2d() | Linear() | BatchNorm():
+        case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
             return tuple(name for name in (op.weight, op.bias) if name is not None)
         case FusedLRNPool(bias=bias):
             return () if bias is None else (bias,)

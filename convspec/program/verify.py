@@ -20,6 +20,7 @@ from convspec.program.operators import (
     FusedLRNPool,
     Input,
     Linear,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -83,6 +84,8 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
             return Shape.of_maps(maps.channels, maps.height + top + bottom, maps.width + left + right)
         case Conv2d():
             return _infer_conv(op, _joined(op, inputs), program)
+        case LocallyConnected2d():
+            return _infer_local(op, _joined(op, inputs), program)
         case Linear():
             rows, columns = program.parameter[op.weight].shape
             _require(columns == sum(shape.features for shape in inputs), op, "has a weight of another width")
@@ -118,18 +121,31 @@ def _infer_conv(op: Conv2d, maps: Shape, program: Program) -> Shape:
     out_channels, in_channels, *kernel = program.parameter[op.weight].shape
     _require(tuple(kernel) == op.kernel_size, op, "has a weight of another kernel size")
     _require(maps.channels == in_channels * op.groups, op, f"has a weight for {in_channels * op.groups} channels")
-    height, width = (
-        (size + 2 * op.padding - kernel_size) // op.stride + 1
-        for size, kernel_size in zip(maps.dims[1:], op.kernel_size, strict=True)
-    )
-    return Shape.of_maps(out_channels, height, width)
+    sizes = zip(maps.dims[1:], op.kernel_size, op.stride, op.padding, strict=True)
+    height, width = ((size + 2 * padding - kernel) // stride + 1 for size, kernel, stride, padding in sizes)
+    shape = Shape.of_maps(out_channels, height, width)
+    if op.bias is not None:
+        bias = program.parameter[op.bias].shape
+        _require(bias in ((out_channels,), shape.dims), op, f"has biases of another size, {bias}")
+    return shape
+
+
+def _infer_local(op: LocallyConnected2d, maps: Shape, program: Program) -> Shape:
+    out_channels, in_channels, _, _, *windows = program.parameter[op.weight].shape
+    shape = Shape((out_channels, *windows))
+    _require(maps.channels == in_channels * op.groups, op, f"has a weight for {in_channels * op.groups} channels")
+    _require(out_channels % op.groups == 0, op, f"gives {out_channels} channels in {op.groups} groups")
+    if op.bias is not None:
+        _require(program.parameter[op.bias].shape == shape.dims, op, "has biases of another size")
+    return shape
 
 
 def _infer_pool(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> Shape:
     """The declared shape, once every window is known to hold a pixel."""
-    for size, count in zip(maps.dims[1:], op.shape.dims[1:], strict=True):
-        last = pool.start + (count - 1) * pool.stride
-        _require(pool.start + pool.kernel_size > 0 and last < size, op, "has a window without pixels")
+    axes = zip(maps.dims[1:], op.shape.dims[1:], pool.kernel_size, pool.stride, pool.start, strict=True)
+    for size, count, kernel, stride, start in axes:
+        last = start + (count - 1) * stride
+        _require(start + kernel > 0 and last < size, op, "has a window without pixels")
     return op.shape.with_channels(maps.channels)
 
 

@@ -34,6 +34,7 @@ STARTS: dict[str, tuple[str, ...]] = {
         "quantizer",
         "inputs",
         "size",
+        "extents",
     ),
 }
 

@@ -64,6 +64,20 @@ class Binding(NamedTuple):
     dims: tuple[int, ...]
 
 
+class Extent(NamedTuple):
+    """`3x5`: a number for rows and one for columns; `3` is 3 for both."""
+
+    height: int
+    width: int
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
+
+
 class ValueSyntaxError(Exception):
     """The characters `start` to `end` of a value are not of its form."""
 
@@ -213,6 +227,10 @@ def _dims(children: Sequence[Any]) -> tuple[int, ...]:
     return tuple(_integer(token) for token in children)
 
 
+def _extents(children: Sequence[Any]) -> tuple[Extent, ...]:
+    return tuple(Extent(dims[0], dims[-1]) for dims in (_dims(extent.children) for extent in children))
+
+
 def _name(token: Token) -> Name:
     assert token.start_pos is not None
     return Name(str(token), token.start_pos, token.start_pos + len(token))
@@ -254,6 +272,10 @@ CCN2_RATE = Form(
 CCN1_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+E"))
 CCN2_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+eE"))
 INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
+EXTENT = Form("extents", "an integer, or two as in 3x5 for rows x columns", lambda children: _only(_extents(children)))
+EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x columns", _extents)
+SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
+SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
 SIZE = Form("size", "a size such as 3x227x227", _dims)
 
 

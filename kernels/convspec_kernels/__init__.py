@@ -22,10 +22,19 @@ from torch import Tensor
 
 from convspec_kernels import dispatch, operators, reference
 from convspec_kernels.augmentation import augment
+from convspec_kernels.local import locally_connected2d
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
-from convspec_kernels.windows import Windows
+from convspec_kernels.windows import Axes, Windows, as_axes
 
-__all__ = ["augment", "avg_pool2d", "bias_act_lrn_max_pool2d", "local_response_norm", "max_pool2d", "response_norm"]
+__all__ = [
+    "augment",
+    "avg_pool2d",
+    "bias_act_lrn_max_pool2d",
+    "local_response_norm",
+    "locally_connected2d",
+    "max_pool2d",
+    "response_norm",
+]
 
 TieRule: TypeAlias = Literal["first", "all"]
 
@@ -145,10 +154,10 @@ def response_norm(x: Tensor, size: int, *, alpha: float, beta: float, k: float =
 
 def max_pool2d(
     x: Tensor,
-    kernel_size: int,
-    stride: int,
+    kernel_size: int | Axes,
+    stride: int | Axes,
     *,
-    start: int = 0,
+    start: int | Axes = 0,
     output_size: tuple[int, int] | None = None,
     ties: TieRule = "first",
 ) -> Tensor:
@@ -162,10 +171,11 @@ def max_pool2d(
 
     Args:
         x: maps (N, C, H, W).
-        kernel_size: rows and columns of a window, pixels, at least 1.
-        stride: pixels from one window to the next, at least 1.
+        kernel_size: rows and columns of a window, pixels, at least 1: one number, or one for rows and one for columns.
+            Where these numbers, or those of stride and start, are two that differ, torch's operators compute.
+        stride: pixels from one window to the next, at least 1; the same.
         start: row and column at which the first window starts; negative to begin before the map (the pixels that are
-            not there never win), positive to skip pixels.
+            not there never win), positive to skip pixels; the same.
         output_size: windows along (height, width), instead of the formula: fewer for rounding down, or more.
         ties: which of the equal largest pixels of a window get its gradient: "first" in row-major order, as in torch,
             or "all" of them the whole of it, as in cuda-convnet, which is slower.
@@ -177,19 +187,28 @@ def max_pool2d(
         ValueError: x is not 4-dimensional or not floating-point, a number is below its range, a window would lie outside
             the map, or ties is another word.
     """
-    _check_maps(x)
-    return _fused(x, None, FusedOptions(pool=_pool(x, kernel_size, stride, start, output_size, ties)))
+    sizes, strides, starts = as_axes(kernel_size), as_axes(stride), as_axes(start)
+    if all(rows == columns for rows, columns in (sizes, strides, starts)):
+        _check_maps(x)
+        return _fused(x, None, FusedOptions(pool=_pool(x, sizes[0], strides[0], starts[0], output_size, ties)))
+    rule = _rule(ties)
+    return reference.max_pool2d(x, *_windows(x, sizes, strides, starts, output_size), rule)
 
 
 def avg_pool2d(
-    x: Tensor, kernel_size: int, stride: int, *, start: int = 0, output_size: tuple[int, int] | None = None
+    x: Tensor,
+    kernel_size: int | Axes,
+    stride: int | Axes,
+    *,
+    start: int | Axes = 0,
+    output_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Take the mean of each window over the pixels that lie inside the map.
 
     Windows, arguments, result and errors are those of `max_pool2d`, without ties. With `start=0` this is
     `torch.nn.functional.avg_pool2d(..., ceil_mode=True, count_include_pad=False)`.
     """
-    rows, columns = _windows(x, kernel_size, stride, start, output_size)
+    rows, columns = _windows(x, as_axes(kernel_size), as_axes(stride), as_axes(start), output_size)
     return reference.avg_pool2d(x, rows, columns)
 
 
@@ -211,22 +230,24 @@ def _lrn(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int)
 def _pool(
     x: Tensor, kernel_size: int, stride: int, start: int, output_size: tuple[int, int] | None, ties: TieRule
 ) -> Pool:
-    if ties not in ("first", "all"):
-        raise ValueError(f"ties must be 'first' or 'all', not {ties!r}")
-    rows, columns = _windows(x, kernel_size, stride, start, output_size)
-    rule = Ties.FIRST if ties == "first" else Ties.ALL
+    rule = _rule(ties)
+    rows, columns = _windows(x, as_axes(kernel_size), as_axes(stride), as_axes(start), output_size)
     return Pool(kernel_size, stride, start, rows.count, columns.count, rule)
 
 
+def _rule(ties: TieRule) -> Ties:
+    if ties not in ("first", "all"):
+        raise ValueError(f"ties must be 'first' or 'all', not {ties!r}")
+    return Ties.FIRST if ties == "first" else Ties.ALL
+
+
 def _windows(
-    x: Tensor, kernel_size: int, stride: int, start: int, output_size: tuple[int, int] | None
+    x: Tensor, kernel_size: Axes, stride: Axes, start: Axes, output_size: tuple[int, int] | None
 ) -> tuple[Windows, Windows]:
     _check_maps(x)
-    height, width = output_size if output_size is not None else (None, None)
-    return (
-        Windows.along(x.shape[2], kernel_size, stride, start, height),
-        Windows.along(x.shape[3], kernel_size, stride, start, width),
-    )
+    counts = output_size if output_size is not None else (None, None)
+    rows, columns = (Windows.along(*axis) for axis in zip(x.shape[2:], kernel_size, stride, start, counts, strict=True))
+    return rows, columns
 
 
 def _check_maps(x: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 auto        on a GPU Triton's kernels, on the CPU numba's, and where they cannot run `eager`
 reference   torch's own composition; float64, other devices and the gradient to every tied pixel take it too, unless
-            another is forced
+            another is forced; and pools whose rows and columns differ in number always do
 """
 
 from __future__ import annotations

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Axes: TypeAlias = tuple[int, int]
+"""A number along the height of maps and one along their width."""
+
+
+def as_axes(number: int | Axes) -> Axes:
+    """A single number counts for both axes."""
+    return (number, number) if isinstance(number, int) else number
 
 
 @dataclass(frozen=True, slots=True)

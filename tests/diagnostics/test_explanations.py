@@ -57,7 +57,7 @@ def test_case_of_a_code_does_not_matter() -> None:
     assert explanation(" cs402 ") == explanation("CS402")
 
 
-@pytest.mark.parametrize(("code", "help"), [("CS4O2", "did you mean 'CS402'?"), ("x", "type convspec explain for")])
+@pytest.mark.parametrize(("code", "help"), [("CS8O2", "did you mean 'CS802'?"), ("x", "type convspec explain for")])
 def test_unknown_code(code: str, help: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
         explanation(code)

@@ -48,6 +48,10 @@ def classifier(layers: str, *, leaves: str, image: str = "3x9x9", net: str = "")
     return f"[@net]\ninput=data:{image}\nclasses=4\n{net}\n{_PARAMETERS}\n{layers}\n{_CLASSIFIER.format(leaves=leaves)}"
 
 
+def layer(name: str, **keys: object) -> str:
+    return "\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n"
+
+
 # All that the towers of AlexNet have, in small: normalised and pooled towers, a grouped convolution, a crossing with the
 # inputs of one tower in the other order, and fully-connected layers that cross too.
 TWO_TOWERS = classifier(
@@ -107,4 +111,34 @@ inputs=fc4{tower}
     leaves="drop4a,drop4b",
     image="3x16x16",
     net="name=TwoTowers",
+)
+
+
+# Layers whose filters are not shared between windows, and windows whose rows and columns differ, in two towers.
+UNSHARED = classifier(
+    "".join(
+        layer(f"pool1{t}", type="pool", pool="max", inputs="data", sizeX="3x2", stride="2x1", start="-1x0", gpu=gpu)
+        + layer(
+            f"conv1{t}", type="conv", inputs=f"pool1{t}", filters=4, filterSize=2, sharedBiases=0, neuron="tanh[1,1]"
+        )
+        + layer(
+            f"local2{t}",
+            type="local",
+            inputs=f"conv1{t}",
+            filters=2,
+            groups=2,
+            filterSize="1x3",
+            padding="0x1",
+            stride="2x1",
+            neuron="abs",
+        )
+        + layer(
+            f"local3{t}", type="local", inputs=crossing, filters=3, filterSize=2, modulesX=4, neuron="relu", gpu=gpu
+        )
+        + layer(f"split4{t}", type="sfc", inputs=f"local3{t}", outputs=2, parts=3)
+        for t, gpu, crossing in (("a", 0, "local2a,local2b"), ("b", 1, "local2b,local2a"))
+    ),
+    leaves="split4a,split4b",
+    image="2x9x6",
+    net="name=Unshared",
 )

@@ -15,6 +15,7 @@ from convspec.program.operators import (
     AvgPool2d,
     Dropout,
     FusedLRNPool,
+    LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
     NegativeLogLikelihood,
@@ -36,7 +37,7 @@ from tests.emit.comparison import (
     run,
     with_blocks,
 )
-from tests.emit.small_specs import TWO_TOWERS
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED
 from tests.interpreter import interpret
 
 Change = Callable[[Op], Op]
@@ -72,7 +73,7 @@ def mean_for_maximum(op: Op) -> Op:
 
 def windows_one_pixel_on(op: Op) -> Op:
     assert isinstance(op, MaxPool2d)
-    return replace(op, start=-1)
+    return replace(op, start=(-1, -1))
 
 
 def dropout_without_rescaling(op: Op) -> Op:
@@ -89,6 +90,32 @@ def cost_of_probabilities(op: Op) -> Op:
     """-log softmax of what is a probability already."""
     assert isinstance(op, NegativeLogLikelihood)
     return replace(op, inputs=(op.inputs[0], op.predictions))
+
+
+def axes_of_the_stride_swapped(op: Op) -> Op:
+    assert isinstance(op, LocallyConnected2d)
+    height, width = op.stride
+    assert height != width
+    return replace(op, stride=(width, height))
+
+
+def axes_of_the_padding_swapped(op: Op) -> Op:
+    assert isinstance(op, LocallyConnected2d)
+    height, width = op.padding
+    assert height != width
+    return replace(op, padding=(width, height))
+
+
+def axes_of_the_start_swapped(op: Op) -> Op:
+    assert isinstance(op, MaxPool2d)
+    height, width = op.start
+    assert height != width
+    return replace(op, start=(width, height))
+
+
+def the_largest_of_other_rows(op: Op) -> Op:
+    assert isinstance(op, MaxPool2d)
+    return replace(op, kernel_size=(op.kernel_size[0] + 1, op.kernel_size[1]))
 
 
 SHARED = ("name", "inputs", "shape", "layers", "gpu")
@@ -131,7 +158,7 @@ def fused_without_tower_border(op: Op) -> Op:
 def fused_one_pixel_on(op: Op) -> Op:
     assert isinstance(op, FusedLRNPool)
     assert op.pool is not None
-    return replace(op, pool=op.pool._replace(start=-1))
+    return replace(op, pool=op.pool._replace(start=(-1, -1)))
 
 
 BROKEN_FUSED = (
@@ -141,6 +168,13 @@ BROKEN_FUSED = (
     fused_without_tower_border,
     fused_one_pixel_on,
 )
+
+BROKEN_UNSHARED: dict[Change, type[Op]] = {
+    axes_of_the_stride_swapped: LocallyConnected2d,
+    axes_of_the_padding_swapped: LocallyConnected2d,
+    axes_of_the_start_swapped: MaxPool2d,
+    the_largest_of_other_rows: MaxPool2d,
+}
 
 
 def with_change(program: Program, change: Change, kind: type[Op]) -> Program:
@@ -165,6 +199,37 @@ def test_wrong_fused_operators_are_rejected(change: Change) -> None:
     assert_program_is_spec(program, checked)
     with pytest.raises(AssertionError, match="differs by"):
         assert_program_is_spec(with_change(program, change, FusedLRNPool), checked)
+
+
+@pytest.mark.parametrize("change", BROKEN_UNSHARED, ids=lambda change: change.__name__)
+def test_wrong_operators_of_unshared_filters_are_rejected(change: Change) -> None:
+    checked = convspec.check(UNSHARED)
+    program = lowered(checked)
+    assert_program_is_spec(program, checked)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_change(program, change, BROKEN_UNSHARED[change]), checked)
+
+
+@pytest.mark.parametrize("parameter", ["conv1.bias", "local2.weight", "local2.bias", "local3.bias", "split4.weight"])
+def test_swapped_towers_of_unshared_filters_are_rejected(parameter: str) -> None:
+    checked = convspec.check(UNSHARED)
+    program = lowered(checked)
+    first, second = program.parameter[parameter].blocks
+    swapped = (Block(first.name, second.rows, first.columns), Block(second.name, first.rows, second.columns))
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(with_blocks(program, parameter, swapped), checked)
+
+
+def test_filters_in_another_order_of_windows_are_rejected() -> None:
+    """A module whose local filters lie column by column, not row by row."""
+    checked = convspec.check(UNSHARED)
+    net = emitted(lowered(checked))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    expected = interpret(checked.graph, batch, state)
+    assert_same(run(net, batch, state), expected)
+    turned = {name: value.swapaxes(-1, -2) if name.startswith("local3") else value for name, value in state.items()}
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same(run(net, batch, turned), expected)
 
 
 @pytest.mark.parametrize("weight", ["conv3.weight", "fc4.weight"])

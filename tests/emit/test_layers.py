@@ -19,7 +19,7 @@ from tests.emit.comparison import (
     random_state,
     run,
 )
-from tests.emit.small_specs import TWO_TOWERS, classifier
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED, classifier, layer
 from tests.interpreter import NEURONS, interpret
 
 _WITH_ARGUMENTS = {
@@ -33,10 +33,6 @@ _WITH_ARGUMENTS = {
 
 def neurons() -> list[str]:
     return [_WITH_ARGUMENTS.get(name, name) for name in NEURON_ARGUMENTS]
-
-
-def layer(name: str, **keys: object) -> str:
-    return "\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n"
 
 
 def assert_spec_is_right(text: str, seed: int = 0) -> None:
@@ -142,6 +138,87 @@ def test_pooling_windows(windows: dict[str, int], pool: str, rounding: str) -> N
 def test_convolution_windows(stride: int, padding: int, rounding: str) -> None:
     conv = layer("x", type="conv", inputs="data", filters=2, filterSize=4, stride=stride, padding=padding)
     assert_spec_is_right(classifier(conv, leaves="x", net=f"rounding={rounding}"))
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "floor"])
+@pytest.mark.parametrize("kind", ["conv", "local"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"filterSize": 4, "stride": 2},
+        {"filterSize": 4, "stride": 3, "padding": 2},
+        {"filterSize": 3, "stride": 7, "padding": 1},
+        {"filterSize": "2x5"},
+        {"filterSize": "2x5", "stride": "3x1", "padding": "1x2"},
+        {"filterSize": 3, "stride": "2x3", "groups": 2},
+        {"filterSize": 3, "stride": 2, "modulesX": 4},
+        {"filterSize": 3, "stride": 2, "modulesX": 9, "padding": 1},
+        {"filterSize": 3, "modulesX": "8x0"},
+        {"filterSize": "1x4", "padding": "0x3", "stride": "1x4", "modulesX": "11x4", "groups": 2},
+    ],
+    ids=str,
+)
+def test_filters_of_every_kind(keys: dict[str, object], kind: str, rounding: str) -> None:
+    """Windows that hang over, that differ by axis and that are more than needed; on maps that are not square."""
+    biases = {"sharedBiases": 0} if kind == "conv" else {}
+    filters = layer("x", type=kind, inputs="data", filters=2, neuron="tanh[1,1]", **biases, **keys)
+    assert_spec_is_right(classifier(filters, leaves="x", image="4x8x6", net=f"rounding={rounding}"))
+
+
+@pytest.mark.parametrize("kind", ["conv", "local"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"epsW": "0.01,0.02"},
+        {"padding": "1,2", "filterSize": "3,5"},
+        {"groups": "2,1", "filters": "2,4"},
+        {"stride": "2x1", "filterSize": "3x2,5x2", "padding": "1x0,2x0"},
+        {"modulesX": "9x8"},
+    ],
+    ids=str,
+)
+def test_filters_over_several_inputs(keys: dict[str, object], kind: str) -> None:
+    layers = layer("a", type="neuron", inputs="data", neuron="tanh[1,1]") + layer(
+        "x", **{"type": kind, "inputs": "data,a", "filters": 4, "filterSize": 3, "padding": 1, **keys}
+    )
+    assert_spec_is_right(classifier(layers, leaves="x", image="2x7x6"))
+
+
+@pytest.mark.parametrize("rates", ["0.01", "0.01,0.02"])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_split_layers(parts: int, rates: str) -> None:
+    """Of a vector and of maps, alone and together."""
+    layers = (
+        layer("f", type="fc", inputs="data", outputs=12)
+        + layer("a", type="sfc", inputs="f", outputs=3, parts=parts, neuron="tanh[1,1]")
+        + layer("b", type="sfc", inputs="data", outputs=2, parts=parts)
+        + layer("x", type="sfc", inputs="f,data", outputs=2, parts=parts, epsW=rates)
+    )
+    assert_spec_is_right(classifier(layers, leaves="a,b,x", image="4x3x5"))
+
+
+def test_towers_of_unshared_filters() -> None:
+    assert_spec_is_right(UNSHARED)
+
+
+@pytest.mark.parametrize("pool", ["max", "avg"])
+@pytest.mark.parametrize(
+    "windows",
+    [
+        {"sizeX": "3x2", "stride": "2x1"},
+        {"sizeX": "1x4", "stride": "1x3", "start": "0x-2"},
+        {"sizeX": "5x1", "stride": 1, "start": "-1x0"},
+        {"sizeX": 3, "stride": "3x2", "start": "-2x1"},
+        {"sizeX": "2x3", "stride": "1x2", "outputsX": "4x0"},
+        {"sizeX": "2x3", "stride": "2x3", "outputsX": "5x1", "start": "-1x1"},
+    ],
+    ids=str,
+)
+def test_pooling_windows_that_differ_by_axis(windows: dict[str, object], pool: str) -> None:
+    assert_spec_is_right(
+        classifier(layer("x", type="pool", pool=pool, inputs="data", **windows), leaves="x", image="2x9x7")
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 6])

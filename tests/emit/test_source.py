@@ -25,7 +25,7 @@ from convspec.emit.module import class_name
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers
-from tests.emit.small_specs import TWO_TOWERS
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED
 
 GOLDENS = Path(__file__).parent / "goldens"
 SPECS = sorted(path.name for path in spec_path("alexnet.cfg").parent.glob("*.cfg"))
@@ -113,6 +113,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("emitted")
     texts: dict[str, str | Path] = {Path(name).stem.replace("-", "_"): spec_path(name) for name in SPECS}
     texts["two_towers"] = TWO_TOWERS
+    texts["unshared"] = UNSHARED
 
     @given(text=specs(towers=2, max_layers=8))
     @settings(max_examples=40, database=None, derandomize=True)

@@ -15,7 +15,8 @@ from convspec.checker import Checked
 from convspec.layers.base import Layer
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
-from convspec.layers.fc import FullyConnected
+from convspec.layers.fc import FullyConnected, SplitFullyConnected
+from convspec.layers.filters import FilterLayer
 from convspec.layers.join import ConcatLayer
 from convspec.layers.pool import Pool
 from convspec.resources import spec_path
@@ -38,11 +39,14 @@ class MetaNetwork:
 
     def run(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer:
-            case Conv():
-                terms = [self.conv(layer, i, source) for i, source in enumerate(sources)]
+            case FilterLayer():
+                terms = [self.filters(layer, i, source) for i, source in enumerate(sources)]
                 assert len({term.shape for term in terms}) == 1
-                self.biases[layer.name] = terms[0].shape[1]
+                has_maps = not isinstance(layer, Conv) or not layer.shared_biases
+                self.biases[layer.name] = terms[0].numel() if has_maps else terms[0].shape[1]
                 return terms[0]
+            case SplitFullyConnected():
+                return self.split(layer, sources)
             case FullyConnected():
                 weights = [torch.empty(layer.out_features, x[0].numel(), device="meta") for x in sources]
                 self.weights[layer.name] = sum(weight.numel() for weight in weights)
@@ -53,6 +57,10 @@ class MetaNetwork:
             case ConcatLayer():
                 is_by_channel = len({x.shape[2:] for x in sources}) == 1 and sources[0].ndim == 4
                 return torch.cat(sources if is_by_channel else [x.flatten(1) for x in sources], 1)
+            case _:
+                return self.run_by_type(layer, sources)
+
+    def run_by_type(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer.type:
             case "softmax":
                 return F.softmax(sources[0].flatten(1), 1)
@@ -70,26 +78,40 @@ class MetaNetwork:
             case _:
                 return F.relu(sources[0])
 
-    def conv(self, layer: Conv, index: int, source: Tensor) -> Tensor:
-        """Rounding up is rounding down on a map with stride - 1 more zeros."""
+    def split(self, layer: SplitFullyConnected, sources: list[Tensor]) -> Tensor:
+        blocks = [torch.empty(layer.out_features, x[0].numel() // layer.parts, device="meta") for x in sources]
+        self.weights[layer.name] = sum(layer.parts * block.numel() for block in blocks)
+        features = sources[0].flatten(1).chunk(layer.parts, dim=1)
+        joined = torch.cat([F.linear(part, blocks[0]) for part in features], 1)
+        self.biases[layer.name] = joined.numel()
+        return joined
+
+    def filters(self, layer: FilterLayer, index: int, source: Tensor) -> Tensor:
+        """Rounding up is rounding down on a map with stride - 1 more zeros; modulesX, one with as many as it needs."""
         maps = as_maps(source, None if layer.channels is None else layer.channels[index])
-        stride, padding, groups = layer.stride[index], layer.padding[index], layer.groups[index]
-        size = layer.filter_size[index]
-        weight = torch.empty(layer.filters[index] * groups, maps.shape[1] // groups, size, size, device="meta")
-        self.weights[layer.name] = self.weights.get(layer.name, 0) + weight.numel()
-        more = stride - 1 if self.rounds_up else 0
-        framed = F.pad(maps, (padding, padding + more, padding, padding + more))
-        return F.conv2d(framed, weight, stride=stride, groups=groups)
+        size, padding, stride, groups = (
+            getattr(layer, key)[index] for key in ("filter_size", "padding", "stride", "groups")
+        )
+        weight = torch.empty(layer.filters[index] * groups, maps.shape[1] // groups, *size, device="meta")
+        frame: list[int] = []
+        for axis in (1, 0):
+            given = layer.modules[index][axis]
+            reach = (given - 1) * stride[axis] + size[axis] - padding[axis] - maps.shape[2 + axis]
+            more = stride[axis] - 1 if self.rounds_up else 0
+            frame += [padding[axis], reach if given else padding[axis] + more]
+        value = F.conv2d(F.pad(maps, frame), weight, stride=stride, groups=groups)
+        windows = 1 if isinstance(layer, Conv) else value[0, 0].numel()
+        self.weights[layer.name] = self.weights.get(layer.name, 0) + weight.numel() * windows
+        return value
 
     def pool(self, layer: Pool, maps: Tensor) -> Tensor:
         pooling = F.max_pool2d if layer.pool == "max" else F.avg_pool2d
-        seen = F.pad(maps, (-layer.start, 0, -layer.start, 0))
-        if layer.outputs_x:
-            reach = (layer.outputs_x - 1) * layer.stride + layer.size
-            seen = F.pad(seen, (0, reach - seen.shape[3], 0, reach - seen.shape[2]))
-        elif self.rounds_up:
-            seen = F.pad(seen, (0, layer.stride - 1, 0, layer.stride - 1))
-        return pooling(seen, layer.size, layer.stride)
+        frame: list[int] = []
+        for axis in (1, 0):
+            size, stride, start, given = (key[axis] for key in (layer.size, layer.stride, layer.start, layer.outputs_x))
+            reach = start + (given - 1) * stride + size - maps.shape[2 + axis]
+            frame += [-start, reach if given else stride - 1 if self.rounds_up else 0]
+        return pooling(F.pad(maps, frame), layer.size, layer.stride)
 
 
 def as_maps(value: Tensor, channels: int | None) -> Tensor:
@@ -117,7 +139,7 @@ def test_generated_networks(text: str) -> None:
     assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
 
 
-@given(text=specs(max_layers=8, is_square=False, layer_types=("conv", "pool", "concat", "neuron")))
+@given(text=specs(max_layers=8, is_square=False, layer_types=("conv", "local", "pool", "concat", "neuron")))
 @settings(max_examples=75)
 def test_generated_networks_on_images_that_are_not_square(text: str) -> None:
     checked = convspec.check(text)

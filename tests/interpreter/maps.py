@@ -21,14 +21,12 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
         [
             inside
             for inside, _ in spans(
-                side,
-                layer.outputs_x or count_windows(side - layer.start - layer.size, layer.stride, tape.graph),
-                layer.size,
-                layer.stride,
-                layer.start,
+                side, given or count_windows(side - start - size, stride, tape.graph), size, stride, start
             )
         ]
-        for side in x.shape[2:]
+        for side, given, size, stride, start in zip(
+            x.shape[2:], layer.outputs_x, layer.size, layer.stride, layer.start, strict=True
+        )
     )
     value = np.empty((*x.shape[:2], len(rows), len(columns)))
     shares = {}

@@ -10,7 +10,9 @@ import numpy as np
 from convspec.graph.graph import Graph
 from convspec.layers.base import Layer
 from convspec.layers.conv import Conv
-from convspec.layers.fc import FullyConnected
+from convspec.layers.fc import FullyConnected, SplitFullyConnected
+from convspec.layers.filters import FilterLayer
+from convspec.layers.local import Local
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 
@@ -20,48 +22,66 @@ def weight_names(layer: Layer) -> list[str]:
     return [f"{layer.name}.weight"] if count == 1 else [f"{layer.name}.weights.{i}" for i in range(count)]
 
 
-@interprets(Conv)
-def conv(layer: Conv, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
-    """Bias + sum over inputs: y[f, oy, ox] = sum of w[f, c, ky, kx] x[c, oy*stride - padding + ky, ...]."""
+@interprets(Conv, Local)
+def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """Bias + sum over inputs: y[f, oy, ox] = sum of w[f, c, ky, kx] x[c, oy*stride - padding + ky, ...].
+
+    A local layer has w[f, c, ky, kx, oy, ox]. Its biases, and those of a convolution with sharedBiases=0, are b[f, oy, ox].
+    """
     terms = [
         _convolve(layer, index, source, tape.parameter(name), tape.graph)
         for index, (source, name) in enumerate(zip(sources, weight_names(layer), strict=True))
     ]
     bias = tape.parameter(f"{layer.name}.bias")
 
+    is_shared = isinstance(layer, Conv) and layer.shared_biases
+
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
-        of_inputs, of_parameters = [], {f"{layer.name}.bias": gradient.sum((0, 2, 3))}
+        of_inputs, of_parameters = [], {f"{layer.name}.bias": gradient.sum((0, 2, 3) if is_shared else 0)}
         for name, (_, back) in zip(weight_names(layer), terms, strict=True):
             of_input, of_parameters[name] = back(gradient)
             of_inputs.append(of_input)
         return of_inputs, of_parameters
 
-    return sum(value for value, _ in terms) + bias[:, None, None], pull
+    return sum(value for value, _ in terms) + (bias[:, None, None] if is_shared else bias), pull
 
 
 def _convolve(
-    layer: Conv, index: int, source: Array, weight: Array, graph: Graph
+    layer: FilterLayer, index: int, source: Array, weight: Array, graph: Graph
 ) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
     channels = None if layer.channels is None else layer.channels[index]
     x = as_maps(source, channels)
-    size, padding, stride = layer.filter_size[index], layer.padding[index], layer.stride[index]
-    rows, columns = (
-        spans(side, count_windows(side + 2 * padding - size, stride, graph), size, stride, -padding)
-        for side in x.shape[2:]
+    axes = zip(
+        x.shape[2:],
+        layer.filter_size[index],
+        layer.padding[index],
+        layer.stride[index],
+        layer.modules[index],
+        strict=True,
     )
+    rows, columns = (
+        spans(side, given or count_windows(side + 2 * padding - size, stride, graph), size, stride, -padding)
+        for side, size, padding, stride, given in axes
+    )
+
+    def at(of_weight: Array, oy: int, ox: int) -> Array:
+        """The filters of a window, as a view."""
+        return of_weight[..., oy, ox] if isinstance(layer, Local) else of_weight
+
     parts = [_group(x.shape[1], len(weight), g, layer.groups[index]) for g in range(layer.groups[index])]
     value = np.zeros((len(x), len(weight), len(rows), len(columns)))
     for (oy, (ys, kys)), (ox, (xs, kxs)) in product(enumerate(rows), enumerate(columns)):
         for read, made in parts:
-            value[:, made, oy, ox] = np.tensordot(x[:, read, ys, xs], weight[made, :, kys, kxs], ([1, 2, 3], [1, 2, 3]))
+            seen = at(weight, oy, ox)[made, :, kys, kxs]
+            value[:, made, oy, ox] = np.tensordot(x[:, read, ys, xs], seen, ([1, 2, 3], [1, 2, 3]))
 
     def pull(gradient: Array) -> tuple[Array, Array]:
         of_x, of_weight = np.zeros_like(x), np.zeros_like(weight)
         for (oy, (ys, kys)), (ox, (xs, kxs)) in product(enumerate(rows), enumerate(columns)):
             for read, made in parts:
                 of_y = gradient[:, made, oy, ox]
-                of_x[:, read, ys, xs] += np.tensordot(of_y, weight[made, :, kys, kxs], 1)
-                of_weight[made, :, kys, kxs] += np.tensordot(of_y.T, x[:, read, ys, xs], 1)
+                of_x[:, read, ys, xs] += np.tensordot(of_y, at(weight, oy, ox)[made, :, kys, kxs], 1)
+                at(of_weight, oy, ox)[made, :, kys, kxs] += np.tensordot(of_y.T, x[:, read, ys, xs], 1)
         return of_x, of_weight
 
     return value, pull
@@ -87,3 +107,32 @@ def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape)
         return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
 
     return value + tape.parameter(f"{layer.name}.bias"), pull
+
+
+@interprets(SplitFullyConnected)
+def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """Part p of the outputs is part p of the features times the rows of W that are its own."""
+    names = weight_names(layer)
+    flat = [source.reshape(len(source), -1) for source in sources]
+    weights = [tape.parameter(name) for name in names]
+    made = layer.out_features
+    bias = tape.parameter(f"{layer.name}.bias")
+    value = np.tile(bias, (len(flat[0]), 1))
+    for part in range(layer.parts):
+        outputs = slice(part * made, (part + 1) * made)
+        for x, w in zip(flat, weights, strict=True):
+            read = x.shape[1] // layer.parts
+            value[:, outputs] += x[:, part * read : (part + 1) * read] @ w[outputs, :, 0, 0].T
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_inputs = [np.zeros_like(x) for x in flat]
+        of_weights = {name: np.zeros_like(w) for name, w in zip(names, weights, strict=True)}
+        for part in range(layer.parts):
+            outputs = slice(part * made, (part + 1) * made)
+            for x, of_x, name, w in zip(flat, of_inputs, names, weights, strict=True):
+                features = slice(part * x.shape[1] // layer.parts, (part + 1) * x.shape[1] // layer.parts)
+                of_x[:, features] = gradient[:, outputs] @ w[outputs, :, 0, 0]
+                of_weights[name][outputs, :, 0, 0] = gradient[:, outputs].T @ x[:, features]
+        return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
+
+    return value, pull

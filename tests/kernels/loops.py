@@ -55,43 +55,61 @@ def response_norm(x: Maps, size: int, alpha: float, beta: float, k: float, shift
 def pool(
     x: Maps,
     reduce: Callable[[Maps], float],
-    kernel_size: int,
-    stride: int,
-    start: int = 0,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    start: int | tuple[int, int] = 0,
     outputs: Outputs = None,
 ) -> Maps:
-    """`reduce` sees the pixels of a window that lie in the map."""
-    cases, channels, height, width = x.shape
-    rows, columns = outputs or (
-        ceil((height - start - kernel_size) / stride) + 1,
-        ceil((width - start - kernel_size) / stride) + 1,
+    """`reduce` sees the pixels of a window that lie in the map. Two numbers are of rows and of columns."""
+    axes = list(zip(*map(both, (kernel_size, stride, start)), strict=True))
+    counts = outputs or tuple(
+        ceil((n - first - k) / step) + 1 for n, (k, step, first) in zip(x.shape[2:], axes, strict=True)
     )
-    y = np.empty((cases, channels, rows, columns))
-    for n, c, i, j in np.ndindex(y.shape):
-        top, left = start + i * stride, start + j * stride
-        y[n, c, i, j] = reduce(
-            x[n, c, max(top, 0) : max(top + kernel_size, 0), max(left, 0) : max(left + kernel_size, 0)]
-        )
+    y = np.empty((*x.shape[:2], *counts))
+    for n, c, *window in np.ndindex(y.shape):
+        begins = [first + i * step for i, (_, step, first) in zip(window, axes, strict=True)]
+        inside = [slice(max(b, 0), max(b + k, 0)) for b, (k, _, _) in zip(begins, axes, strict=True)]
+        y[n, c, *window] = reduce(x[n, c, *inside])
+    return y
+
+
+def both(number: int | tuple[int, int]) -> tuple[int, int]:
+    return (number, number) if isinstance(number, int) else number
+
+
+def locally_connected(
+    x: Maps, weight: Maps, stride: tuple[int, int], padding: tuple[int, int], groups: int, *, is_turned: bool = False
+) -> Maps:
+    """Each window by its own kernels; pixels outside the map are passed over. `is_turned` takes the kernels of window (j, i)
+    for those of (i, j), which is wrong."""
+    outputs, channels, *kernel, rows, columns = weight.shape
+    y = np.zeros((len(x), outputs, rows, columns))
+    for f, c, u, v, i, j in np.ndindex(outputs, channels, *kernel, rows, columns):
+        row, column = i * stride[0] + u - padding[0], j * stride[1] + v - padding[1]
+        if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+            read = f // (outputs // groups) * channels + c
+            y[:, f, i, j] += weight[f, c, u, v, *((j, i) if is_turned else (i, j))] * x[:, read, row, column]
     return y
 
 
 def max_pool_gradient(
     x: Maps,
     gradient: Maps,
-    kernel_size: int,
-    stride: int,
-    start: int = 0,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    start: int | tuple[int, int] = 0,
     *,
     all_win: bool = False,
     last_wins: bool = False,
 ) -> Maps:
     """Gradient of the maps: each window's goes to its first largest pixel in row-major order, to the last, or to all."""
     result = np.zeros_like(x)
+    axes = list(zip(*map(both, (kernel_size, stride, start)), strict=True))
     for n, c, i, j in np.ndindex(gradient.shape):
-        top, left = max(start + i * stride, 0), max(start + j * stride, 0)
-        window = x[
-            n, c, top : max(start + i * stride + kernel_size, 0), left : max(start + j * stride + kernel_size, 0)
-        ]
+        begins = [first + o * step for o, (_, step, first) in zip((i, j), axes, strict=True)]
+        ends = [max(b + k, 0) for b, (k, _, _) in zip(begins, axes, strict=True)]
+        top, left = (max(b, 0) for b in begins)
+        window = x[n, c, top : ends[0], left : ends[1]]
         winners = np.argwhere(window == window.max())
         for row, column in winners if all_win else winners[-1:] if last_wins else winners[:1]:
             result[n, c, top + row, left + column] += gradient[n, c, i, j]

@@ -30,9 +30,9 @@ class Geometry:
 
     height: int
     width: int
-    kernel_size: int
-    stride: int
-    start: int
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    start: int | tuple[int, int]
     output_size: tuple[int, int] | None
 
     def maps(self, *, seed: int) -> loops.Maps:
@@ -40,20 +40,32 @@ class Geometry:
         return np.random.default_rng(seed).uniform(-3, -1, size=(2, 2, self.height, self.width))
 
 
+Axis = tuple[int, int, int]
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> Axis:
+    """Size, stride and start of the windows along an axis."""
+    size = draw(st.integers(1, 5))
+    return size, draw(st.integers(1, 6)), draw(st.integers(1 - size, 3))
+
+
 @st.composite
 def geometries(draw: st.DrawFn) -> Geometry:
     """By the formula; with an `output_size` where that would leave a window empty, and in half of the other cases."""
-    kernel_size = draw(st.integers(1, 5))
-    stride = draw(st.integers(1, 6))
-    start = draw(st.integers(1 - kernel_size, 3))
-    # The shortest map that the formula puts a window on.
-    lengths = st.integers(max(start + 1, start + kernel_size - stride + 1, 1), 14)
-    height, width = draw(lengths), draw(lengths)
-    most = ceil((height - start) / stride), ceil((width - start) / stride)  # the last window still holds a pixel
-    formula = [ceil((length - start - kernel_size) / stride) + 1 for length in (height, width)]
+    rows = draw(axes())
+    columns = draw(st.one_of(st.just(rows), axes()))
+    lengths, formula, most = [], [], []
+    for size, stride, start in (rows, columns):
+        # The shortest map that the formula puts a window on.
+        length = draw(st.integers(max(start + 1, start + size - stride + 1, 1), 14))
+        lengths.append(length)
+        formula.append(ceil((length - start - size) / stride) + 1)
+        most.append(ceil((length - start) / stride))  # the last window still holds a pixel
     forced = draw(st.booleans()) or formula[0] > most[0] or formula[1] > most[1]
     output_size = (draw(st.integers(1, most[0])), draw(st.integers(1, most[1]))) if forced else None
-    return Geometry(height, width, kernel_size, stride, start, output_size)
+    options = rows if rows == columns else zip(rows, columns, strict=True)
+    return Geometry(*lengths, *options, output_size)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -64,6 +76,37 @@ def test_agrees_with_the_loops(pooling: str, geometry: Geometry, seed: int, memo
     maps = torch.from_numpy(x).contiguous(memory_format=memory_format)
     y = pool(maps, g.kernel_size, g.stride, start=g.start, output_size=g.output_size)
     assert loops.agrees(y.numpy(), loops.pool(x, reduce, g.kernel_size, g.stride, g.start, g.output_size))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_rows_for_columns_are_rejected(pooling: str) -> None:
+    pool, reduce = POOLINGS[pooling]
+    x = np.random.default_rng(0).normal(size=(2, 2, 9, 9))
+    sizes, strides, starts = (3, 2), (2, 1), (-1, 0)
+    outputs = (4, 4)
+    y = pool(torch.from_numpy(x), sizes, strides, start=starts, output_size=outputs).numpy()
+    assert loops.agrees(y, loops.pool(x, reduce, sizes, strides, starts, outputs))
+    assert not loops.agrees(y, loops.pool(x, reduce, sizes[::-1], strides, starts, outputs))
+    assert not loops.agrees(y, loops.pool(x, reduce, sizes, strides[::-1], starts, outputs))
+    assert not loops.agrees(y, loops.pool(x, reduce, sizes, strides, starts[::-1], outputs))
+
+
+@pytest.mark.parametrize("name", ["auto", "eager", "reference"])
+@pytest.mark.parametrize("ties", ["first", "all"])
+def test_every_implementation_takes_rows_and_columns_that_differ(
+    name: str, ties: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVSPEC_KERNELS", name)
+    x = np.random.default_rng(0).integers(0, 2, size=(2, 1, 9, 6)).astype(np.float64)
+    maps = torch.from_numpy(x).float().requires_grad_()
+    y = max_pool2d(maps, (3, 2), (2, 1), start=(-1, 0), ties=ties)
+    gradient = np.random.default_rng(1).normal(size=tuple(y.shape))
+    y.backward(torch.from_numpy(gradient).float())
+    assert maps.grad is not None
+    expected = loops.max_pool_gradient(x, gradient, (3, 2), (2, 1), (-1, 0), all_win=ties == "all")
+    assert loops.agrees(maps.grad.double().numpy(), expected, 1e-6)
+    other = loops.max_pool_gradient(x, gradient, (3, 2), (2, 1), (-1, 0), all_win=ties != "all")
+    assert not loops.agrees(maps.grad.double().numpy(), other, 1e-6)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -131,6 +174,7 @@ def test_keeps_the_memory_format_and_its_input(
     x = torch.ones(2, 3, 6, 7).contiguous(memory_format=memory_format)
     y = pool(x, 3, 2, start=start, output_size=output_size)
     assert y.is_contiguous(memory_format=memory_format)
+    assert pool(x, (3, 4), 2, start=start, output_size=output_size).is_contiguous(memory_format=memory_format)
     assert torch.equal(x, torch.ones(2, 3, 6, 7))
 
 

@@ -51,7 +51,7 @@ def test_alexnet() -> None:
     assert [op.bias for op in operators] == ["conv1.bias", "conv2.bias", "conv5.bias"]
     norm = LRNWindow(5, 0.0005, 0.75, 2.0, 2)
     assert [op.norm for op in operators] == [norm, norm, None]
-    assert [op.pool for op in operators] == [PoolWindow(3, 2, 0)] * 3
+    assert [op.pool for op in operators] == [PoolWindow((3, 3), (2, 2), (0, 0))] * 3
     assert [op.bias for op in program.operators if isinstance(op, Conv2d)] == [
         None,
         None,
@@ -124,6 +124,17 @@ def test_what_stays_and_why(keys: dict[str, str | None], note: str) -> None:
     program = network(**keys)  # type: ignore[arg-type]
     assert not [op for op in program.operators if isinstance(op, FusedLRNPool)]
     assert any(line.startswith(note) for line in program.notes), program.notes
+
+
+def test_a_bias_an_output_stays_with_the_convolution() -> None:
+    op = fused(network(conv="sharedBiases=0\nneuron=relu"))
+    assert (op.bias, op.relu_before, op.norm is not None, op.pool is not None) == (None, True, True, True)
+
+
+def test_windows_that_differ_by_axis_stay_by_themselves() -> None:
+    program = network(conv="neuron=relu", pool="sizeX=3x2\nstride=2x1")
+    assert fused(program).pool is None
+    assert [op.kernel_size for op in program.operators if isinstance(op, MaxPool2d)] == [(3, 2)]
 
 
 def test_an_output_is_not_swallowed() -> None:

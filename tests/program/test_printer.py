@@ -30,7 +30,7 @@ def test_towers_are_named_where_they_merged() -> None:
 
 def test_gpus_are_named_where_they_did_not() -> None:
     text = print_program(lowered(convspec.check(TWO_TOWERS), (), ()))
-    assert "MaxPool2d(rnorm1b, kernel_size=3, stride=2, start=0) gpu 1" in text
+    assert "MaxPool2d(rnorm1b, kernel_size=(3, 3), stride=(2, 2), start=(0, 0)) gpu 1" in text
 
 
 def test_rates_are_printed_as_a_spec_writes_them() -> None:

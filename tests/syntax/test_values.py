@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from convspec.syntax import values
-from convspec.syntax.values import Binding, DeclineCall, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
+from convspec.syntax.values import (
+    Binding,
+    DeclineCall,
+    Extent,
+    Form,
+    Name,
+    NeuronCall,
+    ScheduleCall,
+    ValueSyntaxError,
+)
 
 RIGHT: list[tuple[Form[Any], str, object]] = [
     (values.INTEGER, "-4", -4),
@@ -44,6 +53,12 @@ RIGHT: list[tuple[Form[Any], str, object]] = [
     (values.DECLINE, "dexp[250,0,4]", DeclineCall("dexp", (("", 250), ("", 0), ("", 4)))),
     (values.INPUTS, "data:3x227x227, labels:1", (Binding("data", (3, 227, 227)), Binding("labels", (1,)))),
     (values.SIZE, "55X55x96", (55, 55, 96)),
+    (values.SQUARE, "3", Extent(3, 3)),
+    (values.SQUARES, "3,-1", (Extent(3, 3), Extent(-1, -1))),
+    (values.EXTENT, "3", Extent(3, 3)),
+    (values.EXTENT, "3x5", Extent(3, 5)),
+    (values.EXTENT, "-1 X 0", Extent(-1, 0)),
+    (values.EXTENTS, "3x5,3, 1x2", (Extent(3, 5), Extent(3, 3), Extent(1, 2))),
     *((values.FLAG, text, True) for text in ("1", "true", "True", "YES", "on")),
     *((values.FLAG, text, False) for text in ("0", "false", "No", "OFF")),
 ]
@@ -65,6 +80,13 @@ def test_value(form: Form[Any], text: str, value: object) -> None:
         (values.INTEGERS, "1, 2.5 ,3", "2.5"),
         (values.INTEGERS, "1,,2", "1,,2"),
         (values.INTEGERS, "1,2,", "1,2,"),
+        (values.SQUARE, "3x5", "3x5"),
+        (values.SQUARES, "3,3x5", "3x5"),
+        (values.EXTENT, "3x5x7", "3x5x7"),
+        (values.EXTENT, "3,5", "3,5"),
+        (values.EXTENT, "3x", "3x"),
+        (values.EXTENTS, "3x5,x3", "x3"),
+        (values.EXTENTS, "3x5,1.5x2", "1.5x2"),
         (values.NUMBER, "nan", "nan"),
         (values.NUMBER, "inf", "inf"),
         (values.NUMBER, "0.o1", "0.o1"),

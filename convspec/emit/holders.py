@@ -1,0 +1,132 @@
+"""How the emitted module holds its parameters: in torch's own modules where they fit, else in a dictionary a layer.
+
+Either way a parameter `conv1.weight` of the program is `conv1.weight` among the module's named parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convspec.program.operators import (
+    BatchNorm,
+    Conv2d,
+    FusedLRNPool,
+    Linear,
+    LocallyConnected2d,
+    Op,
+    Weighted,
+    parameters_of,
+)
+from convspec.program.program import Program
+
+# Columns that a statement of a method has.
+_WIDTH = 112
+
+
+class Holders:
+    """Who holds each parameter of a program."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._biases_elsewhere = {op.bias for op in program.operators if isinstance(op, FusedLRNPool)}
+        self._modules = self._find_modules()
+        self._paths = {path_of(op.weight) for op in self._modules.values()}
+
+    def _find_modules(self) -> dict[str, Conv2d | Linear | BatchNorm]:
+        """Operators whose parameters a module of torch holds, by name: one for each weight at most."""
+        modules: dict[str, Conv2d | Linear | BatchNorm] = {}
+        users: dict[str, list[Conv2d | Linear | BatchNorm]] = {}
+        for op in self._program.operators:
+            if isinstance(op, Conv2d | Linear | BatchNorm) and not self.has_bias_map(op):
+                users.setdefault(op.weight, []).append(op)
+        for weight, ops in users.items():
+            own = [op for op in ops if op.bias is not None and path_of(op.bias) == path_of(weight)]
+            first = next(iter([*own, *(op for op in ops if op.bias is None)]), None)
+            if first is not None:
+                modules[first.name] = first
+        return modules
+
+    def is_module(self, op: Op) -> bool:
+        """Whether a module of torch computes `op`, so that it is a call of `self.NAME`."""
+        return op.name in self._modules and not self._leaves_out_bias(op)
+
+    def _leaves_out_bias(self, op: Op) -> bool:
+        """Whether an operator behind this convolution adds the bias of its module."""
+        return isinstance(op, Conv2d) and op.bias is None and f"{path_of(op.weight)}.bias" in self._biases_elsewhere
+
+    def is_function(self, op: Op) -> bool:
+        """Whether a function computes `op` from its parameters: a longer expression than that of a module."""
+        return isinstance(op, Weighted) and not self.is_module(op)
+
+    def has_bias_map(self, op: Op) -> bool:
+        """Whether a bias a pixel is added to the result of `op`."""
+        return isinstance(op, Conv2d) and op.bias is not None and len(self._program.parameter[op.bias].shape) > 1
+
+    def expression(self, parameter: str) -> str:
+        """The parameter, as `forward` names it."""
+        path = path_of(parameter)
+        leaf = parameter.removeprefix(f"{path}.")
+        return f"self.{path}.{leaf}" if path in self._paths else f'self.{path}["{leaf}"]'
+
+    def arguments(self, op: Weighted) -> str:
+        """The parameters of an operator, as arguments of the function that computes it; the whole dictionary of a layer at
+        once."""
+        names = parameters_of(op)
+        path = path_of(op.weight)
+        own = {name for name in self._program.parameter if path_of(name) == path}
+        if path not in self._paths and own == set(names):
+            return f"**self.{path}"
+        return ", ".join(map(self.expression, names))
+
+    def definitions(self) -> list[str]:
+        """The lines of `__init__`, in the order of the operators; merged layers with their names beside them."""
+        lines: dict[str, list[str]] = {}
+        for op in self._program.operators:
+            comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
+            module = self._modules.get(op.name)
+            if module is not None:
+                path = path_of(module.weight)
+                lines[path] = [f"self.{path} = {self._constructor(module)}{comment}"]
+            elif isinstance(op, Weighted):
+                for path in dict.fromkeys(map(path_of, parameters_of(op))):
+                    if path not in self._paths:
+                        lines.setdefault(path, self._dictionary(path, comment))
+        return [line for definition in lines.values() for line in definition]
+
+    def _constructor(self, op: Conv2d | Linear | BatchNorm) -> str:
+        if isinstance(op, BatchNorm):
+            kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
+            return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"
+        out_channels, in_channels, *_ = self._program.parameter[op.weight].shape
+        bias = "" if op.bias or self._leaves_out_bias(op) else ", bias=False"
+        if isinstance(op, Linear):
+            return f"nn.Linear({in_channels}, {out_channels}{bias})"
+        kernel_size = f"kernel_size={one_or_both(op.kernel_size)}"
+        return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {kernel_size}{window_options(op)}{bias})"
+
+    def _dictionary(self, path: str, comment: str) -> list[str]:
+        own = [parameter for parameter in self._program.parameters if path_of(parameter.name) == path]
+        leaves = {p.name.removeprefix(f"{path}."): ", ".join(map(str, p.shape)) for p in own}
+        entries = [f'"{leaf}": torch.empty({shape})' for leaf, shape in leaves.items()]
+        line = f"self.{path} = nn.ParameterDict({{{', '.join(entries)}}}){comment}"
+        if len(line) <= _WIDTH:
+            return [line]
+        return [f"self.{path} = nn.ParameterDict(", f"    {{{', '.join(entries)}}}", f"){comment}"]
+
+
+def path_of(parameter: str) -> str:
+    """The attribute of the emitted module that holds a parameter."""
+    return parameter.rpartition(".")[0]
+
+
+def window_options(op: Conv2d | LocallyConnected2d) -> str:
+    """Arguments of a convolution that are not at torch's defaults."""
+    options = (("stride", op.stride, (1, 1)), ("padding", op.padding, (0, 0)))
+    text = "".join(f", {name}={one_or_both(value)}" for name, value, default in options if value != default)
+    return text + (f", groups={op.groups}" if op.groups > 1 else "")
+
+
+def one_or_both(sizes: Sequence[int]) -> str:
+    """`3` for (3, 3), else the pair."""
+    height, width = sizes
+    return str(height) if height == width else f"({height}, {width})"

@@ -1,0 +1,230 @@
+"""What `conv` and `local` have in common: filters that slide over the maps of one or several inputs, in groups."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convspec.diagnostics import Label, Report
+from convspec.layers.base import Context, Cost, Inference, WeightLayer, entry_label, read_maps
+from convspec.layers.keys import extents, integers
+from convspec.layers.origins import parting_labels, way_notes
+from convspec.layers.windows import Windows, infer_windows
+from convspec.program.shape import Shape
+from convspec.syntax.values import Extent
+
+if TYPE_CHECKING:
+    from convspec.program.builder import Builder
+
+
+class FilterLayer(WeightLayer):
+    """Bias + sum over inputs of what that input's filters find at each window.
+
+    Windows along an axis: 1 + ceil((side + 2*padding - filterSize) / stride) (cuda-convnet2 layer.py:1097). Where the
+    division is not exact the last one hangs over the right or bottom edge, and what it sees there is zero (cudaconv3
+    filter_acts.cu:25, 913). `modulesX` asks for more windows, which hang over further (layer.py:1096-1099). `filters`
+    counts the filters of one group, so the layer gives filters * groups maps (layer.py:1094).
+
+    Sizes may differ by axis, `filterSize=3x5` for 3 rows and 5 columns; the originals know square ones alone.
+    """
+
+    channels = integers("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
+    filters = integers("filters", minimum=1, doc="kernels of one group; times groups, the maps that the layer gives")
+    filter_size = extents("filterSize", minimum=1, doc="side of a kernel, pixels; 3x5 for 3 rows and 5 columns")
+    padding = extents("padding", default=Extent(0, 0), minimum=0, doc="zeros around the input on each side, pixels")
+    stride = extents("stride", default=Extent(1, 1), minimum=1, doc="pixels from one window to the next")
+    groups = integers("groups", default=1, minimum=1, doc="parts of the input that have kernels of their own")
+    modules = extents(
+        "modulesX",
+        default=Extent(0, 0),
+        minimum=0,
+        doc="windows a side, at least as many as cover the map; 0: just those",
+    )
+
+    @property
+    def out_channels(self) -> int:
+        return self.filters[0] * self.groups[0]
+
+    @abstractmethod
+    def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
+        """Of the weights of input `index`, or of all inputs joined, as PyTorch would lay them out."""
+
+    @abstractmethod
+    def _bias_shape(self, output: Shape) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def _apply(
+        self, builder: Builder, index: int, values: Sequence[str], weight: str, bias: str | None, output: Shape
+    ) -> str:
+        """Add the operator that applies the filters of input `index` to `values`, joined by channel."""
+
+    def validate(self, report: Report) -> None:
+        super().validate(report)
+        if self.is_broken:
+            return
+        maps = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
+        if len(set(maps)) > 1:
+            self.is_broken = True
+            report.add(
+                "CS405",
+                self.span("filters"),
+                f"{self.name} adds up its inputs, but filters * groups differ: {', '.join(map(str, maps))} maps",
+                labels=entry_label(self, "groups", f"groups {', '.join(map(str, self.groups))}"),
+                help="filters counts the kernels of one group: make filters * groups equal for all inputs",
+            )
+
+    def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+        sizes: list[Inference] = []
+        for index, shape in enumerate(inputs):
+            size = self._infer_input(index, shape, context)
+            if size is None:
+                return None
+            sizes.append(size)
+        for index, size in enumerate(sizes):
+            if size.shape != sizes[0].shape:
+                self._report_unlike(index, inputs, sizes, context)
+                return None
+        return sizes[0]
+
+    def _report_unlike(self, index: int, inputs: Sequence[Shape], sizes: Sequence[Inference], context: Context) -> None:
+        """Report an input of which other maps are made than of the first one, and why."""
+        (first, size), (one, other) = (sizes[0], sizes[index]), (self.inputs[0], self.inputs[index])
+        windows = ((a, getattr(self, a)) for a in ("filter_size", "padding", "stride", "modules"))
+        lists = [Label(self.span(attribute), "these differ") for attribute, value in windows if len(set(value)) > 1]
+        is_same_size = inputs[0].dims[1:] == inputs[index].dims[1:]
+        context.report.add(
+            "CS406",
+            self.part("inputs", other),
+            f"{self.name} adds up what it makes of its inputs: "
+            f"{first.shape} of {one.text}, but {size.shape} of {other.text}",
+            labels=lists if is_same_size else parting_labels(context, one.text, other.text),
+            notes=[f"{one.text}: {first.window}", f"{other.text}: {size.window}"],
+            help="filterSize, padding and stride may be lists, with an entry for each input",
+        )
+
+    def _infer_input(self, index: int, shape: Shape, context: Context) -> Inference | None:
+        channels = self.channels[index] if self.is_given("channels") else None
+        maps = read_maps(self, index, shape, channels, context.report)
+        if maps is None or not self._groups_divide(index, maps, context.report):
+            return None
+        rows, columns = axes = self._axes(index, maps)
+        if any(windows.kernel > windows.size + 2 * windows.before for windows in axes):
+            self._report_too_large(index, axes, context)
+            return None
+        needed = infer_windows(self.out_channels, rows, columns, context.rounding)
+        return needed if self.modules[index] == Extent(0, 0) else self._forced(index, needed.shape, axes, context)
+
+    def _axes(self, index: int, maps: Shape) -> tuple[Windows, Windows]:
+        """Windows along rows and along columns."""
+        size, stride, padding = self.filter_size[index], self.stride[index], self.padding[index]
+        return (
+            Windows(maps.height, size.height, stride.height, padding.height, padding.height),
+            Windows(maps.width, size.width, stride.width, padding.width, padding.width),
+        )
+
+    def _forced(self, index: int, needed: Shape, axes: tuple[Windows, Windows], context: Context) -> Inference | None:
+        """The size that `modulesX` asks for."""
+        wanted = [given or least for given, least in zip(self.modules[index], needed.dims[1:], strict=True)]
+        for count, least, windows in zip(wanted, needed.dims[1:], axes, strict=True):
+            if count < least:
+                context.report.add(
+                    "CS412",
+                    self.span("modules"),
+                    f"{count} windows a side do not cover {self.input_names[index]}: {self.name} needs {least}, "
+                    f"{windows.arithmetic(context.rounding)}",
+                    labels=entry_label(self, "stride", "pixels from one window to the next"),
+                    help=f"write modulesX={least} or more, or leave it out",
+                )
+                return None
+        return Inference(Shape.of_maps(self.out_channels, *wanted), f"modulesX = {Extent(*wanted)}")
+
+    def _groups_divide(self, index: int, maps: Shape, report: Report) -> bool:
+        groups = self.groups[index]
+        if maps.channels % groups == 0:
+            return True
+        report.add(
+            "CS405",
+            self.span("groups"),
+            f"{self.name} has {groups} groups, but {self.input_names[index]} gives {maps.channels} channels: "
+            f"{maps.channels} / {groups} = {maps.channels / groups:g}",
+            help=f"write a number of groups that divides {maps.channels}",
+        )
+        return False
+
+    def _report_too_large(self, index: int, axes: tuple[Windows, Windows], context: Context) -> None:
+        kernel = "x".join(str(windows.kernel) for windows in axes)
+        windows = next(windows for windows in axes if windows.kernel > windows.size + 2 * windows.before)
+        side = "high" if windows is axes[0] and windows != axes[1] else "wide"
+        least = -(-(windows.kernel - windows.size) // 2)
+        padded = f"{windows.size} + 2*{windows.before} = " if windows.before else ""
+        context.report.add(
+            "CS403",
+            self.span("filter_size"),
+            f"the {kernel} filters of {self.name} do not fit {self.input_names[index]}, "
+            f"which is {padded}{windows.size + 2 * windows.before} pixels {side}",
+            labels=entry_label(self, "padding", "zeros on each side"),
+            notes=way_notes(context, self.input_names[index]),
+            help=f"use padding={least}, or a filterSize of at most {windows.size + 2 * windows.before}",
+        )
+
+    def _maps(self, index: int, shape: Shape) -> Shape:
+        """Input `index` as the maps that `infer` found it to be."""
+        if shape.is_map:
+            return shape
+        maps = shape.as_square_maps(self.channels[index])
+        assert maps is not None
+        return maps
+
+    def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
+        weights = macs = 0
+        for index, shape in enumerate(inputs):
+            size = self._weight_shape(index, self._maps(index, shape).channels, output)
+            weights += _product(size)
+            macs += _product(size[:4]) * output.height * output.width
+        return Cost(weights, _product(self._bias_shape(output)), macs)
+
+    def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
+        values = [builder.reshape(value, self._maps(i, builder.shape(value))) for i, value in enumerate(inputs)]
+        if len(values) > 1 and not self._is_one_operator:
+            terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(values)]
+            return builder.add(terms)
+        channels = [builder.shape(value).channels for value in values]
+        weight = builder.parameter(
+            "weight",
+            self._weight_shape(0, sum(channels), output),
+            self.weight_initialization(0),
+            self.weight_update(0),
+            joined=channels,
+        )
+        bias = builder.parameter("bias", self._bias_shape(output), self.bias_initialization, self.bias_update)
+        return self._apply(builder, 0, values, weight, bias, output)
+
+    @property
+    def _is_one_operator(self) -> bool:
+        """Whether the inputs can be joined by channel and read by one set of filters: same windows, no groups, same
+        rates."""
+        alike = set(zip(self.filter_size, self.padding, self.stride, strict=True))
+        return len(alike) == 1 and set(self.groups) == {1} and self.learns_alike
+
+    def _lower_term(self, builder: Builder, index: int, value: str, output: Shape) -> str:
+        """What is made of one input, in a module of its own; the first one has the biases."""
+        weight = builder.parameter(
+            "weight",
+            self._weight_shape(index, builder.shape(value).channels, output),
+            self.weight_initialization(index),
+            self.weight_update(index),
+            term=index,
+        )
+        bias = None
+        if index == 0:
+            shape = self._bias_shape(output)
+            bias = builder.parameter("bias", shape, self.bias_initialization, self.bias_update, term=0)
+        return self._apply(builder, index, [value], weight, bias, output)
+
+
+def _product(dims: Sequence[int]) -> int:
+    product = 1
+    for dim in dims:
+        product *= dim
+    return product
