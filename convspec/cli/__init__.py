@@ -15,7 +15,7 @@ import click
 from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import DiagnosticError
 
-COMMANDS = ("check", "compile", "diff", "explain", "filters", "fmt", "train")
+COMMANDS = ("bench", "check", "compile", "diff", "explain", "filters", "fmt", "train")
 INTERRUPTED = 130
 _USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})
 

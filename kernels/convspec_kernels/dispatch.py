@@ -79,6 +79,15 @@ def choose_augment(device_type: str) -> ModuleType:
     return import_module(_AUGMENT["reference"])
 
 
+def describe(device_type: str) -> str:
+    """Who computes the fused operator on float32 maps of such a device, in a word, and why it is not the fastest."""
+    choice = _choice()
+    name = choice if choice != "auto" else _BY_DEVICE.get(device_type, "reference")
+    if name not in _MODULES or _load(_MODULES[name])[0] is not None:
+        return name
+    return f"eager ({name} is not there)"
+
+
 def _choice() -> str:
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:

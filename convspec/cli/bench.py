@@ -1,0 +1,62 @@
+"""`convspec bench`: how fast a network trains and predicts here, beside plain PyTorch."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.checker import check
+from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command()
+@spec_arguments
+@click.option("--batch", type=click.IntRange(min=1), help="Images a step; else what [@train] says.")
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds to take medians of.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast; else what [@train] says.")
+@click.option("--compile", "with_compile", is_flag=True, help="Measure torch.compile of both networks as well.")
+@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
+@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="A table, or JSON.")
+def command(
+    spec: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    classes: int | None,
+    dialect: str | None,
+    batch: int | None,
+    rounds: int,
+    precision: str | None,
+    with_compile: bool,
+    device: str,
+    form: str,
+) -> int:
+    r"""Time training steps and predictions of SPEC, and of the same network written plainly in PyTorch.
+
+    \b
+    convspec bench specs/alexnet.cfg --batch 32 --compile
+
+    The plain network runs layer by layer and tower by tower on torch's own functions. All take turns in one process;
+    ratios are medians over the rounds.
+    """
+    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect)
+    if not checked.ok:
+        raise DiagnosticError(*checked.diagnostics)
+    try:
+        from convspec.cli.benching import run_bench
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"timing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    is_bf16 = (precision or checked.graph.train.precision) == "bf16"
+    return run_bench(
+        checked,
+        batch=batch or checked.graph.train.batch,
+        rounds=rounds,
+        is_bf16=is_bf16,
+        with_compile=with_compile,
+        device=device,
+        as_json=form == "json",
+    )

@@ -1,0 +1,73 @@
+"""`convspec bench`: every variant is there, computes the same network, and is counted right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import convspec
+from convspec.cli import main
+from convspec.resources import spec_path
+from convspec.train.bench import bench, extra_memory, plain_program, plain_source
+from tests.emit.small_specs import TWO_TOWERS
+
+
+@pytest.fixture
+def towers(tmp_path: Path) -> Path:
+    path = tmp_path / "towers.cfg"
+    path.write_text(TWO_TOWERS, encoding="utf-8")
+    return path
+
+
+def test_a_table(towers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(towers), "--batch", "2", "--rounds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"spec {towers}, device ")
+    assert "batch 2, precision fp32, rounds 1, kernels " in lines[0]
+    tables = [line.split()[0] for line in lines[3:] if line]
+    assert tables == ["training", "plain", "convspec", "prediction", "plain", "convspec"]
+    assert all(line.split()[3] == "1.00" for line in lines if line.startswith("plain"))
+
+
+def test_json(towers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(towers), "--batch", "3", "--rounds", "2", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["batch"], result["rounds"], result["precision"]) == (3, 2, "fp32")
+    for timing in [*result["train"], *result["predict"]]:
+        assert timing["images_per_second"] == pytest.approx(3 / timing["seconds"])
+        assert timing["utilisation"] > 0
+
+
+def test_a_spec_with_errors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.cfg"
+    path.write_text(TWO_TOWERS.replace("filterSize=3", "filterSize=99"), encoding="utf-8")
+    assert main(["bench", str(path)]) == 1
+    assert "CS403" in capsys.readouterr().err
+
+
+def test_the_plain_network_is_plain() -> None:
+    """A module a tower, torch's own functions, nothing of ours but where torch has none."""
+    checked = convspec.check(spec_path("alexnet.cfg"))
+    source = plain_source(checked)
+    assert "from convspec.train.plain import local_response_norm, max_pool2d" in source
+    assert "self.conv2a = nn.Conv2d(48, 128" in source
+    assert "groups=" not in source
+    assert len(plain_program(checked).parameters) == 2 * (2 * 7 + 1)
+
+
+def test_networks_that_disagree_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convspec.train import plain
+
+    monkeypatch.setattr(plain, "local_response_norm", lambda x, size, **numbers: x)
+    with pytest.raises(RuntimeError, match="cost of convspec is"):
+        bench(convspec.check(TWO_TOWERS), batch=2, device=torch.device("cpu"), rounds=1)
+
+
+def test_memory_beyond_what_is_held() -> None:
+    taken = extra_memory(lambda: torch.ones(100 << 20, dtype=torch.uint8), torch.device("cpu"))
+    if taken is None:
+        pytest.skip("nobody counts the memory of a process here")
+    assert 90 << 20 < taken < 200 << 20
