@@ -15,7 +15,7 @@ import click
 from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import DiagnosticError
 
-COMMANDS = ("bench", "check", "compile", "diff", "explain", "filters", "fmt", "train")
+COMMANDS = ("bench", "check", "compile", "diff", "explain", "filters", "fmt", "import", "train")
 INTERRUPTED = 130
 _USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})
 
@@ -29,7 +29,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"convspec.cli.{cmd_name}").command
+        command = import_module(f"convspec.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -13,7 +13,7 @@ from convspec.layers.dialects import NAMES
 _Command = Callable[..., Any]
 
 
-def spec_arguments(command: _Command) -> _Command:
+def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
     """SPEC, --params, --set, --input, --classes, --dialect: what every command on a network takes."""
     for decorate in (
         click.option("--dialect", type=click.Choice(NAMES), help="Language of the file; else it is recognised."),
@@ -21,7 +21,7 @@ def spec_arguments(command: _Command) -> _Command:
         click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer."),
         click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key."),
         click.option("--params", metavar="FILE", help="Parameter file, if it is not beside the layer file."),
-        click.argument("spec"),
+        click.argument("spec", required=required),
     ):
         command = decorate(command)
     return command

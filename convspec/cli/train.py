@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import click
 
 from convspec.cli.options import parse_inputs, spec_arguments
@@ -10,7 +13,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command()
-@spec_arguments
+@partial(spec_arguments, required=False)
 @click.option("--data", metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says.")
 @click.option("--run", "run_dir", metavar="DIR", help="New folder for the run; else the next free one under runs/.")
 @click.option("--resume", metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
@@ -18,7 +21,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
 def command(
-    spec: str,
+    spec: str | None,
     params: str | None,
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -33,10 +36,12 @@ def command(
 ) -> int:
     """Train SPEC on its data. A run is a folder: spec, emitted module, metrics and checkpoints.
 
-    A signal stops the run after its step and saves it; --resume goes on.
+    A signal stops the run after its step and saves it; --resume goes on, without SPEC by the spec of the run itself.
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
+    if spec is None:
+        spec = _spec_of(resume)
     compiled = compile_spec(
         spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
     )
@@ -52,6 +57,17 @@ def command(
     return run_training(
         compiled, data=data, run_dir=run_dir, resume=resume, steps=steps, device=device, log_every=log_every
     )
+
+
+def _spec_of(run: str | None) -> str:
+    """The spec that a run was made from."""
+    if run is None:
+        raise click.UsageError("name a SPEC to train, or a run to go on with: --resume DIR")
+    spec = Path(run) / "resolved.cfg"
+    if not spec.is_file():
+        message = f"{run} is not the folder of a run: it has no resolved.cfg"
+        raise DiagnosticError(Diagnostic("CS708", message, help="name a folder such as runs/alexnet"))
+    return str(spec)
 
 
 def _require_cost(compiled: Compiled) -> None:

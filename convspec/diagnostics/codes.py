@@ -101,6 +101,8 @@ CODES: dict[str, Code] = {
     "CS714": Code("bf16 on a processor without instructions for it", _N),
     "CS715": Code("a minibatch too small for batch normalisation"),
     "CS720": Code("an old file that cannot be read"),
+    "CS721": Code("a file that is no checkpoint of the original programs"),
+    "CS722": Code("weights that do not fit their layers"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -43,8 +43,9 @@ def rng_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """Put the generators back; a state of a device that this run does not use is left out."""
-    torch.set_rng_state(states["cpu"])
+    """Put the generators back; a state of a device that this run does not use is left out, and one that was not kept."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
 

@@ -89,7 +89,7 @@ def made_with(device: torch.device) -> dict[str, Any]:
 
 
 def note_other_machine(before: dict[str, Any], now: dict[str, Any], notify: Notify) -> None:
-    changed = [f"{key} {before[key]} before, {now[key]} now" for key in now if before.get(key) != now[key]]
+    changed = [f"{key} {before[key]} before, {now[key]} now" for key in now if before.get(key, now[key]) != now[key]]
     if changed:
         message = f"the results will not be the same to the last bit: {'; '.join(changed)}"
         notify(Diagnostic("CS709", message, severity=Severity.NOTE))

@@ -51,6 +51,11 @@ class RunFolder:
         with reporting_write_errors(self.path):
             for name, text in files.items():
                 replace_file(self.path / name, text.encode())
+        self.adopt(settings)
+
+    def adopt(self, settings: Mapping[str, Any]) -> None:
+        """Write settings anew: those of an imported run tell nothing of data until it meets some."""
+        with reporting_write_errors(self.path):
             replace_file(self.path / "settings.json", (json.dumps(settings, indent=1) + "\n").encode())
 
     def settings(self) -> dict[str, Any]:

@@ -111,13 +111,16 @@ def train(
             run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
             stack.callback(run.close)
             run.describe(compiled, describe_run(compiled, dataset, log_every))
+        if run.settings().get("fingerprint") is None:
+            run.adopt(describe_run(compiled, dataset, log_every))
         run.check_data(dataset.name, dataset.fingerprint)
         checkpoint = load_newest(run.checkpoints, notify) if resume is not None else None
 
         torch.manual_seed(options.seed)
         net = initial_network(compiled, network)
         net.to(place)
-        mean = mean_of_input(compiled, dataset) if checkpoint is None else checkpoint.training["mean"].numpy()
+        kept = None if checkpoint is None else checkpoint.training.get("mean")
+        mean = mean_of_input(compiled, dataset) if kept is None else kept.numpy()
         training = Training(compiled, net, dataset, mean, run, place, display, log_every=_log_every(run, log_every))
         stack.callback(training.close)
         training.restore(checkpoint, notify)
@@ -376,7 +379,8 @@ class Training:
             self.optimizer.load_momentum(_with_prefix("momentum/", training), state["momentum_rates"])
             self.optimizer.load_memory(_with_prefix("learning/", training))
             self.plateau.load(state["plateau"])
-            self.position = Position(state["epoch"], state["step_in_epoch"], state["finished"], state["best_error"])
+            step = state["step_in_epoch"] or int(state.get("share_of_epoch", 0.0) * self.steps)
+            self.position = Position(state["epoch"], step, state["finished"], state["best_error"])
             self.epoch_sums.copy_(torch.tensor(state["epoch_sums"], dtype=self.epoch_sums.dtype))
             set_rng_states(_with_prefix("rng/", training), self.device)
             note_other_machine(state["made_with"], made_with(self.device), notify)

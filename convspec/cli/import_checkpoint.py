@@ -1,0 +1,31 @@
+"""`convspec import`: a run made of a checkpoint of the original programs."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("-o", "--output", "run_dir", metavar="RUN", required=True, help="New folder for the run.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of its layers.")
+def command(checkpoint: str, run_dir: str, overrides: tuple[str, ...]) -> int:
+    r"""Make the run RUN of CHECKPOINT: a file that cuda-convnet, cuda-convnet2 or the AlexNet code saved, or a folder.
+
+    Nothing that the file names is imported or run. Of a folder, its last file is read.
+
+    \b
+    convspec import ConvNet__2012-09-30 -o runs/old
+    convspec train --resume runs/old --data batches
+    """
+    try:
+        from convspec.cli.importing import run_import
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"importing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    return run_import(checkpoint, run_dir, overrides)

@@ -1,0 +1,259 @@
+"""`convspec import`: a checkpoint of the original programs becomes a run that tests, resumes and fine-tunes.
+
+The layers become a spec (`convspec.layers.restored`), the spec a program as any other, and the old matrices the weights
+of that program by their canonical names, so that nothing after this knows where a run came from. What the old file does
+not hold is left to the first `--resume`: the data, its mean, and the random numbers of dropout and augmentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convspec.checker import check
+from convspec.compiler import Compiled, compile_checked
+from convspec.data.dataset import Notify
+from convspec.data.pickles import describe
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.emit.load import instantiate
+from convspec.layers.restored import Misfit, OldLayer, Restored, restore
+from convspec.program.program import Parameter, Program
+from convspec.train.checkpoint import Checkpoint, save_checkpoint
+from convspec.train.matrices import Matrix, biases_of, matrix_shape, weights_of
+from convspec.train.old_state import OldState, read_state, unlike
+from convspec.train.run import RunFolder
+from convspec.train.schedules import Plateau
+
+NAME = "ConvNet"
+"""What the originals call every network."""
+
+PROGRAMS = {
+    "ccn1": "cuda-convnet",
+    "ccn1_dnouri": "dnouri's cuda-convnet",
+    "alexnet2012": "the AlexNet code of 2012",
+    "ccn2": "cuda-convnet2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of it. program: that saved the checkpoint. layers, numbers: how many. epochs, share: as in OldState."""
+
+    run_dir: Path
+    program: str
+    layers: int
+    numbers: int
+    epochs: int
+    share: float
+    is_finished: bool
+
+
+def import_checkpoint(
+    path: str | Path, run_dir: str | Path, *, overrides: Sequence[str] = (), notify: Notify = lambda diagnostic: None
+) -> Imported:
+    """Make the run `run_dir` of the checkpoint at `path`, a file or a folder of them.
+
+    overrides: `fc8.epsW=0.001`, `@train.epochs=120`, as `--set`: what a run is to do otherwise than before.
+
+    Raises DiagnosticError: CS101, CS720 and CS721 for what is no checkpoint of the originals, CS722 for weights that do
+    not fit their layers, CS706 for a folder that is not free, and whatever `check` finds in the layers.
+    """
+    state = read_state(Path(path))
+    restored = _restored(state)
+    compiled = _compile(state, restored, overrides)
+    weights, momentum = _weights(state, restored, compiled.program, notify)
+    checkpoint = _checkpoint(state, compiled, weights, momentum)
+    run = RunFolder.create(compiled.name, run_dir=run_dir)
+    try:
+        run.describe(compiled, {"name": compiled.name, "data": None, "fingerprint": None, "log_every": None})
+        save_checkpoint(run.checkpoints, checkpoint, keep=1)
+    finally:
+        run.close()
+    return Imported(
+        run_dir=run.path,
+        program=PROGRAMS[restored.dialect],
+        layers=len(restored.layers),
+        numbers=sum(tensor.numel() for tensor in weights.values()),
+        epochs=state.epochs,
+        share=state.share,
+        is_finished=checkpoint.state["finished"],
+    )
+
+
+def _restored(state: OldState) -> Restored:
+    try:
+        return restore(state.layers)
+    except Misfit as error:
+        raise unlike(state.path, str(error), error.help) from None
+
+
+# the spec
+
+
+def spec_text(state: OldState, restored: Restored) -> str:
+    """The network as a one-file spec, with what the options of the old run tell of training and data."""
+    net: dict[str, object] = {"name": NAME, "input": restored.input, "classes": restored.classes}
+    train: dict[str, object] = {
+        "batch": state.number("minibatch_size") or 128,
+        "epochs": state.number("num_epochs") or max(1, state.epochs + (state.share > 0)),
+        "schedule": "spec",
+    }
+    sections: dict[str, dict[str, object]] = {"@net": net, "@train": train}
+    blocks = [f"[{name}]\n" + "".join(f"{k}={v}\n" for k, v in keys.items() if v) for name, keys in sections.items()]
+    return "\n".join([*blocks, restored.sections])
+
+
+def _compile(state: OldState, restored: Restored, overrides: Sequence[str]) -> Compiled:
+    """Compile the spec with its overrides in its text, so that a run has one spec and not two."""
+    checked = check(spec_text(state, restored), overrides=overrides)
+    if checked.ok:
+        checked = check(checked.resolved_text)
+    try:
+        return compile_checked(checked)
+    except DiagnosticError as error:
+        raise DiagnosticError(
+            *unlike(state.path, "its layers make no network").diagnostics, *error.diagnostics
+        ) from None
+
+
+# the weights
+
+
+def _weights(
+    state: OldState, restored: Restored, program: Program, notify: Notify
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights and what they last moved by (the v of the paper's rule), by canonical name."""
+    layers = {layer.name: layer for layer in restored.layers}
+    weights: dict[str, Tensor] = {}
+    moves: dict[str, Tensor] = {}
+    for name, shape in (block for parameter in program.parameters for block in _blocks(parameter)):
+        place = _Place.of(name, shape, layers)
+        for tensors, field in ((weights, place.field), (moves, f"{place.field}Inc")):
+            matrix = place.matrix(state.path, field)
+            if matrix is not None:
+                tensors[name] = torch.from_numpy(place.converted(matrix))
+        if name not in weights:
+            raise misfit(state.path, f"{place.layer.name} has no {place.field}")
+    _report_resting([name for name in weights if name not in moves], state.path, notify)
+    return weights, moves
+
+
+def _blocks(parameter: Parameter) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Canonical names and shapes of what a parameter is made of."""
+    for block in parameter.blocks:
+        axes = [axis for axis in (block.rows, block.columns) if axis is not None]
+        yield block.name, (*(stop - start for start, stop in axes), *parameter.shape[len(axes) :])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the checkpoint keeps the tensor of a canonical name: a layer, and which of its matrices; None: its biases."""
+
+    layer: OldLayer
+    index: int | None
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, ...], layers: Mapping[str, OldLayer]) -> _Place:
+        match = _CANONICAL.fullmatch(name)
+        assert match is not None, name
+        return cls(layers[match["layer"]], None if match["bias"] else int(match["index"] or 0), shape)
+
+    @property
+    def field(self) -> str:
+        return "biases" if self.index is None else "weights"
+
+    @property
+    def parts(self) -> int:
+        parts = self.layer.fields.get("parts", 1)
+        return parts if isinstance(parts, int) else 1
+
+    def matrix(self, path: Path, field: str) -> Matrix | None:
+        """The matrix, or None where there is none. Raises CS722 where it is of another shape, or is no matrix."""
+        value = self.layer.fields.get(field)
+        if self.index is not None and isinstance(value, list):
+            value = value[self.index] if self.index < len(value) else None
+        if value is None:
+            return None
+        what = f"{field}[{self.index}]" if self.index is not None else field
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+            raise misfit(path, f"{what} of {self.layer.name} is {describe(value)}, not a matrix of numbers")
+        self._check_shape(path, what, value)
+        matrix = value.astype(np.float32)
+        if not np.isfinite(matrix).all():
+            raise misfit(path, f"{what} of {self.layer.name} holds numbers that are not finite: that run had diverged")
+        return matrix
+
+    def _check_shape(self, path: Path, what: str, value: Matrix) -> None:
+        found = "x".join(map(str, value.shape))
+        if self.index is None:
+            wanted, fits = f"{prod(self.shape)} numbers", value.size == prod(self.shape)
+        else:
+            rows, columns = matrix_shape(self.layer.type, self.shape, self.parts)
+            wanted, fits = f"{rows}x{columns}", value.shape == (rows, columns)
+        if not fits:
+            raise misfit(path, f"{what} of {self.layer.name} is {found}, and the layer needs {wanted}")
+
+    def converted(self, matrix: Matrix) -> Matrix:
+        if self.index is None:
+            return biases_of(matrix, self.shape)
+        return weights_of(self.layer.type, matrix, self.shape, self.parts)
+
+
+_CANONICAL = re.compile(r"(?P<layer>.+)\.(?:(?P<bias>bias)|weight|weights\.(?P<index>\d+))")
+
+
+def _report_resting(names: Sequence[str], path: Path, notify: Notify) -> None:
+    if names:
+        more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+        message = f"{path} does not say how {names[0]}{more} last moved: they start at rest"
+        notify(Diagnostic("CS722", message, severity=Severity.NOTE))
+
+
+def misfit(path: Path, why: str) -> DiagnosticError:
+    help = "the file was damaged, or saved by a version of the program that lays weights out otherwise"
+    return DiagnosticError(Diagnostic("CS722", f"{path} does not fit its own layers: {why}", help=help))
+
+
+# the checkpoint
+
+
+def _checkpoint(
+    state: OldState, compiled: Compiled, weights: Mapping[str, Tensor], moves: Mapping[str, Tensor]
+) -> Checkpoint:
+    """As the trainer saves it at the end of a step, without what the old program did not keep."""
+    epochs = compiled.train.epochs
+    progress = min(1.0, (state.epochs + state.share) / epochs)
+    rates = {
+        block.name: parameter.update.rate.rate(progress) or parameter.update.rate.base
+        for parameter in compiled.program.parameters
+        for block in parameter.blocks
+        if block.name in moves and not parameter.update.rate.is_frozen
+    }
+    net = instantiate(compiled.source, compiled.name)
+    net.load_state_dict(dict(weights))
+    return Checkpoint(
+        weights={name: tensor.detach().clone() for name, tensor in net.state_dict().items()},
+        # the buffers of torch's rule, b with v = -rate b
+        training={f"momentum/{name}": moves[name] / -rate for name, rate in rates.items()},
+        state={
+            "epoch": state.epochs,
+            "step": 0,
+            "step_in_epoch": 0,
+            "share_of_epoch": state.share,
+            "finished": state.epochs >= epochs,
+            "best_error": None,
+            "epoch_sums": [0.0, 0.0, 0.0],
+            "plateau": Plateau().state(),
+            "momentum_rates": rates,
+            "metrics_lines": 0,
+            "made_with": {},
+        },
+    )
