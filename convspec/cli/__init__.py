@@ -15,7 +15,18 @@ import click
 from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import DiagnosticError
 
-COMMANDS = ("bench", "check", "compile", "diff", "explain", "filters", "fmt", "import", "train")
+COMMANDS = (
+    "bench",
+    "check",
+    "compile",
+    "diff",
+    "explain",
+    "filters",
+    "fmt",
+    "import",
+    "show",
+    "train",
+)
 _MODULES = {"import": "import_checkpoint"}
 INTERRUPTED = 130
 _USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})

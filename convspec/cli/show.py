@@ -1,0 +1,42 @@
+"""`convspec show`: the network as a picture."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.checker import check
+from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.write import replace_text
+from convspec.diagnostics import DiagnosticError, Severity
+
+
+@click.command()
+@spec_arguments
+@click.option("-o", "--output", metavar="FILE.svg", help="Write to FILE.svg instead of standard output.")
+def command(
+    spec: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    classes: int | None,
+    output: str | None,
+) -> int:
+    r"""Draw SPEC as SVG: sizes, window arithmetic and parameters of each layer, GPUs, and what crosses between them.
+
+    \b
+    convspec show alexnet.cfg -o alexnet.svg
+    convspec show my.cfg --set conv1.stride=2 > my.svg
+    """
+    if output is not None and output.lower().endswith((".png", ".pdf", ".jpg", ".jpeg", ".gif")):
+        raise click.UsageError(f"{output}: a network is drawn as SVG; name FILE.svg and convert that")
+    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    if not checked.ok:
+        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+    from convspec.report.network import draw_network
+
+    picture = draw_network(checked)
+    if output is None:
+        click.echo(picture, nl=False)
+    else:
+        replace_text(output, picture)
+    return 0
