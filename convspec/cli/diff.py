@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from textwrap import wrap
+from typing import Any
 
 import click
 
@@ -16,6 +18,7 @@ from convspec.diagnostics.render import wants_color
 from convspec.difference.compare import Comparison, Counts, compare
 from convspec.difference.finding import Category, Change, Difference
 from convspec.difference.words import listed
+from convspec.layers.dialects import NAMES
 
 EQUAL, DIFFERENT, TROUBLE = 0, 1, 2
 _WIDTH = 110
@@ -25,6 +28,7 @@ _COLORS = {"+": "32", "-": "31", "~": "33"}
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print.")
+@click.option("--dialect", type=click.Choice(NAMES), help="Language of both files; else it is recognised.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for both.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for both.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of B.")
@@ -40,6 +44,7 @@ def command(
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
     classes: int | None,
+    dialect: str | None,
     form: str,
 ) -> int:
     r"""Say what differs from spec A to spec B: layers, their order, sizes, hyper-parameters, numerics, GPUs, settings.
@@ -51,9 +56,9 @@ def command(
     convspec diff alexnet.cfg alexnet-2012.cfg               the paper, and the code that was released
     convspec diff my.cfg my.cfg --set conv2.filters=192      what an override would change
     """
-    sizes = parse_inputs(inputs)
-    one = _checked(a, params_a, sizes, classes, ())
-    other = _checked(b, params_b, sizes, classes, overrides)
+    known = {"inputs": parse_inputs(inputs), "classes": classes, "dialect": dialect}
+    one = _checked(a, params_a, (), known)
+    other = _checked(b, params_b, overrides, known)
     if one is None or other is None:
         return TROUBLE
     comparison = compare(one, other)
@@ -65,12 +70,10 @@ def command(
     return DIFFERENT if comparison.differences else EQUAL
 
 
-def _checked(
-    spec: str, params: str | None, inputs: dict[str, tuple[int, ...]], classes: int | None, overrides: tuple[str, ...]
-) -> Checked | None:
+def _checked(spec: str, params: str | None, overrides: tuple[str, ...], known: Mapping[str, Any]) -> Checked | None:
     """The network, or None after its errors have been printed."""
     try:
-        checked = check(spec, params, inputs=inputs, classes=classes, overrides=overrides)
+        checked = check(spec, params, overrides=overrides, **known)
     except DiagnosticError as error:
         print_diagnostics(error.diagnostics)
         return None

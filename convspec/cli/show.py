@@ -19,6 +19,7 @@ def command(
     overrides: tuple[str, ...],
     inputs: tuple[str, ...],
     classes: int | None,
+    dialect: str | None,
     output: str | None,
 ) -> int:
     r"""Draw SPEC as SVG: sizes, window arithmetic and parameters of each layer, GPUs, and what crosses between them.
@@ -29,7 +30,7 @@ def command(
     """
     if output is not None and output.lower().endswith((".png", ".pdf", ".jpg", ".jpeg", ".gif")):
         raise click.UsageError(f"{output}: a network is drawn as SVG; name FILE.svg and convert that")
-    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides)
+    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect)
     if not checked.ok:
         raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
     from convspec.report.network import draw_network

@@ -22,7 +22,7 @@ from convspec.layers.pool import Pool
 # Types that compute the same under two names.
 _SYNONYMS = (frozenset({"dropout2", "hs"}),)
 # Keys of `[@net]` that are told of elsewhere, or change nothing.
-_TOLD = frozenset({"input", "note", "rounding"})
+_TOLD = frozenset({"input", "note", "rounding", "dialect", "extends"})
 # Functions that never fall, so that the largest of a window is the largest after them too.
 _MONOTONE = frozenset({"relu", "logistic", "tanh", "softrelu", "brelu"})
 
@@ -171,7 +171,7 @@ class _Pair:
             yield Finding(Category.PLACEMENT, Change.CHANGED, layer, "gpu", before, after)
 
     def _neuron_changes(self, step: Step, other: Step, layer: LayerPair) -> Iterator[Finding]:
-        if step.values != other.values:
+        if step.values[NEURON] != other.values[NEURON]:
             before, after = step.values[NEURON], other.values[NEURON]
             yield Finding(
                 Category.NUMERICS, Change.CHANGED, layer, NEURON, before, after, "the function of each output"
@@ -263,6 +263,10 @@ def _settings(a: Checked, b: Checked) -> Iterator[Finding]:
         before, after = (ways[checked.graph.net.rounding] for checked in (a, b))
         text = "how the count of windows rounds where they do not fit exactly"
         yield Finding(Category.NUMERICS, Change.CHANGED, None, "@net.rounding", before, after, text)
+    if a.graph.dialect.learning != b.graph.dialect.learning:
+        before, after = a.graph.dialect.program, b.graph.dialect.program
+        text = "whose rules of learning are followed; wball, superEps and short minibatches mean different things"
+        yield Finding(Category.NUMERICS, Change.CHANGED, None, "@net.dialect", before, after, text)
     for name, one, other in (
         ("@net", a.graph.net, b.graph.net),
         ("@train", a.graph.train, b.graph.train),

@@ -31,7 +31,7 @@ def written(value: object) -> str:
         case tuple():
             return ",".join(map(written, value))
         case _:
-            return str(value)
+            return str(value) or "none"
 
 
 def _schedule(call: ScheduleCall) -> str:

@@ -61,6 +61,28 @@ def test_an_override_of_b(capsys: pytest.CaptureFixture[str]) -> None:
     assert "from: 11 layers, 61,706 parameters" in out
 
 
+def test_a_variant_that_extends_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    variant = tmp_path / "variant.cfg"
+    variant.write_text("[@net]\nextends=lenet-digits.cfg\nname=LeNet\n[conv2]\nfilters=20\n")
+    assert main(["diff", "lenet-digits.cfg", str(variant)]) == 1
+    out = printed(capsys)
+    assert [line for line in out.splitlines() if line.startswith("  ")] == [
+        "  ~ conv2: 16x10x10 -> 20x10x10",
+        "  ~ pool2: 16x5x5 -> 20x5x5",
+        "  ~ conv2: filters 16 -> 20: kernels of one group",
+    ]
+
+
+def test_dialects_that_learn_by_other_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.cfg"
+    file.write_text(
+        "[@net]\ninput=data:3x8x8\noutputs=fc\ndialect=ccn2\n[data]\ntype=data\ndataIdx=0\n[fc]\ntype=fc\ninputs=data\n"
+        "outputs=3\ninitW=0.1\nepsW=0.1\nepsB=0.1\nmomW=0.9\nmomB=0.9\nwc=0\nwball=0\ngpu=0\n"
+    )
+    assert main(["diff", str(file), str(file), "--set", "@net.dialect=convspec"]) == 1
+    assert "~ @net.dialect cuda-convnet2 -> convspec: whose rules of learning" in printed(capsys)
+
+
 def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "alexnet.cfg", "alexnet-2012.cfg", "--format", "json"]) == 1
     data = json.loads(capsys.readouterr().out)
