@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.checker import check
+from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import parse_inputs, spec_arguments
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -42,6 +43,7 @@ def command(
     checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect)
     if not checked.ok:
         raise DiagnosticError(*checked.diagnostics)
+    use_huge_pages()
     try:
         from convspec.cli.benching import run_bench
     except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import parse_inputs, spec_arguments
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
@@ -46,6 +47,7 @@ def command(
         spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
     )
     _require_cost(compiled)
+    use_huge_pages()
     try:
         from convspec.cli.training import run_training
     except ModuleNotFoundError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,32 @@ def test_memory_beyond_what_is_held() -> None:
     if taken is None:
         pytest.skip("nobody counts the memory of a process here")
     assert 90 << 20 < taken < 200 << 20
+
+
+HUGE_PAGES = """
+import os, resource, sys
+from convspec.cli.memory import use_huge_pages
+use_huge_pages()
+import torch
+torch.set_num_threads(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(64 << 20, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_large_tensors_come_in_huge_pages_unless_the_user_says_otherwise() -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.exists() or "[never]" in setting.read_text():
+        pytest.skip("this system has no huge pages to give")
+    faults = {}
+    for choice in ("1", "0"):
+        environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
+        if choice == "0":
+            environment["THP_MEM_ALLOC_ENABLE"] = choice
+        run = subprocess.run(
+            [sys.executable, "-c", HUGE_PAGES], env=environment, capture_output=True, text=True, check=True
+        )
+        faults[choice] = int(run.stdout)
+    assert faults["0"] > 16_000
+    assert faults["1"] < faults["0"] / 4
