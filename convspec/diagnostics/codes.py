@@ -79,6 +79,7 @@ CODES: dict[str, Code] = {
     "CS410": Code("fewer classes than top-k asks for"),
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
+    "CS416": Code("a claim about a size that is wrong"),
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),

@@ -68,7 +68,8 @@ def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
     """Sections by name. Reports CS106 for a name that comes again, CS107 for a key that does."""
     merged: dict[str, Merged] = {}
     for section in document.sections:
-        before = merged.get(section.name)
+        name = _canonical(section.name)
+        before = merged.get(name)
         if before is not None:
             report.add(
                 "CS106",
@@ -90,8 +91,13 @@ def merge_sections(document: Document, report: Report) -> dict[str, Merged]:
             entries[entry.key] = entry
         unreadable = section.unreadable_words.union(before.unreadable if before else ())
         header, again = (before.header, section.span) if before else (section.span, None)
-        merged[section.name] = Merged(section.name, header, entries, unreadable, again)
+        merged[name] = Merged(name, header, entries, unreadable, again)
     return merged
+
+
+def _canonical(name: str) -> str:
+    """`@params conv` for `@params   conv`; the name of a layer is what it is."""
+    return " ".join(name.split()) if name.startswith("@") else name
 
 
 def home_of(name: str, entry: Entry, dialect: Dialect, *files: Mapping[str, Merged]) -> Home | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convspec.diagnostics import Report, SourceFile, Span, did_you_mean
+from convspec.graph.defaults import OF_TYPE
 from convspec.graph.merging import Merged, home_of
 from convspec.graph.settings import SETTINGS
 from convspec.layers.dialects import Dialect
@@ -37,7 +38,9 @@ def apply_overrides(
 def _override_document(text: str, sections: Mapping[str, Merged], report: Report) -> Document | None:
     path, equals, value = text.partition("=")
     name, dot, key = path.strip().rpartition(".")
-    is_known = name in sections or name in SETTINGS or name == DEFAULTS
+    if name.startswith("@"):
+        name = " ".join(name.replace(".", " ", 1).split())
+    is_known = name in sections or name in SETTINGS or name == DEFAULTS or name.startswith(OF_TYPE)
     if equals and dot and key and is_known and "\n" not in text:
         source = SourceFile(f"--set {text}", f"[{name}]\n{key}={value}\n")
         document = parse_document(source, report)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
 from convspec.graph.connections import report_bad_inputs, report_unread_layers
+from convspec.graph.defaults import OF_TYPE, read_type_defaults, report_unread_defaults, report_unread_keys
 from convspec.graph.graph import Graph
 from convspec.graph.merging import FOR_ALL, Merged, Sections
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
@@ -30,6 +31,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     defaults = sections[DEFAULTS].entries if DEFAULTS in sections else {}
     if parameters is not None and DEFAULTS in parameters:
         defaults = {**defaults, **parameters[DEFAULTS].entries}
+    by_type = read_type_defaults(sections, parameters or {}, spec.dialect, report)
     for_all = {**_entries_of(FOR_ALL, sections), **_entries_of(FOR_ALL, parameters or {})}
     built: dict[str, Layer | None] = {}
     for section in sections.values():
@@ -45,6 +47,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
                 for_all,
                 section.unreadable,
                 spec.dialect,
+                by_type.get(section.entries["type"].value, {}) if "type" in section.entries else {},
             )
             built[section.name] = _layer(raw, report, sections if len(spec.files) > 1 else {})
     if not built and spec.is_complete:
@@ -55,7 +58,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
             help="a layer is a section such as [data] with type=data and dataIdx=0",
         )
     _report_orphan_parameters(sections, parameters or {}, built, report)
-    _report_unread_defaults(defaults, built, report)
+    report_unread_defaults(defaults, built, report)
     net, train, data = settings["@net"], settings["@train"], settings["@data"]
     assert isinstance(net, NetSettings)
     assert isinstance(train, TrainSettings)
@@ -83,14 +86,15 @@ def _settings(name: str, sections: Mapping[str, Merged], report: Report) -> Keye
     if merged is None:
         return cls(RawSection(name, Span(SourceFile(name, ""), 0, 0), {}), report)
     section = cls(RawSection(name, merged.header, merged.entries), report)
-    _report_unread_keys(name, merged.entries.values(), cls.keys, report)
+    report_unread_keys(name, merged.entries.values(), cls.keys, report)
     return section
 
 
 def _report_unknown_settings(sections: Mapping[str, Merged], report: Report) -> None:
     known = [*SETTINGS, DEFAULTS]
     for section in sections.values():
-        if section.name.startswith("@") and section.name not in known:
+        is_ours = section.name.startswith("@") and not section.name.startswith(OF_TYPE)
+        if is_ours and section.name not in known:
             report.add(
                 "CS109",
                 section.header,
@@ -152,7 +156,7 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
     for home, every in ((Home.LAYERS, raw.layers), (Home.PARAMS, raw.params or {})):
         is_own = (e for e in every.values() if e.key_span not in layer.explained and not raw.is_shared(e))
         entries = [e for e in is_own if not _report_unread_in_dialect(layer, e, report)]
-        _report_unread_keys(raw.name, entries, keys, report)
+        report_unread_keys(raw.name, entries, keys, report)
         for entry in entries:
             key = keys.get(entry.key)
             if raw.params is not None and key is not None and key.home is not home:
@@ -174,22 +178,6 @@ def _report_unread_in_dialect(layer: Layer, entry: Entry, report: Report) -> boo
     )
     report.add("CS207", entry.key_span, message, help=f"delete it; {layer.dialect.way_out}")
     return True
-
-
-def _report_unread_keys(
-    section: str, entries: Iterable[Entry], keys: Mapping[str, Key[Any] | None], report: Report
-) -> None:
-    spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
-    for entry in entries:
-        if entry.key not in keys:
-            guess = closest(entry.key, spellings)
-            taken = f"delete it; {section} takes {', '.join(spellings.values())}"
-            report.add(
-                "CS207",
-                entry.key_span,
-                f"nothing reads {entry.written_key} of {section}",
-                help=taken if guess is None else f"did you mean '{spellings[guess]}'?",
-            )
 
 
 def _report_without_effect(graph: Graph, report: Report) -> None:
@@ -223,7 +211,8 @@ def _report_orphan_parameters(
     report: Report,
 ) -> None:
     orphans = [section for section in sections.values() if section.is_parameters]
-    orphans += [section for section in parameters.values() if section.name not in (*built, DEFAULTS, FOR_ALL)]
+    known = {DEFAULTS, FOR_ALL, *built}
+    orphans += [s for s in parameters.values() if s.name not in known and not s.name.startswith(OF_TYPE)]
     for section in orphans:
         report.add(
             "CS209",
@@ -231,9 +220,3 @@ def _report_orphan_parameters(
             f"[{section.name}] holds parameters of a layer that does not exist",
             help=did_you_mean(section.name, built) or "delete it, or give it the name of a layer",
         )
-
-
-def _report_unread_defaults(defaults: Mapping[str, Entry], built: Mapping[str, Layer | None], report: Report) -> None:
-    """Report CS207 for entries of `[@params]` that no layer of this spec takes."""
-    readable = {key.name: key for layer in built.values() if layer for key in layer.keys.values() if key.takes_default}
-    _report_unread_keys(DEFAULTS, defaults.values(), readable, report)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from convspec.diagnostics import Report
+from convspec.graph.claims import Claims
 from convspec.graph.graph import Graph
 from convspec.layers.base import Context, Inference
 from convspec.program.shape import Shape
@@ -27,9 +28,10 @@ class Shapes:
 
 
 def infer_shapes(graph: Graph, context: Context) -> Shapes:
-    """The size of every layer whose inputs are known. Reports CS401 to CS411; a size that cannot be known causes none."""
+    """The size of every layer whose inputs are known. Reports CS401 to CS416; a size that cannot be known causes none."""
     known: dict[str, Inference] = {}
     context = context._replace(layers=graph.layers, known=known)
+    claims = Claims(context)
     for layer in graph.order:
         if layer.is_broken or any(name not in known for name in layer.input_names):
             continue
@@ -42,6 +44,7 @@ def infer_shapes(graph: Graph, context: Context) -> Shapes:
         known[layer.name] = inference
         if inference.floor_size is not None:
             _note_rounding(layer.name, inference, context, graph)
+        claims.verify(layer, inference)
     return Shapes(known)
 
 

@@ -111,10 +111,19 @@ class Layer(Keyed, ABC):
     only_rescales: ClassVar[bool] = False  # its weights make no neurons of their own
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
-    inputs = names("inputs", doc="the layers that it reads, separated by commas")
+    inputs = names("inputs", is_individual=True, doc="the layers that it reads, separated by commas")
     neuron = neuron_call("neuron", default=None, doc="function applied to each output: relu, tanh[a,b], ...")
     gpu: Key[tuple[int, ...] | None] = Key(
         "gpu", values.INTEGERS, default=None, minimum=0, maximum=1023, doc="GPUs that hold it; else those of its input"
+    )
+
+    expect: Key[tuple[int, ...] | None] = Key(
+        "expect",
+        values.CLAIM,
+        default=None,
+        minimum=1,
+        is_individual=True,
+        doc="height x width x channels that it gives, as in 55x55x96, or how many numbers; check compares",
     )
 
     quant_f = quantizer(

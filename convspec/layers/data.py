@@ -23,7 +23,7 @@ class Data(Layer):
     input_counts = (0, 0)
     takes_neuron = False
 
-    inputs = names("inputs", default=(), doc="a data layer reads nothing")
+    inputs = names("inputs", default=(), is_individual=True, doc="a data layer reads nothing")
     data_index = integer("dataIdx", minimum=0, maximum=64, doc="which matrix: 0 images, 1 labels, 2 one-hot labels")
 
     LABELS = 1

@@ -31,6 +31,7 @@ class RawSection(NamedTuple):
 
     layers: from the section of the layer file (or of the one file). params: from the parameter file, or None in the
     one-file form, where both kinds of keys stand together. defaults: `[@params]`, for keys with `takes_default`.
+    type_defaults: `[@params TYPE]` of its type, for all keys but the individual ones, over `defaults`.
     lacks_params: the parameter file is missing, which has been reported, so its keys are not asked for.
     params_header: the header in the parameter file, if it has this section. for_all: the entries of `[DEFAULT]`, which
     `layers` and `params` hold too. unreadable: words that were perhaps to be keys, on lines that have been reported.
@@ -47,9 +48,15 @@ class RawSection(NamedTuple):
     for_all: Mapping[str, Entry] = {}
     unreadable: frozenset[str] = frozenset()
     dialect: Dialect = CONVSPEC
+    type_defaults: Mapping[str, Entry] = {}
 
     def entry(self, key: Key[Any]) -> Entry | None:
-        return self.home_of(key).get(key.name) or (self.defaults.get(key.name) if key.takes_default else None)
+        entry = self.home_of(key).get(key.name)
+        if entry is None and not key.is_individual:
+            entry = self.type_defaults.get(key.name)
+        if entry is None and key.takes_default:
+            entry = self.defaults.get(key.name)
+        return entry
 
     def home_of(self, key: Key[Any]) -> Mapping[str, Entry]:
         """The entries among which a key must stand."""
@@ -57,7 +64,15 @@ class RawSection(NamedTuple):
 
     def is_shared(self, entry: Entry) -> bool:
         """Whether other sections read this entry too."""
-        return entry is self.defaults.get(entry.key) or entry is self.for_all.get(entry.key)
+        return self.sharing_section(entry) is not None
+
+    def sharing_section(self, entry: Entry) -> str | None:
+        """The section whose entry this is, if it serves others too."""
+        if entry is self.type_defaults.get(entry.key):
+            return f"{DEFAULTS} {self.layers['type'].value}"
+        if entry is self.defaults.get(entry.key):
+            return DEFAULTS
+        return "DEFAULT" if entry is self.for_all.get(entry.key) else None
 
 
 class Remark(NamedTuple):
@@ -148,9 +163,10 @@ class Keyed:
 
     def _value(self, key: Key[Any], entry: Entry, raw: RawSection, report: Report) -> Any:
         found = Report()
-        if raw.is_shared(entry):
+        sharing = raw.sharing_section(entry)
+        if sharing is not None:
             self._shared.add(key.attribute)
-            value = key.read(DEFAULTS if entry is raw.defaults.get(key.name) else "DEFAULT", entry, found)
+            value = key.read(sharing, entry, found)
             report.extend(d for d in found if not report.has(d.code, d.span))
         else:
             value = key.read(self.title, entry, report)

@@ -47,6 +47,7 @@ class Key(Generic[T]):
     minimum, maximum, above: bounds of each number in it, inclusive but for `above`.
     choices: the words it may be. per_input: a list with an entry for each input; a single entry serves all.
     takes_default: whether `[@params]` may supply it; keys of the parameter file may, unless told otherwise.
+    is_individual: whether it says something of this one section, so that not even `[@params TYPE]` may supply it.
     is_compiled: False for a key that `check` understands and `compile` refuses (CS603) unless it is at its default.
     has_effect: False for a key that meant something to the original programs only.
     """
@@ -67,6 +68,7 @@ class Key(Generic[T]):
         is_compiled: bool = True,
         has_effect: bool = True,
         takes_default: bool | None = None,
+        is_individual: bool = False,
     ) -> None:
         self.spelling = spelling
         self.name = spelling.lower()
@@ -82,6 +84,7 @@ class Key(Generic[T]):
         self.is_compiled = is_compiled
         self.has_effect = has_effect
         self.takes_default = home is Home.PARAMS if takes_default is None else takes_default
+        self.is_individual = is_individual
         self.attribute = ""
 
     def __set_name__(self, owner: type, attribute: str) -> None:

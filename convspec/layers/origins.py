@@ -26,7 +26,9 @@ def _size_label(context: Context, name: str, other: str) -> Label:
     text = f"{name} gives {' = '.join(filter(None, [str(found.shape), found.window]))}"
     if layer.type != twin.type:
         return Label(layer.header, text)
-    shaping = (k.attribute for k in layer.keys.values() if k.home is Home.LAYERS and k.name not in ("inputs", "gpu"))
+    shaping = (
+        k.attribute for k in layer.keys.values() if k.home is Home.LAYERS and k.name not in ("inputs", "gpu", "expect")
+    )
     differing = [a for a in shaping if getattr(layer, a) != getattr(twin, a) and layer.is_given(a)]
     return Label(layer.span(differing[0]) if differing else layer.header, text)
 

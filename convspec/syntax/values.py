@@ -276,6 +276,7 @@ EXTENT = Form("extents", "an integer, or two as in 3x5 for rows x columns", lamb
 EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x columns", _extents)
 SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
 SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
+CLAIM = Form("size", "a size such as 55x55x96, or a number", _dims)
 SIZE = Form("size", "a size such as 3x227x227", _dims)
 
 

@@ -1,0 +1,59 @@
+"""`expect=55x55x96`: what an author says of a size, held against what it is."""
+
+from __future__ import annotations
+
+from convspec.diagnostics import Label
+from convspec.layers.base import Context, Inference, Layer
+from convspec.layers.origins import way_notes
+from convspec.program.shape import Shape
+
+
+class Claims:
+    """Verifies the claims of layers in graph order, and says of a wrong size only where it begins to be wrong."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._doubtful: set[str] = set()
+
+    def verify(self, layer: Layer, inference: Inference) -> None:
+        """Report CS416 for a claim that is wrong, unless one above was.
+
+        A claim is height x width x channels, the order of the paper; or one number, the outputs of a case.
+        """
+        claim = layer.expect
+        is_below_doubt = any(name in self._doubtful for name in layer.input_names)
+        if claim is not None and _agrees(claim, inference.shape):
+            return
+        if claim is not None and not is_below_doubt:
+            self._report(layer, claim, inference)
+        if claim is not None or is_below_doubt:
+            self._doubtful.add(layer.name)
+
+    def _report(self, layer: Layer, claim: tuple[int, ...], inference: Inference) -> None:
+        shape = inference.shape
+        entry = "x".join(map(str, claim))
+        written = _as_claimed(shape)
+        if len(claim) not in (1, 3):
+            message = f"expect of {layer.name} is {entry}; a size is height x width x channels, or one number"
+            help = f"write expect={written}"
+        elif claim == shape.dims:
+            message = f"expect of {layer.name} is {entry}, channels first; it is height x width x channels, as papers write it"
+            help = f"write expect={written}"
+        else:
+            formula = f": {inference.window}" if inference.window else ""
+            message = f"{layer.name} gives {written}, not {entry}{formula}"
+            help = f"correct {layer.name}, or write expect={written}"
+        notes = way_notes(self._context, layer.input_names[0]) if layer.input_names else []
+        label = [Label(layer.header, f"{written} here")]
+        self._context.report.add("CS416", layer.span("expect"), message, labels=label, notes=notes, help=help)
+
+
+def _agrees(claim: tuple[int, ...], shape: Shape) -> bool:
+    if len(claim) == 1:
+        return claim == (shape.features,)
+    return claim == ((shape.height, shape.width, shape.channels) if shape.is_map else (1, 1, shape.features))
+
+
+def _as_claimed(shape: Shape) -> str:
+    """`55x55x96` for 96 maps of 55x55; the number of features of a vector."""
+    return f"{shape.height}x{shape.width}x{shape.channels}" if shape.is_map else f"{shape.features}"
