@@ -38,6 +38,7 @@ CODES: dict[str, Code] = {
     "CS111": Code("an indented line before any key"),
     "CS112": Code("a parameter file that cannot be found"),
     "CS113": Code("files that extend one another without end"),
+    "CS114": Code("a file that is there already"),
     "CS119": Code("a byte order mark before a file of the original programs"),
     # 2xx: keys and values of one section
     "CS201": Code("a section without a type"),
