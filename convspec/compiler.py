@@ -10,9 +10,11 @@ from pathlib import Path
 from convspec.checker import Checked, check
 from convspec.diagnostics import DiagnosticError, Report, did_you_mean
 from convspec.emit.module import emit
+from convspec.graph.initial import initial_values
 from convspec.graph.lower import lower
 from convspec.graph.settings import DataSettings, TrainSettings
 from convspec.passes.pipeline import run_passes
+from convspec.program.initial import Called, InitialValue
 from convspec.program.program import Program
 
 
@@ -22,6 +24,7 @@ class Compiled:
 
     name: from `[@net] name=` or the file name. source: the emitted module. spec_text: the spec as written.
     resolved_text: the same with parameter file and overrides applied, as one file.
+    initial_values: pieces of parameters that start as a function of the spec says, and not as the module draws them.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Compiled:
     resolved_text: str
     train: TrainSettings
     data: DataSettings
+    initial_values: tuple[InitialValue, ...] = ()
 
 
 def compile_spec(
@@ -43,20 +47,26 @@ def compile_spec(
     dialect: str | None = None,
     outputs: Sequence[str] = (),
     after: Callable[[str, Program], None] | None = None,
+    allow_init_imports: bool = False,
 ) -> Compiled:
     """Compile a network; the arguments are those of `check`.
 
+    allow_init_imports: whether training may import and call functions of the spec's author that give first values.
     outputs: layers that `forward` gives beside the costs and what they judge. after: called with the name and result of
     each pass, `lower` first. Raises DiagnosticError with all diagnostics where there is an error.
     """
     checked = check(layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect)
-    return compile_checked(checked, outputs=outputs, after=after)
+    return compile_checked(checked, outputs=outputs, after=after, allow_init_imports=allow_init_imports)
 
 
 def compile_checked(
-    checked: Checked, *, outputs: Sequence[str] = (), after: Callable[[str, Program], None] | None = None
+    checked: Checked,
+    *,
+    outputs: Sequence[str] = (),
+    after: Callable[[str, Program], None] | None = None,
+    allow_init_imports: bool = False,
 ) -> Compiled:
-    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603, CS604 of its own."""
+    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 to CS605 of its own."""
     report = Report()
     _report_unknown_outputs(checked, outputs, report)
     _report_uncompiled(checked, report)
@@ -67,6 +77,9 @@ def compile_checked(
     name = checked.graph.net.network_name or Path(file_name).stem
     program = lower(name, checked.graph, checked.shapes, checked.placement, outputs)
     program = run_passes(program, after=after or (lambda name, program: None))
+    first = initial_values(checked.graph, program)
+    if not allow_init_imports:
+        _refuse_calls(first)
     return Compiled(
         name=name,
         program=program,
@@ -75,7 +88,23 @@ def compile_checked(
         resolved_text=checked.resolved_text,
         train=checked.graph.train,
         data=checked.graph.data,
+        initial_values=first,
     )
+
+
+def _refuse_calls(values: Sequence[InitialValue]) -> None:
+    """Raises DiagnosticError CS605 where training would import code of the author's."""
+    report = Report()
+    for value in values:
+        if isinstance(value.source, Called) and not report.has("CS605", value.span):
+            report.add(
+                "CS605",
+                value.span,
+                f"{value.spelling} of {value.layer} is {value.source.function}, code that training would import and run",
+                help="if you know what it does, add --allow-init-imports",
+            )
+    if report.has_errors:
+        raise DiagnosticError(*report)
 
 
 def _report_unknown_outputs(checked: Checked, outputs: Sequence[str], report: Report) -> None:

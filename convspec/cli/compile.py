@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.options import allow_init_imports, parse_inputs, spec_arguments
 from convspec.cli.write import replace_text
 from convspec.compiler import compile_spec
 from convspec.diagnostics import did_you_mean
@@ -20,6 +20,7 @@ _STAGES = ("lower", *(rewrite.__name__ for rewrite in FOLDED))
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--outputs", default="", metavar="LAYER,...", help="Layers that forward gives beside the costs.")
 @click.option("--print-after", multiple=True, metavar="PASS", help=f"Print the program after {', '.join(_STAGES)}.")
+@allow_init_imports
 def command(
     spec: str,
     params: str | None,
@@ -30,6 +31,7 @@ def command(
     output: str | None,
     outputs: str,
     print_after: tuple[str, ...],
+    allow_init_imports: bool,
 ) -> int:
     """Compile SPEC to the source of an nn.Module, on standard output or in a file."""
     _check_stages(print_after)
@@ -48,6 +50,7 @@ def command(
         dialect=dialect,
         outputs=wanted,
         after=show,
+        allow_init_imports=allow_init_imports,
     )
     if output is None:
         click.echo(compiled.source, nl=False)

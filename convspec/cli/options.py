@@ -27,6 +27,13 @@ def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
     return command
 
 
+allow_init_imports: Callable[[_Command], _Command] = click.option(
+    "--allow-init-imports",
+    is_flag=True,
+    help="Let training import and run functions that initWFunc= and its like name.",
+)
+
+
 def parse_inputs(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """`--input data:3x227x227` as sizes by name. Raises DiagnosticError with CS213."""
     from convspec.syntax.values import INPUTS, ValueSyntaxError

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.options import allow_init_imports, parse_inputs, spec_arguments
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -21,6 +21,8 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
 @click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
+@click.option("--init-from", metavar="DIR", help="Run that initWFunc= and its like copy from; else @train.initFrom.")
+@allow_init_imports
 def command(
     spec: str | None,
     params: str | None,
@@ -34,6 +36,8 @@ def command(
     steps: int | None,
     device: str,
     log_every: int | None,
+    init_from: str | None,
+    allow_init_imports: bool,
 ) -> int:
     """Train SPEC on its data. A run is a folder: spec, emitted module, metrics and checkpoints.
 
@@ -43,8 +47,16 @@ def command(
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
     if spec is None:
         spec = _spec_of(resume)
+    if init_from is not None:
+        overrides = (*overrides, f"@train.initFrom={init_from}")
     compiled = compile_spec(
-        spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
+        spec,
+        params,
+        inputs=parse_inputs(inputs),
+        classes=classes,
+        overrides=overrides,
+        dialect=dialect,
+        allow_init_imports=allow_init_imports,
     )
     _require_cost(compiled)
     use_huge_pages()

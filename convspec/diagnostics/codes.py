@@ -38,8 +38,6 @@ CODES: dict[str, Code] = {
     "CS111": Code("an indented line before any key"),
     "CS112": Code("a parameter file that cannot be found"),
     "CS113": Code("files that extend one another without end"),
-    "CS114": Code("a file that is there already"),
-    "CS119": Code("a byte order mark before a file of the original programs"),
     # 2xx: keys and values of one section
     "CS201": Code("a section without a type"),
     "CS202": Code("an unknown layer type"),
@@ -59,7 +57,8 @@ CODES: dict[str, Code] = {
     "CS216": Code("two schedules for one rate"),
     "CS217": Code("a key of learning that the 2012 code reads otherwise or refuses", _N),
     "CS218": Code("a least spread of filters above the most"),
-    "CS229": Code("a reference to another key that leads nowhere"),
+    "CS219": Code("a function of initial values that cannot be called so"),
+    "CS220": Code("initial values that come from elsewhere", _N),
     # 3xx: the graph
     "CS301": Code("an input that does not exist"),
     "CS302": Code("layers that read one another in a cycle"),
@@ -69,7 +68,6 @@ CODES: dict[str, Code] = {
     "CS306": Code("an input that stands twice", _W),
     "CS307": Code("a layer that cannot be taken out"),
     "CS308": Code("a layer that cannot stand where it says"),
-    "CS319": Code("an input that stands below the layer that reads it"),
     # 4xx: shapes
     "CS401": Code("the size of an input is not known"),
     "CS402": Code("a size that does not agree with what the input gives"),
@@ -84,16 +82,12 @@ CODES: dict[str, Code] = {
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
     "CS416": Code("a claim about a size that is wrong"),
-    # 5xx: which GPU holds what, and what the old kernels could run
-    "CS501": Code("a layer above the data that names no GPU"),
-    "CS502": Code("a GPU that is named twice"),
-    "CS503": Code("numbers of replicas that do not fit together"),
-    "CS504": Code("a GPU beyond those that there are"),
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),
     "CS603": Code("a part of the language that is not compiled yet"),
     "CS604": Code("a part of the language that has no public source"),
+    "CS605": Code("code that training would import"),
     # 7xx: data and training
     "CS701": Code("a dataset that cannot be found"),
     "CS702": Code("a dataset folder without images"),
@@ -110,6 +104,8 @@ CODES: dict[str, Code] = {
     "CS713": Code("an input of a shape that pictures do not have"),
     "CS714": Code("bf16 on a processor without instructions for it", _N),
     "CS715": Code("a minibatch too small for batch normalisation"),
+    "CS716": Code("an initial value that cannot be copied"),
+    "CS717": Code("a function of initial values that fails"),
     "CS720": Code("an old file that cannot be read"),
     "CS721": Code("a file that is no checkpoint of the original programs"),
     "CS722": Code("weights that do not fit their layers"),

@@ -54,6 +54,7 @@ class TrainSettings(Keyed):
         "checkpointEvery", default=0, minimum=0, doc="steps between checkpoints; 0: at epoch ends"
     )
     keep_checkpoints = integer("keepCheckpoints", default=2, minimum=1, doc="checkpoints to keep")
+    init_from = text("initFrom", default="", doc="run that initWFunc, initBFunc and initCFunc copy from")
 
 
 class DataSettings(Keyed):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convspec.diagnostics import Label, Report, did_you_mean
 from convspec.layers.dialects import CONVSPEC, Dialect, adapted_keys
+from convspec.layers.initialization import validate_function
 from convspec.layers.keyed import Keyed
 from convspec.layers.keys import (
     Home,
     Key,
     decline_call,
+    function_call,
     integer,
     names,
     neuron_call,
@@ -251,6 +253,8 @@ class WeightLayer(Layer):
         "initW", minimum=0, takes_default=True, doc="standard deviation of the initial weights, 0.01 in the paper"
     )
     init_b = number("initB", default=0.0, takes_default=True, doc="initial bias")
+    init_w_func = function_call("initWFunc", doc="function that gives the initial weights, as in initw.makew(RUN)")
+    init_b_func = function_call("initBFunc", doc="function that gives the initial biases, as in initw.makeb(RUN)")
     eps_w = schedule_calls("epsW", home=Home.PARAMS, doc="learning rate of the weights, 0.01 in the paper")
     eps_b = schedule_call("epsB", home=Home.PARAMS, doc="learning rate of the biases")
     sched_w = decline_call(
@@ -299,6 +303,8 @@ class WeightLayer(Layer):
         super().validate(report)
         validate_rate(self, "eps_w", self.eps_w, "sched_w", self.sched_w, report)
         validate_rate(self, "eps_b", (self.eps_b,), "sched_b", self.sched_b, report)
+        validate_function(self, "init_w_func", self.init_w_func, report)
+        validate_function(self, "init_b_func", self.init_b_func, report)
         if self.dialect.learning.normalises and (self.super_eps or 0) > 0:
             self.remark(
                 "CS217",
@@ -345,6 +351,13 @@ class WeightLayer(Layer):
     @property
     def bias_initialization(self) -> Initialization:
         return Initialization(constant=self.init_b)
+
+    def initial_functions(self) -> Iterator[tuple[str, str]]:
+        """Names of its pieces, as canonical names begin behind its own, and attributes that hold functions for them."""
+        if self.init_w_func is not None:
+            yield "weight", "init_w_func"
+        if self.init_b_func is not None:
+            yield "bias", "init_b_func"
 
     @property
     def learns_alike(self) -> bool:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from convspec.diagnostics import Report, did_you_mean
 from convspec.syntax import values
 from convspec.syntax.document import Entry
-from convspec.syntax.values import Binding, DeclineCall, Extent, Form, Name, NeuronCall, ScheduleCall, ValueSyntaxError
+from convspec.syntax.values import (
+    Binding,
+    DeclineCall,
+    Extent,
+    Form,
+    FunctionCall,
+    Name,
+    NeuronCall,
+    ScheduleCall,
+    ValueSyntaxError,
+)
 
 if TYPE_CHECKING:
     from convspec.layers.keyed import Keyed
@@ -108,10 +118,7 @@ class Key(Generic[T]):
         return value
 
     def read(self, section: str, entry: Entry, report: Report) -> T | None:
-        """The value of an entry, or None after a report of CS204, CS205, CS212 or CS229."""
-        if entry.fault is not None:
-            report_fault(section, entry, report)
-            return None
+        """The value of an entry, or None after a report of CS204, CS205 or CS212."""
         try:
             value = self.form.parse(entry.value)
         except ValueSyntaxError as error:
@@ -186,13 +193,6 @@ def _numbers_in(value: object) -> Iterator[int | float]:
             yield part
 
 
-def report_fault(section: str, entry: Entry, report: Report) -> None:
-    """Report CS229 for a key that is read, and whose value refers to what is not there."""
-    assert entry.fault is not None
-    start, end, message, help = entry.fault
-    report.add("CS229", entry.part(start, end), f"{entry.written_key} of {section}: {message}", help=help)
-
-
 # One constructor a form, so that a class reads as a table of keys and mypy knows each value's type.
 
 
@@ -259,6 +259,11 @@ def schedule_calls(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Sche
 
 def decline_call(spelling: str, *, doc: str, **options: Any) -> Key[DeclineCall]:
     return Key(spelling, values.DECLINE, doc=doc, **options)
+
+
+def function_call(spelling: str, *, doc: str, **options: Any) -> Key[FunctionCall | None]:
+    """A function that gives first values; none where it is absent."""
+    return Key(spelling, values.CALL, doc=doc, default=None, takes_default=True, **options)
 
 
 def quantizer(spelling: str, *, doc: str, **options: Any) -> Key[str]:

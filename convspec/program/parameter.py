@@ -77,6 +77,11 @@ class Block(NamedTuple):
     rows: tuple[int, int] | None
     columns: tuple[int, int] | None = None
 
+    def shape_in(self, whole: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the piece in a tensor of shape `whole`."""
+        ranges = [each for each in (self.rows, self.columns) if each is not None]
+        return (*(stop - start for start, stop in ranges), *whole[len(ranges) :])
+
 
 class Parameter(NamedTuple):
     """A tensor that learns.

@@ -32,6 +32,7 @@ STARTS: dict[str, tuple[str, ...]] = {
         "schedules",
         "decline",
         "quantizer",
+        "call",
         "inputs",
         "size",
         "extents",

@@ -57,6 +57,13 @@ class DeclineCall(NamedTuple):
     arguments: tuple[tuple[str, float], ...]
 
 
+class FunctionCall(NamedTuple):
+    """`initw.makew(conv1)`: a function of a module, and what stands between its commas, without blanks around it."""
+
+    function: str
+    arguments: tuple[str, ...]
+
+
 class Binding(NamedTuple):
     """`data:3x227x227`."""
 
@@ -93,7 +100,7 @@ class _TooLarge(Exception):
 
 
 class _NotOne(Exception):
-    """A list where one value is wanted."""
+    """A list where one value is wanted, or another value that the grammar cannot tell from a right one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,14 @@ def _decline(children: Sequence[Any]) -> DeclineCall:
     return DeclineCall(str(head), tuple(map(_assignment, rest)))
 
 
+def _call(children: Sequence[Any]) -> FunctionCall:
+    function, *arguments = map(str, children)
+    module, _, name = function.rpartition(".")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise _NotOne
+    return FunctionCall(function, tuple(arguments))
+
+
 def _assignment(given: Tree[Token] | Token) -> tuple[str, float]:
     """Name and value; the name is empty where there is only a value."""
     if isinstance(given, Token):
@@ -238,7 +253,6 @@ def _name(token: Token) -> Name:
 
 INTEGER = Form("integers", "an integer", lambda children: _only(_dims(children)))
 INTEGERS = Form("integers", "a list of integers", _dims)
-ONE_INTEGER = Form("integers", "an integer", lambda children: (_only(_dims(children)),))
 NUMBER = Form("numbers", "a number", lambda children: _only(tuple(map(_number, children))))
 NUMBERS = Form("numbers", "a list of numbers", lambda children: tuple(map(_number, children)))
 NAMES = Form("names", "a list of layer names", lambda children: tuple(map(_name, children)))
@@ -254,6 +268,7 @@ SCHEDULES = Form(
 NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
 SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
 DECLINE = Form("decline", "a schedule such as dexp[tgtFactor=250,noiseStdev=0,numSteps=4], or default", _decline)
+CALL = Form("call", "a function such as initw.makew(conv1)", _call)
 QUANTIZER = Form("quantizer", "default or half", lambda children: str(children[0]).lower())
 # The rates of the original programs. Up to 2012 a rate is a number; cuda-convnet2 takes bare numbers without sign and
 # exponent only, and whole steps (its layer.py:81-105, 851).

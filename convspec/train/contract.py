@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from convspec.data.open import DataOptions
+from convspec.program.initial import InitialValue
 from convspec.program.program import Program
 
 
@@ -33,6 +35,8 @@ class TrainOptions(Protocol):
     def checkpoint_every(self) -> int: ...
     @property
     def keep_checkpoints(self) -> int: ...
+    @property
+    def init_from(self) -> str: ...
 
 
 class PictureOptions(DataOptions, Protocol):
@@ -61,3 +65,5 @@ class CompiledSpec(Protocol):
     def train(self) -> TrainOptions: ...
     @property
     def data(self) -> PictureOptions: ...
+    @property
+    def initial_values(self) -> Sequence[InitialValue]: ...

@@ -28,6 +28,7 @@ from convspec.train.contract import CompiledSpec, TrainOptions
 from convspec.train.device import HostScalar, note_slow_bf16, open_device, rng_states, set_rng_states
 from convspec.train.display import Display, as_line, open_display
 from convspec.train.evaluate import Validation, credit, evaluate, trained_cost, wide
+from convspec.train.initial import set_initial_values
 from convspec.train.inputs import InputTensors
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
@@ -118,6 +119,8 @@ def train(
 
         torch.manual_seed(options.seed)
         net = initial_network(compiled, network)
+        if checkpoint is None:
+            set_initial_values(net, compiled.initial_values, options.init_from, notify)
         net.to(place)
         kept = None if checkpoint is None else checkpoint.training.get("mean")
         mean = mean_of_input(compiled, dataset) if kept is None else kept.numpy()

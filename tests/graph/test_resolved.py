@@ -19,7 +19,6 @@ type=fc
 inputs=data
 outputs=4
 initW=0.1
-gpu=0
 [drop]
 type=dropout
 inputs=fc
@@ -30,7 +29,6 @@ inputs=drop
 [cost]
 type=cost.logreg
 inputs=labels,probs
-gpu=0
 """
 PARAMS = """
 [fc]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convspec.program.initial import InitialValue
 from convspec.program.operators import Conv2d, Dropout, Input, Linear, NegativeLogLikelihood, Softmax
 from convspec.program.program import Block, Initialization, Parameter, Program, Update
 from convspec.program.schedule import Schedule
@@ -110,6 +111,7 @@ class Train:
     validate_every: int = 1
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    init_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,4 @@ class Compiled:
     resolved_text: str = "[conv1]\ntype=conv\nfilters=4\npadding=1\n"
     train: Train = field(default_factory=Train)
     data: Data = field(default_factory=Data)
+    initial_values: tuple[InitialValue, ...] = ()
