@@ -16,6 +16,7 @@ from convspec.graph.extension import SpecFiles
 from convspec.graph.graph import Graph
 from convspec.graph.merging import Sections, print_sections
 from convspec.graph.placement import Placement, place_layers
+from convspec.graph.replicas import report_placement
 from convspec.graph.resolve import resolve
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
@@ -90,6 +91,7 @@ def check(
     classes: int | None = None,
     overrides: Sequence[str] = (),
     dialect: str | None = None,
+    gpus: int | None = None,
 ) -> Checked:
     """Check a network.
 
@@ -99,6 +101,7 @@ def check(
     classes: number of classes of the data, over what `[@net]` says.
     overrides: `conv2.filters=192`, `@train.epochs=5`, applied last.
     dialect: ccn1, ccn1_dnouri, alexnet2012, ccn2 or convspec; over what `[@net]` says. Else it is recognised.
+    gpus: how many there are, so that `gpu=` can be checked against it.
 
     Mistakes are in `.diagnostics` of the result. Raises DiagnosticError only where a file cannot be read, ValueError for
     a dialect that is none of these.
@@ -114,18 +117,33 @@ def check(
         _report_missing_params(file, report)
     files = SpecFiles(document, params_document, lacks_params=lacks_params)
     sections = assemble(files, overrides, _open_base, report, dialect=given_dialect)
+    _report_marks((document, params_document), sections.dialect, report)
     graph = resolve(sections, report, lacks_params=lacks_params)
     dims = _input_dims(graph, inputs or {}, report)
     context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
     shapes = infer_shapes(graph, context)
+    placement = place_layers(graph)
+    report_placement(graph, placement, gpus, report)
     diagnostics = tuple(_in_file_order(report, sections.files))
-    return Checked(document, params_document, sections, graph, shapes, place_layers(graph), diagnostics)
+    return Checked(document, params_document, sections, graph, shapes, placement, diagnostics)
 
 
 def _dialect(name: str) -> Dialect:
     if name not in NAMES:
         raise ValueError(f"dialect is {name!r}; there are {', '.join(NAMES)}")
     return dialect_named(name)
+
+
+def _report_marks(documents: Sequence[Document | None], dialect: Dialect, report: Report) -> None:
+    """Report CS119 for files that the original programs could not read, because of what an editor put before them."""
+    for document in documents:
+        if document is not None and document.has_mark and not dialect.takes_mark:
+            report.add(
+                "CS119",
+                Span(document.file, 0, min(1, len(document.file.text))),
+                f"a byte order mark stands before {document.file.name}, and {dialect.program} does not take it",
+                help=f"save it as UTF-8 without a mark; {dialect.way_out}",
+            )
 
 
 def _open_base(extends: Entry, report: Report) -> SpecFiles | None:

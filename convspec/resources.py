@@ -27,10 +27,14 @@ def spec_path(name: str) -> Path:
 
     FileNotFoundError, which lists the specs, where `name` is none of them; a path to elsewhere is none.
     """
-    specs = {path.name: path for path in sorted(_folder("specs").glob("*.cfg"))}
-    if name not in specs:
-        raise FileNotFoundError(f"no spec {name!r} comes with convspec; there is {', '.join(specs)}")
-    return specs[name]
+    if name not in spec_names():
+        raise FileNotFoundError(f"no spec {name!r} comes with convspec; there is {', '.join(spec_names())}")
+    return _folder("specs") / name
+
+
+def spec_names() -> tuple[str, ...]:
+    """Names of the specs that come with convspec, `alexnet.cfg` and others, sorted."""
+    return tuple(sorted(path.name for path in _folder("specs").glob("*.cfg")))
 
 
 def _folder(name: str) -> Path:

@@ -24,12 +24,13 @@ COMMANDS = (
     "filters",
     "fmt",
     "import",
+    "new",
     "show",
     "train",
 )
 _MODULES = {"import": "import_checkpoint"}
 INTERRUPTED = 130
-_USAGE_CODES = frozenset({"CS101", "CS102", "CS213", "CS601", "CS701", "CS801", "CS802"})
+_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS601", "CS701", "CS801", "CS802"})
 
 
 class _Commands(click.Group):

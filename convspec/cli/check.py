@@ -24,6 +24,7 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 @click.command()
 @spec_arguments
 @click.option("--format", "form", type=click.Choice([f.value for f in Format]), default="full", help="How to print.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that there are; no layer may be on another one.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 def command(
     spec: str,
@@ -32,6 +33,7 @@ def command(
     inputs: tuple[str, ...],
     classes: int | None,
     dialect: str | None,
+    gpus: int | None,
     form: str,
     strict: bool,
 ) -> int:
@@ -44,7 +46,13 @@ def command(
     """
     try:
         checked = check(
-            spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect
+            spec,
+            params,
+            inputs=parse_inputs(inputs),
+            classes=classes,
+            overrides=overrides,
+            dialect=dialect,
+            gpus=gpus,
         )
     except DiagnosticError as error:
         if Format(form) in _FOR_SERVICES:

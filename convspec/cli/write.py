@@ -37,6 +37,22 @@ def replace_text(path: str, text: str) -> None:
         ) from None
 
 
+def create_text(target: Path, text: str) -> None:
+    """Write a new file. Raises DiagnosticError with CS114 where there is one of this name, CS101 where it cannot be."""
+    try:
+        with target.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except FileExistsError:
+        raise DiagnosticError(
+            Diagnostic("CS114", f"{target} is there already", help="take another name, or delete the file first")
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DiagnosticError(
+            Diagnostic("CS101", f"{target} cannot be written: {reason}", help="name a file in a folder of yours")
+        ) from None
+
+
 def _default_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)

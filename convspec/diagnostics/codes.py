@@ -38,6 +38,8 @@ CODES: dict[str, Code] = {
     "CS111": Code("an indented line before any key"),
     "CS112": Code("a parameter file that cannot be found"),
     "CS113": Code("files that extend one another without end"),
+    "CS114": Code("a file that is there already"),
+    "CS119": Code("a byte order mark before a file of the original programs"),
     # 2xx: keys and values of one section
     "CS201": Code("a section without a type"),
     "CS202": Code("an unknown layer type"),
@@ -59,6 +61,7 @@ CODES: dict[str, Code] = {
     "CS218": Code("a least spread of filters above the most"),
     "CS219": Code("a function of initial values that cannot be called so"),
     "CS220": Code("initial values that come from elsewhere", _N),
+    "CS229": Code("a reference to another key that leads nowhere"),
     # 3xx: the graph
     "CS301": Code("an input that does not exist"),
     "CS302": Code("layers that read one another in a cycle"),
@@ -68,6 +71,7 @@ CODES: dict[str, Code] = {
     "CS306": Code("an input that stands twice", _W),
     "CS307": Code("a layer that cannot be taken out"),
     "CS308": Code("a layer that cannot stand where it says"),
+    "CS319": Code("an input that stands below the layer that reads it"),
     # 4xx: shapes
     "CS401": Code("the size of an input is not known"),
     "CS402": Code("a size that does not agree with what the input gives"),
@@ -82,6 +86,11 @@ CODES: dict[str, Code] = {
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
     "CS416": Code("a claim about a size that is wrong"),
+    # 5xx: which GPU holds what, and what the old kernels could run
+    "CS501": Code("a layer above the data that names no GPU"),
+    "CS502": Code("a GPU that is named twice"),
+    "CS503": Code("numbers of replicas that do not fit together"),
+    "CS504": Code("a GPU beyond those that there are"),
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),

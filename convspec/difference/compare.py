@@ -22,7 +22,7 @@ from convspec.layers.pool import Pool
 # Types that compute the same under two names.
 _SYNONYMS = (frozenset({"dropout2", "hs"}),)
 # Keys of `[@net]` that are told of elsewhere, or change nothing.
-_TOLD = frozenset({"input", "note", "rounding", "dialect", "extends"})
+_TOLD = frozenset({"input", "name", "note", "rounding", "dialect", "extends"})
 # Functions that never fall, so that the largest of a window is the largest after them too.
 _MONOTONE = frozenset({"relu", "logistic", "tanh", "softrelu", "brelu"})
 

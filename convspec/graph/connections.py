@@ -14,7 +14,7 @@ _WRONG_INPUTS = ("CS301", "CS302", "CS303", "CS305")
 def report_bad_inputs(
     graph: Graph, built: Mapping[str, Layer | None], twice: Mapping[str, Span], report: Report
 ) -> None:
-    """Report CS301, CS305 and CS306. twice: second headers of a name, one of which was perhaps to be the missing layer."""
+    """Report CS301, CS305, CS306 and CS319. twice: second headers of a name, one of which was perhaps to be the missing layer."""
     for layer in graph.layers.values():
         seen: set[str] = set()
         for name in layer.inputs or ():
@@ -23,6 +23,9 @@ def report_bad_inputs(
                 layer.is_broken = True
                 more = ", ..." if len(built) > 8 else ""
                 help = did_you_mean(name.text, built) or f"the layers are {', '.join(list(built)[:8])}{more}"
+                blank = next((other for other in built if other.strip() == name.text), None)
+                if blank is not None:
+                    help = f"write [{name.text}]: the blanks in [{blank}] belong to its name"
                 twin = closest(name.text, twice) or (next(iter(twice)) if len(twice) == 1 else None)
                 labels = [Label(twice[twin], f"[{twin}] again: was this to be {name.text}?")] if twin else []
                 message = f"{layer.name} reads {name.text}, which does not exist"
@@ -36,6 +39,25 @@ def report_bad_inputs(
                 )
             seen.add(name.text)
         _report_bad_sources(layer, graph, report)
+    if not graph.dialect.reads_ahead:
+        _report_inputs_ahead(graph, report)
+
+
+def _report_inputs_ahead(graph: Graph, report: Report) -> None:
+    """Report CS319. Of layers on a cycle, which is reported as one, it is not said too."""
+    position = {name: index for index, name in enumerate(graph.layers)}
+    in_order = {layer.name for layer in graph.order}
+    for layer in graph.layers.values():
+        for name in layer.inputs or ():
+            if name.text in in_order and layer.name in in_order and position[name.text] > position[layer.name]:
+                layer.is_broken = True
+                report.add(
+                    "CS319",
+                    layer.part("inputs", name),
+                    f"{layer.name} reads {name.text}, which stands below it; {graph.dialect.program} reads files from above",
+                    labels=[Label(graph.layers[name.text].header, "here")],
+                    help=f"move [{name.text}] above [{layer.name}]; {graph.dialect.way_out}",
+                )
 
 
 def _report_bad_sources(layer: Layer, graph: Graph, report: Report) -> None:

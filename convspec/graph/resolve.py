@@ -9,13 +9,14 @@ from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
 from convspec.graph.connections import report_bad_inputs, report_unread_layers
 from convspec.graph.defaults import OF_TYPE, read_type_defaults, report_unread_defaults, report_unread_keys
 from convspec.graph.graph import Graph
+from convspec.graph.interpolation import interpolate
 from convspec.graph.merging import FOR_ALL, Merged, Sections
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
 from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS, Keyed, RawSection, Remark
-from convspec.layers.keys import Home, Key
+from convspec.layers.keys import REQUIRED, Home, Key, report_fault
 from convspec.syntax.document import Entry
 
 
@@ -36,18 +37,22 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     built: dict[str, Layer | None] = {}
     for section in sections.values():
         if section.is_layer and not section.is_parameters:
+            own = _entries_of(section.name, sections)
+            of_params = None if parameters is None else _entries_of(section.name, parameters)
+            scope = {**defaults, **own, **(of_params or {})}
+            entries = interpolate(section.name, own, own)
             raw = RawSection(
                 section.name,
                 section.header,
-                _entries_of(section.name, sections),
-                None if parameters is None else _entries_of(section.name, parameters),
-                defaults,
+                entries,
+                None if of_params is None else interpolate(section.name, of_params, of_params),
+                interpolate(section.name, defaults, scope),
                 lacks_params,
                 parameters[section.name].header if parameters and section.name in parameters else None,
                 for_all,
                 section.unreadable,
                 spec.dialect,
-                by_type.get(section.entries["type"].value, {}) if "type" in section.entries else {},
+                interpolate(section.name, by_type.get(entries["type"].value, {}), scope) if "type" in entries else {},
             )
             built[section.name] = _layer(raw, report, sections if len(spec.files) > 1 else {})
     if not built and spec.is_complete:
@@ -113,6 +118,9 @@ def _layer(raw: RawSection, report: Report, others: Mapping[str, Merged]) -> Lay
         if "type" not in raw.unreadable:
             _report_no_type(raw, others, report)
         return None
+    if written.fault is not None:
+        report_fault(raw.name, written, report)
+        return None
     cls = layer_type(written.value)
     if cls is None or not _has_type(raw.dialect, written.value):
         _report_unknown_type(raw, written, report)
@@ -120,7 +128,27 @@ def _layer(raw: RawSection, report: Report, others: Mapping[str, Merged]) -> Lay
     layer = cls(raw, report)
     layer.validate(report)
     _report_unread_layer_keys(raw, layer, report)
+    _report_no_parameters(raw, layer, report)
     return layer
+
+
+def _report_no_parameters(raw: RawSection, layer: Layer, report: Report) -> None:
+    """Report CS203 for a layer without the section in the parameter file that its program looked for.
+
+    `[DEFAULT]` of that file gives it keys, and no section.
+    """
+    if raw.params is None or raw.params_header is not None or layer.dialect.is_ours or raw.defaults:
+        return
+    kind = raw.layers.get(layer.type)
+    needs = {layer.type, f"{layer.type}={kind.value if kind else ''}"} & layer.dialect.section_types
+    has_keys = any(key.home is Home.PARAMS and key.default is REQUIRED for key in layer.keys.values())
+    if (not needs and not has_keys) or report.has("CS203", raw.header):
+        return
+    layer.is_broken = True
+    message = (
+        f"{raw.name} is not in the parameter file, where {layer.dialect.program} wants a section for each {layer.type}"
+    )
+    report.add("CS203", raw.header, message, help=f"add [{raw.name}] to the parameter file; it may be empty")
 
 
 def _has_type(dialect: Dialect, name: str) -> bool:

@@ -58,7 +58,7 @@ class LogisticRegression(Layer):
                 else "give it the data layer with dataIdx=1",
             )
             return None
-        if self.top_k > predictions.features:
+        if self.dialect.limits_top_k and self.top_k > predictions.features:
             context.report.add(
                 "CS410",
                 self.span("top_k"),

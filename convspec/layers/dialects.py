@@ -61,7 +61,8 @@ class Dialect(NamedTuple):
     takes_mark: whether a byte order mark may stand before the first section.
     reads_positions: whether `dexp[250,0,4]`, the schedules of older files, can be read without names.
     limits_top_k: whether topk can be at most the number of classes.
-    section_types: layers that need a section in the parameter file although all their keys there have defaults.
+    section_types: layers that need a section in the parameter file although all their keys there have defaults; a type,
+    or `pool=rand`, a type and what the key of this name says.
     learning: how weights are updated, where programs differ.
     """
 
@@ -135,6 +136,7 @@ ALEXNET2012 = Dialect(
     repeats_single=False,
     limits_top_k=False,
     learning=Learning(ball_counts_weights=True),
+    section_types=_words("pool=rand"),
 )
 CCN2 = Dialect(
     name="ccn2",
@@ -221,6 +223,7 @@ ROWS: tuple[Row, ...] = (
     Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": values.SQUARES}),
     Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": values.SQUARE}),
     Row((ALEXNET2012,), "*", "topk", _ANY_NUMBER),
+    Row((ALEXNET2012,), "*", "gpu", {"form": values.ONE_INTEGER}),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _ANY_NUMBER),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _ANY_NUMBER),
     Row(_BOTH_CCN1, "*", "neuron", {"form": values.CCN1_NEURON}),

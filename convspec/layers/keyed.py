@@ -68,11 +68,16 @@ class RawSection(NamedTuple):
 
     def sharing_section(self, entry: Entry) -> str | None:
         """The section whose entry this is, if it serves others too."""
-        if entry is self.type_defaults.get(entry.key):
+        if _same_place(entry, self.type_defaults.get(entry.key)):
             return f"{DEFAULTS} {self.layers['type'].value}"
-        if entry is self.defaults.get(entry.key):
+        if _same_place(entry, self.defaults.get(entry.key)):
             return DEFAULTS
-        return "DEFAULT" if entry is self.for_all.get(entry.key) else None
+        return "DEFAULT" if _same_place(entry, self.for_all.get(entry.key)) else None
+
+
+def _same_place(entry: Entry, other: Entry | None) -> bool:
+    """Whether two entries are one of the file, whatever was put into their values."""
+    return other is not None and entry.key_span == other.key_span
 
 
 class Remark(NamedTuple):

@@ -118,7 +118,10 @@ class Key(Generic[T]):
         return value
 
     def read(self, section: str, entry: Entry, report: Report) -> T | None:
-        """The value of an entry, or None after a report of CS204, CS205 or CS212."""
+        """The value of an entry, or None after a report of CS204, CS205, CS212 or CS229."""
+        if entry.fault is not None:
+            report_fault(section, entry, report)
+            return None
         try:
             value = self.form.parse(entry.value)
         except ValueSyntaxError as error:
@@ -191,6 +194,13 @@ def _numbers_in(value: object) -> Iterator[int | float]:
             yield from part
         elif isinstance(part, int | float) and not isinstance(part, bool):
             yield part
+
+
+def report_fault(section: str, entry: Entry, report: Report) -> None:
+    """Report CS229 for a key that is read, and whose value refers to what is not there."""
+    assert entry.fault is not None
+    start, end, message, help = entry.fault
+    report.add("CS229", entry.part(start, end), f"{entry.written_key} of {section}: {message}", help=help)
 
 
 # One constructor a form, so that a class reads as a table of keys and mypy knows each value's type.

@@ -34,6 +34,15 @@ class Piece(NamedTuple):
     span: Span
 
 
+class Fault(NamedTuple):
+    """What is wrong with a value before anyone reads it: the characters `start` to `end`, and what to say of them."""
+
+    start: int
+    end: int
+    message: str
+    help: str
+
+
 class Entry(NamedTuple):
     """`key=value`.
 
@@ -41,6 +50,7 @@ class Entry(NamedTuple):
     value: without blanks around it and without a ` ;` comment; continuation lines are joined by newlines.
     text: the whole of it, line ends and continuation lines included.
     pieces: of a value that stands like this in no file, where its parts come from; else empty.
+    fault: a reference that leads nowhere; a mistake only where the key is read.
     """
 
     key: str
@@ -50,6 +60,7 @@ class Entry(NamedTuple):
     key_span: Span
     value_span: Span
     pieces: tuple[Piece, ...] = ()
+    fault: Fault | None = None
 
     def part(self, start: int, end: int) -> Span:
         """Where the characters `start` to `end` of the value stand in the file."""
@@ -107,11 +118,12 @@ class Section(NamedTuple):
 
 
 class Document(NamedTuple):
-    """prologue: the lines before the first section."""
+    """prologue: the lines before the first section. has_mark: whether a byte order mark stood before everything."""
 
     file: SourceFile
     prologue: tuple[Line, ...]
     sections: tuple[Section, ...]
+    has_mark: bool = False
 
     def text(self) -> str:
         """The characters of the file."""

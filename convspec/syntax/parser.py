@@ -51,7 +51,8 @@ def read_source(path: str) -> SourceFile:
 
 def parse_document(file: SourceFile, report: Report) -> Document:
     """The Document of a text, whatever it is. Reports CS103 to CS105, CS108 and CS111."""
-    if file.text.startswith(_BYTE_ORDER_MARK):
+    has_mark = file.text.startswith(_BYTE_ORDER_MARK)
+    if has_mark:
         file = SourceFile(file.name, file.text.lstrip(_BYTE_ORDER_MARK))
     prologue: list[Token] = []
     sections: list[Section] = []
@@ -60,7 +61,7 @@ def parse_document(file: SourceFile, report: Report) -> Document:
             prologue.append(child)
         else:
             sections.append(_section(file, cast("list[Token]", child.children), report))
-    document = Document(file, _lines(file, prologue, report), tuple(sections))
+    document = Document(file, _lines(file, prologue, report), tuple(sections), has_mark)
     for line in document.prologue:
         if isinstance(line, Entry):
             report.add(
@@ -186,7 +187,11 @@ def _section(file: SourceFile, tokens: Sequence[Token], report: Report) -> Secti
         report.add("CS105", section.span, message, help=f"write [{name.strip()}]")
     tail = _trimmed(file, section.span.end, end)
     if closing >= 0 and tail.text.strip() and tail.text[0] not in ";#":
-        report.add("CS108", tail, f"this text after [{name}] is ignored", help="delete it, or start it with ;")
+        message, help = f"this text after [{name}] is ignored", "delete it, or start it with ;"
+        if "]" in tail.text:
+            message += f": the name of a section ends at its first bracket, and is {name}"
+            help = "leave brackets out of names"
+        report.add("CS108", tail, message, help=help)
     return section
 
 

@@ -253,6 +253,7 @@ def _name(token: Token) -> Name:
 
 INTEGER = Form("integers", "an integer", lambda children: _only(_dims(children)))
 INTEGERS = Form("integers", "a list of integers", _dims)
+ONE_INTEGER = Form("integers", "an integer", lambda children: (_only(_dims(children)),))
 NUMBER = Form("numbers", "a number", lambda children: _only(tuple(map(_number, children))))
 NUMBERS = Form("numbers", "a list of numbers", lambda children: tuple(map(_number, children)))
 NAMES = Form("names", "a list of layer names", lambda children: tuple(map(_name, children)))

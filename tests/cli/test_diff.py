@@ -63,7 +63,7 @@ def test_an_override_of_b(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_variant_that_extends_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     variant = tmp_path / "variant.cfg"
-    variant.write_text("[@net]\nextends=lenet-digits.cfg\nname=LeNet\n[conv2]\nfilters=20\n")
+    variant.write_text("[@net]\nextends=lenet-digits.cfg\n[conv2]\nfilters=20\n")
     assert main(["diff", "lenet-digits.cfg", str(variant)]) == 1
     out = printed(capsys)
     assert [line for line in out.splitlines() if line.startswith("  ")] == [

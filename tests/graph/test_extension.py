@@ -221,7 +221,7 @@ def test_two_files_that_extend_lay_both_over(base: Path) -> None:
 
 
 def test_layers_of_two_files_are_taken_out_together_with_their_parameters(tmp_path: Path) -> None:
-    layers = "[data]\ntype=data\ndataIdx=0\n[d]\ntype=dropout\ninputs=data\n[n]\ntype=neuron\ninputs=d\nneuron=abs\n[@net]\noutputs=n\n"
+    layers = "[data]\ntype=data\ndataIdx=0\n[d]\ntype=dropout\ninputs=data\n[n]\ntype=neuron\ninputs=d\nneuron=abs\ngpu=0\n[@net]\ndialect=convspec\noutputs=n\n"
     params = "[d]\nkeep=0.25\n"
     checked = convspec.check(layers, params, inputs={"data": (4,)}, overrides=["d.remove=1"])
     assert (codes(checked), reads(checked)["n"]) == ([], "data")

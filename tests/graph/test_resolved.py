@@ -19,6 +19,7 @@ type=fc
 inputs=data
 outputs=4
 initW=0.1
+gpu=0
 [drop]
 type=dropout
 inputs=fc
@@ -29,6 +30,7 @@ inputs=drop
 [cost]
 type=cost.logreg
 inputs=labels,probs
+gpu=0
 """
 PARAMS = """
 [fc]

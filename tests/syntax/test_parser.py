@@ -196,7 +196,7 @@ def test_default_section_of_the_parameter_file() -> None:
 def test_interpolation_is_an_error_only_where_the_key_is_read() -> None:
     neuron = "[x]\ntype=neuron\ninputs=data\nneuron=relu\n"
     assert codes(NET + neuron + "title=%(nothing)s 100%\n") == ["CS207"]
-    assert codes(NET + neuron.replace("relu", "%(nothing)s")) == ["CS204"]
+    assert codes(NET + neuron.replace("relu", "%(nothing)s")) == ["CS229"]
 
 
 def test_blanks_in_a_name_count() -> None:
