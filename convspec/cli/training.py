@@ -58,8 +58,4 @@ def _summary(compiled: Compiled, result: Result) -> str:
 
 
 def _test_lines(validation: Validation) -> list[str]:
-    return [
-        f"test of {validation.cases} images: {name} {cost.loss:.4f}, top-1 error {cost.error:.1%}, "
-        f"top-{cost.k} error {cost.topk_error:.1%}"
-        for name, cost in validation.costs.items()
-    ]
+    return [f"test of {validation.cases} images: {cost.text(name)}" for name, cost in validation.costs.items()]

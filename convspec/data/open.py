@@ -41,12 +41,12 @@ def open_dataset(
     data: str | None,
     seed: int,
     input_shape: tuple[int, int, int],
-    classes: int,
+    classes: int | None,
     notify: Notify = lambda diagnostic: None,
 ) -> Dataset:
     """The dataset that `data` names (see `dataset_name`), checked against the network.
 
-    input_shape: of the network, (channels, height, width). classes: outputs of its softmax.
+    input_shape: of the network, (channels, height, width). classes: outputs of its softmax, None where it reads no labels.
     notify: is told what is worth a warning, also later, while pictures are read.
 
     Raises DiagnosticError: CS701 no such folder, CS702 no pictures in it, CS703 too many broken ones, CS704 more
@@ -68,7 +68,8 @@ def open_dataset(
             dataset = Digits(height=height, width=width, channels=channels)
         case _:
             dataset = Folder(name, size=settings.size, channels=channels, notify=notify)
-    _check_classes(dataset, classes, notify)
+    if classes is not None:
+        _check_classes(dataset, classes, notify)
     return dataset
 
 
@@ -90,7 +91,7 @@ def _check_classes(dataset: Dataset, outputs: int, notify: Notify) -> None:
         raise DiagnosticError(
             Diagnostic("CS704", message, help="put the pictures of each class in a folder of its own")
         )
-    help = f"write outputs={found} in the fc layer below the softmax, and classes={found} under [@net]"
+    help = f"write outputs={found} in the last fc layer, and classes={found} under [@net]"
     if found > outputs:
         message = f"{dataset.name} has {found} classes, and the network has {outputs} outputs"
         raise DiagnosticError(Diagnostic("CS704", message, help=help))

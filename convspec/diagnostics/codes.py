@@ -71,6 +71,8 @@ CODES: dict[str, Code] = {
     "CS306": Code("an input that stands twice", _W),
     "CS307": Code("a layer that cannot be taken out"),
     "CS308": Code("a layer that cannot stand where it says"),
+    "CS315": Code("a child of a cost that cannot be one"),
+    "CS316": Code("a cost of outputs that need not lie between 0 and 1", _W),
     "CS319": Code("an input that stands below the layer that reads it"),
     # 4xx: shapes
     "CS401": Code("the size of an input is not known"),
@@ -82,7 +84,7 @@ CODES: dict[str, Code] = {
     "CS407": Code("a window with no pixel inside the map"),
     "CS408": Code("a window across more channels than there are"),
     "CS409": Code("rounding up and rounding down differ", _N),
-    "CS410": Code("fewer classes than top-k asks for"),
+    "CS410": Code("fewer classes than top-k or a set of classes asks for"),
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
     "CS416": Code("a claim about a size that is wrong"),
@@ -118,6 +120,7 @@ CODES: dict[str, Code] = {
     "CS720": Code("an old file that cannot be read"),
     "CS721": Code("a file that is no checkpoint of the original programs"),
     "CS722": Code("weights that do not fit their layers"),
+    "CS730": Code("a data layer of which no dataset has the data"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
+from convspec.emit.costs import cost_expression
 from convspec.emit.holders import Holders, one_or_both, path_of, window_options
+from convspec.program.costs import CostOperator
 from convspec.program.operators import (
     Activation,
     Add,
@@ -21,7 +23,6 @@ from convspec.program.operators import (
     LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
-    NegativeLogLikelihood,
     Neuron,
     Op,
     Pad,
@@ -115,9 +116,8 @@ def expression(  # noqa: C901 - a case an operator
             return f"{x}[:, {start}:{stop}]"
         case Add():
             return " + ".join(operands)
-        case NegativeLogLikelihood(from_logits=from_logits):
-            labels, scores = operands
-            return f"F.cross_entropy({scores}, {labels})" if from_logits else f"F.nll_loss({scores}.log(), {labels})"
+        case CostOperator():
+            return cost_expression(op, operands)
         case _:
             assert_never(op)
 

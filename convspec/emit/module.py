@@ -7,12 +7,14 @@ expression. The text depends on the program alone: equal programs give equal byt
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 
+from convspec.emit.costs import cost_kernel
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
 from convspec.emit.holders import Holders, path_of
+from convspec.emit.optional import optional_inputs
+from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import Names
 from convspec.program.operators import (
     AvgPool2d,
@@ -22,16 +24,15 @@ from convspec.program.operators import (
     LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
-    NegativeLogLikelihood,
     Op,
     ResponseNorm,
     buffers_of,
 )
 from convspec.program.parameter import Permutations
-from convspec.program.program import Block, Buffer, Parameter, Program
+from convspec.program.program import LABEL_COSTS, Block, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
-_KERNELS = {
+_KERNELS: dict[type[Op], str] = {
     AvgPool2d: "avg_pool2d",
     FusedLRNPool: "bias_act_lrn_max_pool2d",
     LocallyConnected2d: "locally_connected2d",
@@ -63,7 +64,8 @@ def class_name(name: str) -> str:
 
 
 def _header(program: Program, spec_name: str) -> str:
-    inputs = [f"{op.name} {_batched(op)}" for op in program.inputs]
+    classes = program.class_inputs
+    inputs = [f"{op.name} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
     costs = {cost.name for cost in program.costs}
     outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
     count = sum(_size(parameter) for parameter in program.parameters)
@@ -88,8 +90,6 @@ def _listed(entries: Sequence[str]) -> str:
 
 
 def _batched(op: Op) -> str:
-    if isinstance(op, Input) and op.data_index == 1:
-        return "(N,)"
     return f"(N, {', '.join(map(str, op.shape.dims))})"
 
 
@@ -106,10 +106,15 @@ def _imports(program: Program, text: str) -> str:
     lines.append("from torch import Tensor, nn")
     if re.search(r"\bF\.", text):
         lines.append("from torch.nn import functional as F")
-    kernels = sorted({_KERNELS[type(op)] for op in program.operators if type(op) in _KERNELS})
+    kernels = sorted({kernel for op in program.operators if (kernel := _kernel(op))})
     if kernels:
         lines += ["", f"from convspec_kernels import {', '.join(kernels)}"]
     return "\n".join(lines)
+
+
+def _kernel(op: Op) -> str | None:
+    """The function of `convspec_kernels` that computes `op`, if there is one."""
+    return cost_kernel(op) if isinstance(op, CostOperator) else _KERNELS.get(type(op))
 
 
 def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
@@ -165,7 +170,7 @@ class _Writer:
         brought = {name for op in program.operators if isinstance(op, BatchNorm) for name in buffers_of(op)}
         self.registered = [buffer for buffer in program.buffers if buffer.name not in brought]
         self.returned = {output.value for output in program.outputs}
-        self.optional = {op.name for op in program.inputs if self._is_for_costs(op)}
+        self.optional = optional_inputs(program)
         self.expressions: dict[str, str] = {}
         self.names = Names()
         self.variables = self._variables()
@@ -198,14 +203,9 @@ class _Writer:
             readers = self.program.readers[op.name]
             reads = [written[reader.name] for reader in readers]
             last_reads[op.name] = end if op.name in self.returned else max(reads, default=line)
-            is_last = isinstance(op, NegativeLogLikelihood)
+            is_last = isinstance(op, CostOperator) or op.name in self.optional
             written[op.name] = end if is_last else written[readers[0].name] if self._is_nested(op) else line
         return last_reads
-
-    def _is_for_costs(self, op: Input) -> bool:
-        """Whether only costs read an input, so that predicting needs none."""
-        readers = [] if op.name in self.returned else self.program.readers[op.name]
-        return bool(readers) and all(isinstance(reader, NegativeLogLikelihood) for reader in readers)
 
     def module(self) -> str:
         name = class_name(self.program.name)
@@ -248,15 +248,26 @@ class _Writer:
     def _forward(self) -> list[str]:
         lines = ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
         for op in self.program.operators:
-            if isinstance(op, NegativeLogLikelihood) or op.name in self.optional:
-                continue
-            text = expression(op, [self.expressions[name] for name in op.inputs], self._shapes(op), self.holders)
-            if self._is_nested(op):
-                self.expressions[op.name] = text
-                continue
-            variable = self.expressions[op.name] = self.variables[op.name]
-            lines += self._assignment(variable, text, str(op.shape))
+            if not isinstance(op, CostOperator) and op.name not in self.optional:
+                lines += self._line(op)
         return lines + [f"    {line}" for line in self._return()]
+
+    def _line(self, op: Op) -> list[str]:
+        """The assignment of a value; none where it stands inside the expression of another."""
+        text = expression(op, [self._operand(op, name) for name in op.inputs], self._shapes(op), self.holders)
+        if self._is_nested(op):
+            self.expressions[op.name] = text
+            return []
+        self.expressions[op.name] = self.variables[op.name]
+        return self._assignment(self.variables[op.name], text, str(op.shape))
+
+    def _operand(self, op: Op, name: str) -> str:
+        text = self.expressions.get(name, f"inputs[{literal(name)}]")
+        if isinstance(op, LABEL_COSTS) and name == op.inputs[0] and name not in self.program.class_inputs:
+            return f"{text}.flatten().long()"
+        if isinstance(op, CrossEntropy) and self.program.values[name].shape.is_map:
+            return f"{text}.flatten(1)"
+        return text
 
     def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
         """A line; where it is too long, with its list in lines of their own above, or what stands in its parentheses in
@@ -299,21 +310,26 @@ class _Writer:
         entries = [f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given]
         if not costs:
             return _dictionary("return {", entries)
-        lines = _dictionary("outputs = {", entries)
-        by_labels: dict[str, list[NegativeLogLikelihood]] = defaultdict(list)
-        for output in self.program.outputs:
-            if output.value in costs:
-                by_labels[costs[output.value].inputs[0]].append(costs[output.value])
-        for labels, group in by_labels.items():
-            given_labels = self.expressions.get(labels, f"inputs[{literal(labels)}]")
-            if labels in self.optional:
-                lines.append(f"if {literal(labels)} in inputs:")
-            indent = "    " if labels in self.optional else ""
-            for cost in group:
-                operands = [given_labels, self.expressions[cost.inputs[1]]]
-                text = expression(cost, operands, self._shapes(cost), self.holders)
-                lines.append(f"{indent}outputs[{literal(cost.name)}] = {text}")
+        lines = _dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
+        reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
+        lines += [self._cost(cost) for cost in reported if cost.name not in self.optional]
+        for wanted in self._conditions():
+            lines.append(f"if {' and '.join(f'{literal(name)} in inputs' for name in wanted)}:")
+            for op in self.program.operators:
+                if self.optional.get(op.name) == wanted and not isinstance(op, Input | CostOperator):
+                    lines += self._line(op)
+            lines += [f"    {self._cost(cost)}" for cost in reported if self.optional.get(cost.name) == wanted]
         return [*lines, "return outputs"]
+
+    def _conditions(self) -> list[tuple[str, ...]]:
+        """Which optional inputs are asked for together: few before many, so that what is computed with the few is there."""
+        wanted = [self.optional[op.name] for op in self.program.operators if op.name in self.optional]
+        computed = {self.optional.get(op.name) for op in self.program.operators if not isinstance(op, Input)}
+        return sorted((names for names in dict.fromkeys(wanted) if names in computed), key=len)
+
+    def _cost(self, cost: Cost) -> str:
+        text = expression(cost, [self._operand(cost, name) for name in cost.inputs], self._shapes(cost), self.holders)
+        return f"outputs[{literal(cost.name)}] = {text}"
 
     def _objective(self) -> list[str]:
         terms = [

@@ -26,8 +26,11 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
 
 
 def sinks(graph: Graph) -> tuple[str, ...]:
-    """Layers whose values the network is there for: predictions first, then costs, then the outputs of `[@net]`."""
-    costs = [layer for layer in graph.order if layer.is_cost]
-    predictions = [layer.input_names[-1] for layer in costs]
+    """Layers whose values the network is there for: what costs judge, then costs, then the outputs of `[@net]`.
+
+    Of what costs judge, the caller has what data layers give.
+    """
+    costs = [layer for layer in graph.layers.values() if layer.is_cost]
+    judged = [name for layer in costs for name in layer.judged if graph.layers[name].input_names]
     declared = [name.text for name in graph.net.outputs]
-    return tuple(dict.fromkeys([*predictions, *(layer.name for layer in costs), *declared]))
+    return tuple(dict.fromkeys([*judged, *(layer.name for layer in costs), *declared]))

@@ -12,13 +12,15 @@ from functools import cache
 from convspec.layers.base import Layer
 from convspec.layers.batchnorm import BatchNorm
 from convspec.layers.conv import Conv
-from convspec.layers.costs import LogisticRegression
+from convspec.layers.costs import CrossEntropy, LogisticRegression, MultiSoftmax
 from convspec.layers.data import Data
 from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, NeuronLayer, SoftmaxLayer
+from convspec.layers.energy_costs import GatedSumOfSquares, SumOfSquares, TopographicIca
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.join import ConcatLayer
 from convspec.layers.local import Local
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
+from convspec.layers.output_costs import BinaryCrossEntropy, CrossEntropy2, DetectionCrossEntropy, RobustFlickr
 from convspec.layers.pool import GlobalPool, Pool
 
 BUILT_IN: Mapping[str, type[Layer]] = {
@@ -41,6 +43,15 @@ BUILT_IN: Mapping[str, type[Layer]] = {
         SoftmaxLayer,
         ConcatLayer,
         LogisticRegression,
+        CrossEntropy,
+        MultiSoftmax,
+        BinaryCrossEntropy,
+        DetectionCrossEntropy,
+        CrossEntropy2,
+        RobustFlickr,
+        SumOfSquares,
+        GatedSumOfSquares,
+        TopographicIca,
     )
 }
 

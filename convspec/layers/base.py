@@ -153,6 +153,11 @@ class Layer(Keyed, ABC):
     def input_names(self) -> tuple[str, ...]:
         return tuple(name.text for name in self.inputs or ())
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Of a cost: layers whose values the network gives beside it, for predictions and error rates."""
+        return self.input_names[::-1] if self.is_cost else ()
+
     def validate(self, report: Report) -> None:
         """Report what is wrong with the values taken together. Called once, after the keys have been read."""
         self._validate_inputs(report)

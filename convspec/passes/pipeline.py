@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
-from convspec.passes.fuse_softmax_cost import fuse_softmax_cost
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
@@ -18,7 +18,7 @@ Pass = Callable[[Program], Program]
 # Target *folded*: one device, fewer than the spec names.
 FOLDED: tuple[Pass, ...] = (
     remove_identities,  # dropout that keeps all, a concat of one
-    fuse_softmax_cost,  # -log softmax from its inputs: finite gradients
+    fuse_costs,  # costs of a softmax or sigmoid from its inputs: finite gradients
     share_equal,  # towers that compute the same from the same
     merge_towers,  # twin layers on several GPUs become one grouped operator
     remove_unread,  # what no output needs

@@ -10,7 +10,9 @@ from convspec.program.program import Program
 
 def remove_unread(program: Program) -> Program:
     """Inputs stay: they are the signature of `forward`."""
-    needed = {output.value for output in program.outputs} | {cost.predictions for cost in program.costs}
+    needed = {output.value for output in program.outputs} | {
+        cost.predictions for cost in program.costs if cost.predictions
+    }
     kept = []
     for op in reversed(program.operators):
         if op.name in needed or isinstance(op, Input):

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from dataclasses import fields, replace
 
 from convspec.passes.substitute import substitute
+from convspec.program.costs import CostOperator
 from convspec.program.operators import (
     Activation,
     BatchNorm,
@@ -17,7 +18,6 @@ from convspec.program.operators import (
     Input,
     Linear,
     LocallyConnected2d,
-    NegativeLogLikelihood,
     Neuron,
     Op,
 )
@@ -48,7 +48,7 @@ def share_equal(program: Program) -> Program:
 
 def _is_sharable(op: Op) -> bool:
     match op:
-        case Input() | Dropout() | NegativeLogLikelihood():
+        case Input() | Dropout() | CostOperator():
             return False
         case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
             return False

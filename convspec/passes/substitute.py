@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from convspec.program.operators import NegativeLogLikelihood, Op
+from convspec.program.costs import CostOperator
+from convspec.program.operators import Op
 from convspec.program.program import Output, Program
 
 
@@ -17,7 +18,7 @@ def substitute(program: Program, operators: Iterable[Op], values: Mapping[str, s
 
 
 def _substituted(op: Op, values: Mapping[str, str]) -> Op:
-    if isinstance(op, NegativeLogLikelihood) and op.predictions in values:
+    if isinstance(op, CostOperator) and op.predictions is not None and op.predictions in values:
         op = replace(op, predictions=values[op.predictions])
     if values.keys().isdisjoint(op.inputs):
         return op

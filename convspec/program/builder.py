@@ -10,6 +10,17 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+from convspec.program.costs import (
+    BinaryCrossEntropy,
+    Cost,
+    CrossEntropy,
+    GatedSumOfSquares,
+    LogSquareError,
+    NegativeLogLikelihood,
+    SubsetCrossEntropy,
+    SumOfSquares,
+    TopographicEnergy,
+)
 from convspec.program.names import Names
 from convspec.program.operators import (
     Activation,
@@ -24,7 +35,6 @@ from convspec.program.operators import (
     LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
-    NegativeLogLikelihood,
     Neuron,
     Op,
     Pad,
@@ -194,15 +204,71 @@ class Builder:
     def add(self, values: Sequence[str]) -> str:
         return self._add(Add, values, self.shape(values[0]))
 
-    def negative_log_likelihood(self, labels: str, predictions: str, *, coefficient: float, top_k: int) -> str:
-        return self._add(
-            NegativeLogLikelihood,
-            [labels, predictions],
-            Shape.of_vector(1),
-            coefficient=coefficient,
-            top_k=top_k,
-            predictions=predictions,
+    # Costs: `coefficient` and `children` are those of `CostOperator`.
+
+    def negative_log_likelihood(
+        self, labels: str, predictions: str, *, coefficient: float, top_k: int, children: Sequence[str] = ()
+    ) -> str:
+        inputs = [labels, predictions]
+        return self._cost(NegativeLogLikelihood, inputs, coefficient, children, predictions=predictions, top_k=top_k)
+
+    def cross_entropy(self, targets: str, predictions: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
+        return self._cost(CrossEntropy, [targets, predictions], coefficient, children, predictions=predictions)
+
+    def binary_cross_entropy(
+        self,
+        targets: str,
+        predictions: str,
+        *,
+        coefficient: float,
+        children: Sequence[str] = (),
+        positive_weight: float = 1.0,
+        counts_classes: bool = False,
+        has_rates: bool = True,
+    ) -> str:
+        """has_rates: whether error rates are reported."""
+        return self._cost(
+            BinaryCrossEntropy,
+            [targets, predictions],
+            coefficient,
+            children,
+            predictions=predictions if has_rates else None,
+            positive_weight=positive_weight,
+            counts_classes=counts_classes,
         )
+
+    def log_square_error(
+        self, targets: str, predictions: str, *, coefficient: float, children: Sequence[str] = ()
+    ) -> str:
+        return self._cost(LogSquareError, [targets, predictions], coefficient, children)
+
+    def subset_cross_entropy(
+        self, labels: str, energies: str, *, coefficient: float, set_size: int, children: Sequence[str] = ()
+    ) -> str:
+        return self._cost(
+            SubsetCrossEntropy, [labels, energies], coefficient, children, predictions=energies, set_size=set_size
+        )
+
+    def sum_of_squares(self, value: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
+        return self._cost(SumOfSquares, [value], coefficient, children)
+
+    def gated_sum_of_squares(self, gate: str, value: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
+        return self._cost(GatedSumOfSquares, [gate, value], coefficient, children)
+
+    def topographic_energy(self, value: str, *, coefficient: float, size: int, children: Sequence[str] = ()) -> str:
+        """value: maps."""
+        return self._cost(TopographicEnergy, [value], coefficient, children, size=size)
+
+    def _cost(
+        self,
+        operator: type[Cost],
+        inputs: Sequence[str],
+        coefficient: float,
+        children: Sequence[str],
+        **attributes: Any,
+    ) -> str:
+        shape = Shape.of_vector(1)
+        return self._add(operator, inputs, shape, coefficient=coefficient, children=tuple(children), **attributes)
 
     def _add(self, operator: type[Op], inputs: Sequence[str], shape: Shape, **attributes: Any) -> str:
         name = f"{self._layer}/{len(self._operators) - self._first}"

@@ -15,7 +15,9 @@ _RESERVED = frozenset(
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
     "share_memory state_dict to to_empty train training type xpu zero_grad "
     "self inputs outputs torch nn F Tensor super dict objective reset_parameters "
-    "avg_pool2d bias_act_lrn_max_pool2d local_response_norm locally_connected2d max_pool2d response_norm".split()
+    "avg_pool2d bias_act_lrn_max_pool2d local_response_norm locally_connected2d max_pool2d response_norm "
+    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy gated_sum_of_squares log_square_error "
+    "subset_cross_entropy sum_of_squares topographic_energy".split()
 )
 
 

@@ -1,4 +1,4 @@
-"""The operators of a program: a small closed union that every pass and emitter handles with `match`.
+"""The operators of a program: a small closed union that every pass and emitter handles with `match`. Costs are in `costs`.
 
 An operator computes one value, named like the operator. All names and conventions are PyTorch's: cross-correlation,
 NCHW, `alpha` of LRN divided by the size of its window. What a spec calls a layer may lower to several operators.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from convspec.program.shape import Shape
+from convspec.program.costs import Cost
+from convspec.program.operator import Operator
 
 
 class Neuron(Enum):
@@ -32,26 +33,8 @@ class Neuron(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
-    """What all operators share.
-
-    name: of the value it computes; unique in the program.
-    inputs: names of the values it reads, each defined earlier in the program.
-    shape: of the value, without the batch axis.
-    layers: the layers of the spec that it computes, more than one where towers were merged.
-    gpu: index of the GPU that the spec gives it; None on the host (data), or where towers of several GPUs were merged.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    shape: Shape
-    layers: tuple[str, ...]
-    gpu: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Operator):
-    """A value that the caller supplies. `data_index` is the provider's matrix: 0 images, 1 labels (N,), 2 one-hot."""
+    """A value that the caller supplies. `data_index` is the provider's matrix: 0 images, 1 labels, 2 one-hot."""
 
     data_index: int
 
@@ -238,24 +221,6 @@ class Add(Operator):
     """Sum of the inputs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NegativeLogLikelihood(Operator):
-    """Mean over the cases of -log of the probability of the label; inputs (labels, predictions).
-
-    from_logits: the predictions are the inputs of the softmax, not its outputs; fused so that the gradient is finite.
-    coefficient: weight of this cost in the objective; 0 only reports it.
-    top_k: the k of the second error rate that is reported beside top-1; at least 1.
-    predictions: name of the value that holds the probabilities, for the error rates.
-    """
-
-    coefficient: float
-    top_k: int
-    predictions: str
-    from_logits: bool = False
-
-
-COSTS = (NegativeLogLikelihood,)
-
 # Operators that read the inputs joined, through a weight, and perhaps add a bias.
 Weighted = Conv2d | LocallyConnected2d | Linear
 
@@ -278,7 +243,7 @@ Op = (
     | Concat
     | Slice
     | Add
-    | NegativeLogLikelihood
+    | Cost
 )
 
 Values = Mapping[str, Op]

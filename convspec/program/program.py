@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from convspec.program.operators import COSTS, Input, NegativeLogLikelihood, Op
+from convspec.program.costs import Cost, CostOperator, NegativeLogLikelihood, SubsetCrossEntropy
+from convspec.program.operators import Input, Op
 from convspec.program.parameter import Block, Buffer, Constraint, Initialization, Parameter, Update
 
 __all__ = ["Block", "Buffer", "Constraint", "Initialization", "Output", "Parameter", "Program", "Update"]
+
+LABEL_COSTS = (NegativeLogLikelihood, SubsetCrossEntropy)
+"""Costs whose first input is the number of a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,24 @@ class Program:
         return tuple(op for op in self.operators if isinstance(op, Input))
 
     @cached_property
-    def costs(self) -> tuple[NegativeLogLikelihood, ...]:
-        return tuple(op for op in self.operators if isinstance(op, COSTS))
+    def costs(self) -> tuple[Cost, ...]:
+        """In the order of the outputs, to which all belong: that of the spec."""
+        place = {output.value: i for i, output in enumerate(self.outputs)}
+        costs = [op for op in self.operators if isinstance(op, CostOperator)]
+        return tuple(sorted(costs, key=lambda cost: place.get(cost.name, len(place))))
+
+    @cached_property
+    def class_inputs(self) -> frozenset[str]:
+        """Inputs that hold the number of a class, (N,) int64: nothing reads them but costs of a label.
+
+        One that anything else reads is a number like all others, (N, 1).
+        """
+        return frozenset(op.name for op in self.inputs if op.shape.features == 1 and self._holds_classes(op))
+
+    def _holds_classes(self, op: Input) -> bool:
+        readers = self.readers[op.name]
+        reads_label = (isinstance(r, LABEL_COSTS) and op.name not in r.inputs[1:] for r in readers)
+        return all(reads_label) if readers else op.data_index == 1
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[Op, ...]]:

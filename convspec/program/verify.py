@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from convspec.program.costs import CostOperator
 from convspec.program.operators import (
     Activation,
     Add,
@@ -23,7 +24,6 @@ from convspec.program.operators import (
     LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
-    NegativeLogLikelihood,
     Op,
     Pad,
     PoolWindow,
@@ -105,8 +105,9 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
         case Add():
             _require(len(set(inputs)) == 1, op, "adds values of different shapes")
             return inputs[0]
-        case NegativeLogLikelihood():
-            _require(op.predictions in program.values, op, f"judges {op.predictions}, which is not defined")
+        case CostOperator(predictions=predictions):
+            is_known = predictions is None or predictions in program.values
+            _require(is_known, op, f"judges {predictions}, which is not defined")
             return Shape.of_vector(1)
         case _:
             assert_never(op)

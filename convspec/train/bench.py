@@ -30,6 +30,7 @@ from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
 from convspec.program.operators import Input
 from convspec.program.program import Program
+from convspec.train.inputs import IMAGES, label_capacity
 from convspec.train.optimizer import PaperSGD
 
 PLAIN, PLAIN_COMPILED, OURS, OURS_COMPILED = "plain", "plain, torch.compile", "convspec", "convspec, torch.compile"
@@ -154,16 +155,17 @@ def _variants(
 
 
 def random_inputs(program: Program, batch: int, device: torch.device) -> dict[str, Tensor]:
-    """Images of N(0, 1), and labels that are classes, by data layer."""
-    classes = min((program.values[cost.predictions].shape.features for cost in program.costs), default=1)
-    return {op.name: _random_input(op, classes, batch).to(device) for op in program.inputs}
+    """Images of N(0, 1), labels that are classes, and targets in [0, 1), by data layer."""
+    classes = label_capacity(program) or 1
+    return {op.name: _random_input(op, program, classes, batch).to(device) for op in program.inputs}
 
 
-def _random_input(op: Input, classes: int, batch: int) -> Tensor:
+def _random_input(op: Input, program: Program, classes: int, batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(op.data_index)
-    if op.data_index == 1:
+    if op.name in program.class_inputs:
         return torch.randint(0, classes, (batch,), generator=generator)
-    return torch.randn(batch, *op.shape.dims, generator=generator)
+    draw = torch.randn if op.data_index == IMAGES else torch.rand
+    return draw(batch, *op.shape.dims, generator=generator)
 
 
 def _check_agreement(variants: Sequence[_Variant], autocast: torch.autocast) -> None:

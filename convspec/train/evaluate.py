@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convspec.data.batches import Batch
-from convspec.program.operators import NegativeLogLikelihood
 from convspec.program.program import Program
 from convspec.train.inputs import InputTensors
+from convspec.train.scores import CostResult, batch_sums, result, trained_cost, values_by_name, with_totals
 
-
-@dataclass(frozen=True, slots=True)
-class CostResult:
-    """Means over the test cases. loss: the cost. error, topk_error: in [0, 1]; `k` of the second."""
-
-    loss: float
-    error: float
-    topk_error: float
-    k: int
+MOST_CLASSES = 20
+"""Of more classes than this, precision and recall are shown as means; metrics.jsonl has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Results by the name of the cost layer; `error` is that of the one that is trained."""
+    """Results by the name of the cost layer. steering: the cost that the schedule goes by, see `trained_cost`."""
 
     cases: int
-    error: float
+    steering: str
     costs: Mapping[str, CostResult]
+
+    @property
+    def error(self) -> float | None:
+        """Error rate of the steering cost, in [0, 1]; None if it has none."""
+        return self.costs[self.steering].error
+
+    @property
+    def score(self) -> float:
+        """What the schedule goes by; lower is better: that error rate, or the value of a cost that has none."""
+        return self.costs[self.steering].loss if self.error is None else self.error
 
     def record(self) -> dict[str, Any]:
         """As it stands in metrics.jsonl."""
+        error = {} if self.error is None else {"error": self.error}
         return {
             "cases": self.cases,
-            "error": self.error,
-            "costs": {name: asdict(cost) for name, cost in self.costs.items()},
+            **error,
+            "costs": {name: cost.record() for name, cost in self.costs.items()},
         }
 
+    def text(self) -> str:
+        """All costs on one line."""
+        return "; ".join(cost.text(name) for name, cost in self.costs.items())
 
-def credit(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Share of a correct answer among the first k for each case, (N,), from (N, classes) and (N,).
+    def class_lines(self, classes: Sequence[str]) -> list[str]:
+        """A line a class, with its precision and recall, for each cost that has them; of many classes their means."""
+        lines = []
+        for name, cost in self.costs.items():
+            if cost.precision is None or cost.recall is None:
+                continue
+            rows = list(zip(cost.precision, cost.recall, strict=True))
+            if len(rows) > MOST_CLASSES:
+                means = [_share(_mean(column)) for column in (cost.precision, cost.recall)]
+                lines.append(f"  {name}: mean precision {means[0]}, mean recall {means[1]} of {len(rows)} classes")
+                continue
+            for i, (precision, recall) in enumerate(rows):
+                title = classes[i] if i < len(classes) else f"output {i}"
+                lines.append(f"  {name}, {title}: precision {_share(precision)}, recall {_share(recall)}")
+        return lines
 
-    Classes of equal probability share the places that they compete for: c2 layer_kernels.cu:36-60, 217-250. A label
-    whose probability is not a number earns nothing.
-    """
-    of_label = probabilities.gather(1, labels[:, None])
-    places = k - (probabilities > of_label).sum(1)
-    tied = (probabilities == of_label).sum(1)
-    share = (places / tied.clamp(min=1)).clamp(0, 1)
-    return torch.where(tied > 0, share, torch.zeros_like(share))
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else None
 
 
-def trained_cost(program: Program) -> NegativeLogLikelihood:
-    """The cost whose error steers the schedule: the first that has weight in the objective."""
-    return next((cost for cost in program.costs if cost.coefficient), program.costs[0])
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def evaluate(
@@ -73,7 +88,7 @@ def evaluate(
 
     Leaves the network in the mode and the random generators in the state that they had.
     """
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, dict[str, Tensor]] = {cost.name: {} for cost in program.costs}
     cases, was_training = 0, net.training
     net.eval()
     try:
@@ -83,33 +98,22 @@ def evaluate(
             tensors, labels = inputs(batch)
             with torch.inference_mode(), autocast:
                 outputs = net(tensors)
+            values = values_by_name(program, outputs, tensors)
             for cost in program.costs:
-                batch_sums = _sums(cost, outputs, labels)
-                sums[cost.name] = sums[cost.name] + batch_sums if cost.name in sums else batch_sums
+                found = batch_sums(cost, values, len(labels), wide(labels.device))
+                _add(sums[cost.name], found)
             cases += len(labels)
     finally:
         net.train(was_training)
-    costs = {cost.name: _result(sums[cost.name].tolist(), cases, cost.top_k) for cost in program.costs}
-    return Validation(cases, costs[trained_cost(program).name].error, costs)
+    results = {cost.name: result(cost, sums[cost.name], cases) for cost in program.costs}
+    return Validation(cases, trained_cost(program).name, with_totals(program, results))
 
 
-def _sums(cost: NegativeLogLikelihood, outputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
-    """Loss, top-1 credit and top-k credit summed over a batch, (3,), float64 where the device has it."""
-    probabilities = outputs[cost.predictions].detach()
-    return torch.stack(
-        [
-            outputs[cost.name].detach().to(wide(labels.device)) * len(labels),
-            credit(probabilities, labels, 1).sum(dtype=wide(labels.device)),
-            credit(probabilities, labels, cost.top_k).sum(dtype=wide(labels.device)),
-        ]
-    )
+def _add(sums: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+    for name, value in more.items():
+        sums[name] = sums[name] + value if name in sums else value
 
 
 def wide(device: torch.device) -> torch.dtype:
     """The widest float of a device, for sums."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _result(sums: list[float], cases: int, k: int) -> CostResult:
-    loss, top1, topk = (total / cases for total in sums)
-    return CostResult(loss, 1 - top1, 1 - topk, k)

@@ -33,6 +33,7 @@ class InputTensors:
     def __init__(self, program: Program, mean: NDArray[np.float32], device: torch.device, batch_size: int) -> None:
         """mean: (H, W, C), of the input's size."""
         self._inputs = program.inputs
+        self._class_inputs = program.class_inputs
         self._device = device
         self._mean = torch.from_numpy(mean).to(device)
         self._buffer = torch.empty((batch_size, *mean.shape), device=device)
@@ -42,14 +43,32 @@ class InputTensors:
         images = self._buffer[: len(batch.labels)]
         images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
         labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
-        return {op.name: _for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
+        return {op.name: self._for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
 
-
-def _for_input(op: Input, images: Tensor, labels: Tensor) -> Tensor:
-    match op.data_index:
-        case 0:
+    def _for_input(self, op: Input, images: Tensor, labels: Tensor) -> Tensor:
+        """Labels are numbers of classes for the costs that ask for them, a column of numbers for other layers that read
+        one of them, and else one-hot."""
+        if op.data_index == IMAGES:
             return images if op.shape.is_map else images.flatten(1)
-        case 1:
+        if op.name in self._class_inputs:
             return labels
-        case _:
-            return F.one_hot(labels, op.shape.features).to(images.dtype)
+        dense = labels if op.shape.features == 1 else F.one_hot(labels, op.shape.features)
+        return dense.to(images.dtype).view(len(labels), *op.shape.dims)
+
+
+def label_capacity(program: Program) -> int | None:
+    """How many classes the labels can have that the network reads; None if it reads no labels.
+
+    A single number that is no class is a target of 0 or 1.
+    """
+    found: list[int] = []
+    for op in program.inputs:
+        if op.data_index == IMAGES:
+            continue
+        if op.name in program.class_inputs:
+            found += [
+                program.values[cost.inputs[1]].shape.features for cost in program.costs if cost.inputs[0] == op.name
+            ]
+        else:
+            found.append(op.shape.features if op.shape.features > 1 else 2)
+    return min(found, default=None)

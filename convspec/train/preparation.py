@@ -15,18 +15,45 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.operators import BatchNorm
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec
-from convspec.train.evaluate import trained_cost
-from convspec.train.inputs import picture_shape
+from convspec.train.inputs import IMAGES, ONE_HOT, label_capacity, picture_shape
 
 
 def check_trainable(program: Program) -> None:
-    """Raises DiagnosticError CS602 where no step would change anything."""
+    """Raises DiagnosticError CS602 where no step would change anything, CS730 where no dataset has what it reads."""
     if not any(cost.coefficient for cost in program.costs):
         message = "the network has no cost layer with a coefficient, so there is nothing to train it by"
         raise DiagnosticError(Diagnostic("CS602", message, help="add a layer of type=cost.logreg with coeff=1"))
     if all(parameter.update.rate.is_frozen for parameter in program.parameters):
         message = "every learning rate of the network is 0, so there is nothing to train"
         raise DiagnosticError(Diagnostic("CS602", message, help="write epsW=0.01 and epsB=0.01 under [@params]"))
+    if not _parameters_below_costs(program):
+        costs = ", ".join(cost.name for cost in program.costs if cost.coefficient)
+        message = f"no layer below {costs} has anything to learn"
+        raise DiagnosticError(Diagnostic("CS602", message, help="let the cost read what an fc or conv layer gives"))
+    _check_inputs(program)
+
+
+def _parameters_below_costs(program: Program) -> set[str]:
+    """Parameters that the costs with a coefficient depend on."""
+    below = {cost.name for cost in program.costs if cost.coefficient}
+    found: set[str] = set()
+    for op in reversed(program.operators):
+        if op.name in below:
+            below.update(op.inputs)
+            found.update(getattr(op, name) for name in ("weight", "bias") if getattr(op, name, None))
+    return found
+
+
+def _check_inputs(program: Program) -> None:
+    for op in program.inputs:
+        if op.data_index > ONE_HOT:
+            message = (
+                f"{op.name} reads matrix {op.data_index} of the data, and there are 0 (pictures), 1 and 2 (labels)"
+            )
+            raise DiagnosticError(Diagnostic("CS730", message, help=f"write dataIdx=0, 1 or 2 in {op.name}"))
+    if all(op.data_index != IMAGES for op in program.inputs):
+        message = "no layer of the network reads the pictures"
+        raise DiagnosticError(Diagnostic("CS730", message, help="add a layer of type=data with dataIdx=0"))
 
 
 def open_data(compiled: CompiledSpec, data: str | None, notify: Notify) -> Dataset:
@@ -36,7 +63,7 @@ def open_data(compiled: CompiledSpec, data: str | None, notify: Notify) -> Datas
         data=data,
         seed=compiled.train.seed,
         input_shape=picture_shape(program),
-        classes=program.values[trained_cost(program).predictions].shape.features,
+        classes=label_capacity(program),
         notify=notify,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from convspec.train.checkpoint import Checkpoint, load_newest, remove_unfinished
 from convspec.train.contract import CompiledSpec, TrainOptions
 from convspec.train.device import HostScalar, note_slow_bf16, open_device, rng_states, set_rng_states
 from convspec.train.display import Display, as_line, open_display
-from convspec.train.evaluate import Validation, credit, evaluate, trained_cost, wide
+from convspec.train.evaluate import Validation, evaluate, wide
 from convspec.train.initial import set_initial_values
 from convspec.train.inputs import InputTensors
 from convspec.train.nonfinite import first_nonfinite
@@ -44,6 +44,7 @@ from convspec.train.preparation import (
 )
 from convspec.train.run import RUNS, MetricsLog, RunFolder
 from convspec.train.schedules import Plateau, progress_at
+from convspec.train.scores import has_error, mistakes, trained_cost, values_by_name
 from convspec.train.signals import Interrupted, StopSignals
 
 LOGGED_STEPS = 100
@@ -55,7 +56,7 @@ class Result:
     """What a call of `train` came to.
 
     steps, epochs: that are done, over the whole run. validation: the last of this call, None if it made none.
-    best_error: lowest validation error of the whole run, None before the first. finished: no step is left to do.
+    best_error: lowest `Validation.score` of the whole run, None before the first. finished: no step is left to do.
     seconds: wall time of this call.
     """
 
@@ -133,16 +134,12 @@ def train(
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands. `step` of `epoch` is the next to do; past the last, the epoch's validation is.
-
-    sums: loss, error and cases of the epoch so far.
-    """
+    """Where a run stands. `step` of `epoch` is the next to do; past the last, the epoch's validation is."""
 
     epoch: int = 0
     step: int = 0
     finished: bool = False
     best_error: float | None = None
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
 
 class Training:
@@ -172,7 +169,8 @@ class Training:
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
         self.position = Position()
-        self.epoch_sums = torch.zeros(3, dtype=wide(device), device=device)
+        # Over the epoch so far: cases, mistakes by the cost that steers, and the loss of each cost.
+        self.epoch_sums = torch.zeros(2 + len(self.program.costs), dtype=wide(device), device=device)
         self.validation: Validation | None = None
         self.metrics: MetricsLog | None = None
         self.began = time.perf_counter()
@@ -228,7 +226,7 @@ class Training:
         self.optimizer.step(self.steps_done, len(labels) / self.options.batch)
         self.optimizer.zero_grad()
         self.position.step += 1
-        self.add_to_epoch(outputs, labels)
+        self.add_to_epoch(outputs, tensors, len(labels))
         speed = len(labels) / (time.perf_counter() - began)
         self.display.advance(f"loss {loss:.4f}  {speed:.0f} images/s")
         if (self.position.step - 1) % self.log_every == 0:
@@ -282,36 +280,44 @@ class Training:
     def take_in(self, validation: Validation) -> None:
         """What follows from a validation: the record of it, the best error, the schedule."""
         self.validation, position = validation, self.position
-        if position.best_error is None or validation.error < position.best_error:
-            position.best_error = validation.error
+        if position.best_error is None or validation.score < position.best_error:
+            position.best_error = validation.score
         if self.options.schedule == "plateau":
-            self.plateau.update(validation.error)
-        loss, error, cases = self.epoch_sums.tolist()
+            self.plateau.update(validation.score)
+        trained = self.epoch_means()
         self.log(
             {
                 "event": "validation",
                 "epoch": position.epoch + 1,
                 "step": self.steps_done,
-                "train": {"cases": int(cases), "loss": loss / cases, "error": error / cases},
+                "train": trained,
                 "test": validation.record(),
                 "rates_divided": self.plateau.dropped,
             },
             wall={},
         )
-        trained = validation.costs[self.cost.name]
-        self.display.line(
-            f"epoch {position.epoch + 1}/{self.options.epochs}: train loss {loss / cases:.4f}, "
-            f"test loss {trained.loss:.4f}, test error {trained.error:.1%}"
-            + (f", top-{trained.k} {trained.topk_error:.1%}" if trained.k > 1 else "")
-        )
+        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in trained["costs"].items())
+        epoch = f"epoch {position.epoch + 1}/{self.options.epochs}"
+        self.display.line(f"{epoch}: train {losses}; test {validation.text()}")
+        for line in validation.class_lines(self.dataset.classes):
+            self.display.line(line)
 
-    def add_to_epoch(self, outputs: dict[str, Tensor], labels: Tensor) -> None:
-        wide_type, cases = self.epoch_sums.dtype, len(labels)
+    def add_to_epoch(self, outputs: dict[str, Tensor], tensors: dict[str, Tensor], cases: int) -> None:
+        wide_type = self.epoch_sums.dtype
         with torch.no_grad():
-            right = credit(outputs[self.cost.predictions], labels, 1).sum(dtype=wide_type)
-            self.epoch_sums[0] += outputs[self.cost.name].to(wide_type) * cases
-            self.epoch_sums[1] += cases - right
-            self.epoch_sums[2] += cases
+            self.epoch_sums[0] += cases
+            wrong = mistakes(self.cost, values_by_name(self.program, outputs, tensors))
+            if wrong is not None:
+                self.epoch_sums[1] += wrong.sum(dtype=wide_type)
+            losses = [outputs[cost.name].detach().to(wide_type) for cost in self.program.costs]
+            self.epoch_sums[2:] += torch.stack(losses) * cases
+
+    def epoch_means(self) -> dict[str, Any]:
+        """Of the training pictures, as metrics.jsonl has them: `loss` and `error` are those of the cost that steers."""
+        cases, wrong, *losses = self.epoch_sums.tolist()
+        costs = {cost.name: loss / cases for cost, loss in zip(self.program.costs, losses, strict=True)}
+        error = {"error": wrong / cases} if has_error(self.cost) else {}
+        return {"cases": int(cases), "loss": costs[self.cost.name], **error, "costs": costs}
 
     def log_step(self, loss: float, outputs: dict[str, Tensor], speed: float) -> None:
         record = {

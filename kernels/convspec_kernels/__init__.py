@@ -9,6 +9,8 @@
         x, bias, "relu", size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2, kernel_size=3, stride=2
     )
 
+The costs of `objectives` are scalars, means over the cases of a batch.
+
 Maps are `(N, C, H, W)`, float64, float32, float16 or bfloat16, in either memory format; results keep the format, and
 under autocast the type. Every function returns a new tensor, has gradients, and says ValueError where its arguments
 make no sense. The arguments are checked here; what computes stands behind, and `dispatch` chooses it.
@@ -23,6 +25,16 @@ from torch import Tensor
 from convspec_kernels import dispatch, operators, reference
 from convspec_kernels.augmentation import augment
 from convspec_kernels.local import locally_connected2d
+from convspec_kernels.objectives import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gated_sum_of_squares,
+    log_square_error,
+    subset_cross_entropy,
+    sum_of_squares,
+    topographic_energy,
+)
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.windows import Axes, Windows, as_axes
 
@@ -30,10 +42,18 @@ __all__ = [
     "augment",
     "avg_pool2d",
     "bias_act_lrn_max_pool2d",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "gated_sum_of_squares",
     "local_response_norm",
     "locally_connected2d",
+    "log_square_error",
     "max_pool2d",
     "response_norm",
+    "subset_cross_entropy",
+    "sum_of_squares",
+    "topographic_energy",
 ]
 
 TieRule: TypeAlias = Literal["first", "all"]

@@ -77,7 +77,7 @@ def test_a_folder_by_its_path(tmp_path: Path) -> None:
 def test_more_classes_than_outputs() -> None:
     with pytest.raises(DiagnosticError, match="CS704: photos has 16 classes, and the network has 10 outputs") as caught:
         opened(classes=10)
-    assert "outputs=16 in the fc layer" in str(caught.value.diagnostics[0].help)
+    assert "outputs=16 in the last fc layer" in str(caught.value.diagnostics[0].help)
 
 
 def test_fewer_classes_than_outputs_is_a_note() -> None:

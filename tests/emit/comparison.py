@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from convspec.checker import Checked
 from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.graph.lower import lower
+from convspec.layers.costs import LogisticRegression, MultiSoftmax
 from convspec.layers.data import Data
 from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
 from convspec.passes.pipeline import FOLDED, Pass, run_passes
@@ -81,16 +83,23 @@ def random_state(net: nn.Module, seed: int) -> dict[str, Array]:
 
 
 def random_batch(checked: Checked, cases: int, seed: int) -> dict[str, NDArray[np.generic]]:
-    """Images and labels."""
+    """Images, labels where costs of a label alone read them, and targets in [0, 1], many of them 0 or 1."""
     generator = np.random.default_rng(seed)
     rows = {layer.name: layer.shape for layer in checked.layers}
-    costs = [layer for layer in checked.graph.layers.values() if layer.is_cost]
-    classes = min(rows[cost.input_names[1]][0] for cost in costs)
     batch: dict[str, NDArray[np.generic]] = {}
     for layer in checked.graph.layers.values():
-        if isinstance(layer, Data) and layer.data_index == Data.LABELS:
+        if not isinstance(layer, Data):
+            continue
+        readers = checked.graph.readers[layer.name]
+        of_labels = [reader for reader in readers if isinstance(reader, LogisticRegression | MultiSoftmax)]
+        is_first = all(reader.input_names[0] == layer.name for reader in readers)
+        if prod(rows[layer.name]) == 1 and len(of_labels) == len(readers) and is_first:
+            classes = min((prod(rows[cost.input_names[1]]) for cost in of_labels), default=2)
             batch[layer.name] = generator.integers(0, classes, cases)
-        elif isinstance(layer, Data):
+        elif any(reader.is_cost and len(reader.input_names) == 2 for reader in readers) and is_first:
+            targets = generator.uniform(-1, 2, size=(cases, *rows[layer.name])).clip(0, 1)
+            batch[layer.name] = targets.round() if of_labels else targets
+        else:
             batch[layer.name] = generator.normal(size=(cases, *rows[layer.name]))
     return batch
 

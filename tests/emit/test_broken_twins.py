@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import convspec
+from convspec.program.costs import NegativeLogLikelihood
 from convspec.program.operators import (
     AvgPool2d,
     Dropout,
@@ -18,7 +19,6 @@ from convspec.program.operators import (
     LocallyConnected2d,
     LocalResponseNorm,
     MaxPool2d,
-    NegativeLogLikelihood,
     Op,
     Pad,
 )

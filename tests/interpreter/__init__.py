@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from convspec.graph.graph import Graph
 from convspec.layers.base import Layer
-from convspec.layers.costs import LogisticRegression
+from convspec.layers.costs import CostLayer
 from convspec.layers.data import Data
 from tests.interpreter import batchnorm, costs, elementwise, maps, weights  # noqa: F401 - each enters its layers
 from tests.interpreter.neurons import NEURONS, noisy_relu
@@ -43,7 +43,7 @@ def interpret(
         else:
             _run(layer, tape)
     assert tape.read == set(parameters), f"parameters that nothing reads: {sorted(set(parameters) - tape.read)}"
-    of_costs = [layer for layer in graph.layers.values() if isinstance(layer, LogisticRegression)]
+    of_costs = [layer for layer in graph.layers.values() if isinstance(layer, CostLayer)]
     objective = sum(cost.coefficient * tape.values[cost.name][0] for cost in of_costs)
     return Interpretation(tape.values, float(objective), _gradients(tape) if with_gradients else {}, tape.buffers)
 
@@ -80,7 +80,7 @@ def _gradients(tape: Tape) -> dict[str, Array]:
             gradients[layer.name] = flowing[layer.name]
             continue
         gradient = flowing[layer.name]
-        if isinstance(layer, LogisticRegression):
+        if isinstance(layer, CostLayer):
             gradient = np.array([layer.coefficient])
         if layer.name in tape.neuron_slopes:
             gradient = gradient * tape.neuron_slopes[layer.name]

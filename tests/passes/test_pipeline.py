@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convspec
-from convspec.passes.fuse_softmax_cost import fuse_softmax_cost
+from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.pipeline import FOLDED, Pass, run_passes
 from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
 from convspec.passes.share_equal import share_equal
-from convspec.program.operators import Concat, Dropout, Input, NegativeLogLikelihood, Pad
+from convspec.program.costs import NegativeLogLikelihood
+from convspec.program.operators import Concat, Dropout, Input, Pad
 from convspec.program.printer import print_program
 from convspec.program.verify import verify
 from convspec.testing import specs
@@ -92,13 +93,13 @@ def test_identities_are_removed(keys: dict[str, object], is_removed: bool) -> No
 
 
 def test_a_cost_reads_the_scores_of_its_softmax() -> None:
-    program = fuse_softmax_cost(lowered(convspec.check(TWO_TOWERS), (), ()))
+    program = fuse_costs(lowered(convspec.check(TWO_TOWERS), (), ()))
     (cost,) = (op for op in program.operators if isinstance(op, NegativeLogLikelihood))
     assert (cost.inputs, cost.predictions, cost.from_logits) == (("labels", "scores"), "probs", True)
 
 
 def test_a_softmax_with_a_neuron_is_not_fused() -> None:
-    program = fuse_softmax_cost(lowered(convspec.check(TWO_TOWERS, overrides=["probs.neuron=square"]), (), ()))
+    program = fuse_costs(lowered(convspec.check(TWO_TOWERS, overrides=["probs.neuron=square"]), (), ()))
     (cost,) = (op for op in program.operators if isinstance(op, NegativeLogLikelihood))
     assert (cost.inputs, cost.from_logits) == (("labels", "probs"), False)
 

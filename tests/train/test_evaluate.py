@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from convspec.data import Batch
-from convspec.train.evaluate import Validation, credit, evaluate
+from convspec.train.evaluate import Validation, evaluate
 from convspec.train.inputs import InputTensors
+from convspec.train.scores import credit
 from tests.train.tinynet import SIDE, TinyNet, tiny_program
 
 NO_AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=False)

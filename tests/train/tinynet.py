@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convspec.program.costs import NegativeLogLikelihood
 from convspec.program.initial import InitialValue
-from convspec.program.operators import Conv2d, Dropout, Input, Linear, NegativeLogLikelihood, Softmax
-from convspec.program.program import Block, Initialization, Parameter, Program, Update
+from convspec.program.operators import Conv2d, Dropout, Input, Linear, Softmax
+from convspec.program.program import Block, Initialization, Output, Parameter, Program, Update
 from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
 
@@ -69,7 +70,7 @@ def tiny_program(weights: Update | None = None, biases: Update | None = None, cl
         parameter("fc2.weight", (classes, features), weights),
         parameter("fc2.bias", (classes,), biases),
     )
-    return Program("tiny", operators, parameters, ("probs", "logprob"))
+    return Program("tiny", operators, parameters, (Output("probs", "probs"), Output("logprob", "logprob")))
 
 
 class TinyNet(nn.Module):
