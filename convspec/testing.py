@@ -349,6 +349,8 @@ def _add_filters(net: _Net, index: int, kind: str) -> None:
     keys = {"type": kind, **keys, **lists, **_rates(net, inputs)}
     if kind == "conv" and _seldom(net):
         keys["sharedBiases"] = "0"
+    if max(groups) > 1 and _seldom(net):
+        keys |= _draw_connections(net, inputs, groups)
     _write_stage(net, f"{kind}{index}", (maps, height, width), reads, {**keys, **_neuron(net)})
 
 
@@ -397,6 +399,15 @@ def _draw_groups(net: _Net, inputs: Sequence[int]) -> tuple[list[int], int]:
     first = net.draw(st.sampled_from([g for g in range(1, min(inputs[0], most) + 1) if inputs[0] % g == 0]))
     groups = [first, *(net.draw(st.sampled_from([1, first] if c % first == 0 else [1])) for c in inputs[1:])]
     return groups, first * net.draw(st.integers(1, most // first))
+
+
+def _draw_connections(net: _Net, inputs: Sequence[int], groups: Sequence[int]) -> _Keys:
+    """Channels drawn at random for each input that has groups, as many times over as may be."""
+    seen = []
+    for channels, count in zip(inputs, groups, strict=True):
+        fitting = [f for f in range(1, channels + 1) if channels % f == 0 and count * f % channels == 0]
+        seen.append(net.draw(st.sampled_from(fitting)))
+    return {"randSparse": _listed([int(count > 1) for count in groups]), "filterChannels": _listed(seen)}
 
 
 def _rates(net: _Net, inputs: Sequence[Any]) -> _Keys:

@@ -87,6 +87,7 @@ CODES: dict[str, Code] = {
     "CS410": Code("fewer classes than top-k or a set of classes asks for"),
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
+    "CS413": Code("channels that cannot be drawn at random"),
     "CS416": Code("a claim about a size that is wrong"),
     # 5xx: which GPU holds what, and what the old kernels could run
     "CS501": Code("a layer above the data that names no GPU"),

@@ -18,6 +18,7 @@ from convspec.program.operators import (
     Conv2d,
     Dropout,
     FusedLRNPool,
+    Gather,
     Input,
     Linear,
     LocallyConnected2d,
@@ -66,7 +67,7 @@ def takes_expressions(op: Op) -> bool:
             return neuron not in _ARITHMETIC | _REPEATING
         case Dropout(enabled=enabled):
             return enabled
-        case Reshape() | Slice() | Add() | Linear():
+        case Reshape() | Slice() | Gather() | Add() | Linear():
             return False
         case _:
             return True
@@ -114,6 +115,8 @@ def expression(  # noqa: C901 - a case an operator
             return _joined(operands)
         case Slice(start=start, stop=stop):
             return f"{x}[:, {start}:{stop}]"
+        case Gather(index=index):
+            return f'{x}.index_select(1, self.{path_of(index)}.get_buffer("{index.rpartition(".")[2]}"))'
         case Add():
             return " + ".join(operands)
         case CostOperator():

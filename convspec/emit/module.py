@@ -17,6 +17,7 @@ from convspec.emit.optional import optional_inputs
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import Names
 from convspec.program.operators import (
+    Add,
     AvgPool2d,
     BatchNorm,
     FusedLRNPool,
@@ -302,6 +303,8 @@ class _Writer:
         if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
             return False
         is_operand = is_call(op) and not self.holders.is_function(op)
+        if isinstance(readers[0], Add):
+            is_operand = self.holders.is_module(op)
         return takes_expressions(readers[0]) or (is_operand and not repeats_operand(readers[0]))
 
     def _return(self) -> list[str]:

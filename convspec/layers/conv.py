@@ -61,7 +61,7 @@ class Conv(FilterLayer):
         return super().weight_constraint(index)._replace(spread=(least, most) if most > 0 else (0.0, 0.0))
 
     def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
-        return self.out_channels, in_channels // self.groups[index], *self.filter_size[index]
+        return self.out_channels, self.channels_of_a_filter(index, in_channels), *self.filter_size[index]
 
     def _bias_shape(self, output: Shape) -> tuple[int, ...]:
         return (self.out_channels,) if self.shared_biases else output.dims

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
 from convspec.layers.base import Context, Cost, Inference, WeightLayer, entry_label, read_maps
-from convspec.layers.keys import extents, integers
+from convspec.layers.keys import extents, flags, integers
 from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.windows import Windows, infer_windows
+from convspec.program.parameter import Permutations
 from convspec.program.shape import Shape
 from convspec.syntax.values import Extent
 
@@ -40,6 +41,14 @@ class FilterLayer(WeightLayer):
         default=Extent(0, 0),
         minimum=0,
         doc="windows a side, at least as many as cover the map; 0: just those",
+    )
+    rand_sparse = flags(
+        "randSparse",
+        default=False,
+        doc="1: each group sees channels drawn at random, rather than those beside one another",
+    )
+    filter_channels = integers(
+        "filterChannels", default=0, minimum=0, doc="channels that a filter sees under randSparse; 0: channels / groups"
     )
 
     @property
@@ -106,7 +115,7 @@ class FilterLayer(WeightLayer):
     def _infer_input(self, index: int, shape: Shape, context: Context) -> Inference | None:
         channels = self.channels[index] if self.is_given("channels") else None
         maps = read_maps(self, index, shape, channels, context.report)
-        if maps is None or not self._groups_divide(index, maps, context.report):
+        if maps is None or not self._can_connect(index, maps, context.report):
             return None
         rows, columns = axes = self._axes(index, maps)
         if any(windows.kernel > windows.size + 2 * windows.before for windows in axes):
@@ -138,6 +147,39 @@ class FilterLayer(WeightLayer):
                 )
                 return None
         return Inference(Shape.of_maps(self.out_channels, *wanted), f"modulesX = {Extent(*wanted)}")
+
+    def _can_connect(self, index: int, maps: Shape, report: Report) -> bool:
+        if not self.rand_sparse[index]:
+            return self._groups_divide(index, maps, report)
+        source, channels, groups = self.input_names[index], maps.channels, self.groups[index]
+        seen = self.filter_channels[index]
+        if groups == 1:
+            problem = f"{self.name} draws the channels of each group at random, but has one group that sees them all"
+            help = "write groups=2 or more, or randSparse=0"
+        elif not seen and channels % groups:
+            return self._groups_divide(index, maps, report)
+        elif seen and channels % seen:
+            problem = f"the {channels} channels of {source} are not dealt out {seen} at a time: {channels} / {seen} = "
+            problem += f"{channels / seen:g}"
+            help = f"write a filterChannels that divides {channels}"
+        elif seen and groups * seen % channels:
+            problem = (
+                f"{groups} groups of {seen} channels are {groups * seen}, no multiple of the {channels} of {source}"
+            )
+            help = "each channel is seen equally often: make groups * filterChannels a multiple of the channels"
+        else:
+            return True
+        labels = [
+            *entry_label(self, "groups", f"groups {groups}"),
+            *entry_label(self, "filter_channels", "channels of one"),
+        ]
+        report.add("CS413", self.span("rand_sparse"), problem, labels=labels, help=help)
+        return False
+
+    def channels_of_a_filter(self, index: int, channels: int) -> int:
+        """How many of the `channels` of input `index` a filter sees."""
+        given = self.filter_channels[index] if self.rand_sparse[index] else 0
+        return given or channels // self.groups[index]
 
     def _groups_divide(self, index: int, maps: Shape, report: Report) -> bool:
         groups = self.groups[index]
@@ -185,7 +227,7 @@ class FilterLayer(WeightLayer):
         return Cost(weights, _product(self._bias_shape(output)), macs)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
-        values = [builder.reshape(value, self._maps(i, builder.shape(value))) for i, value in enumerate(inputs)]
+        values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]
         if len(values) > 1 and not self._is_one_operator:
             terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(values)]
             return builder.add(terms)
@@ -199,6 +241,17 @@ class FilterLayer(WeightLayer):
         )
         bias = builder.parameter("bias", self._bias_shape(output), self.bias_initialization, self.bias_update)
         return self._apply(builder, 0, values, weight, bias, output)
+
+    def _lower_input(self, builder: Builder, index: int, value: str) -> str:
+        """Input `index` as the maps that its groups see one after another."""
+        maps = builder.reshape(value, self._maps(index, builder.shape(value)))
+        channels = builder.shape(maps).channels
+        if not self.rand_sparse[index]:
+            return maps
+        seen = self.groups[index] * self.channels_of_a_filter(index, channels)
+        term = index if self.input_count > 1 else None
+        connections = builder.buffer("connections", (seen,), Permutations(channels), is_integer=True, term=term)
+        return builder.gather(maps, connections, seen)
 
     @property
     def _is_one_operator(self) -> bool:

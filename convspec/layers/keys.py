@@ -238,6 +238,11 @@ def flag(spelling: str, *, doc: str, **options: Any) -> Key[bool]:
     return Key(spelling, values.FLAG, doc=doc, **options)
 
 
+def flags(spelling: str, *, doc: str, **options: Any) -> Key[tuple[bool, ...]]:
+    """One flag for each input."""
+    return Key(spelling, values.FLAGS, doc=doc, per_input=True, **options)
+
+
 def choice(spelling: str, choices: Sequence[str], *, doc: str, **options: Any) -> Key[str]:
     return Key(spelling, values.WORD, doc=doc, choices=choices, **options)
 

@@ -25,7 +25,7 @@ class Local(FilterLayer):
 
     def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
         kernel = self.filter_size[index]
-        return self.out_channels, in_channels // self.groups[index], *kernel, output.height, output.width
+        return self.out_channels, self.channels_of_a_filter(index, in_channels), *kernel, output.height, output.width
 
     def _bias_shape(self, output: Shape) -> tuple[int, ...]:
         return output.dims

@@ -30,6 +30,7 @@ from convspec.program.operators import (
     Concat,
     Conv2d,
     Dropout,
+    Gather,
     Input,
     Linear,
     LocallyConnected2d,
@@ -201,6 +202,10 @@ class Builder:
     def concat(self, values: Sequence[str], shape: Shape) -> str:
         return self._add(Concat, values, shape)
 
+    def gather(self, value: str, index: str, channels: int) -> str:
+        """`channels` channels of `value`, those that the buffer `index` names one after another."""
+        return self._add(Gather, [value], self.shape(value).with_channels(channels), index=index)
+
     def add(self, values: Sequence[str]) -> str:
         return self._add(Add, values, self.shape(values[0]))
 
@@ -312,12 +317,19 @@ class Builder:
         return name
 
     def buffer(
-        self, leaf: str, shape: tuple[int, ...], initial: float | Permutations, *, is_integer: bool = False
+        self,
+        leaf: str,
+        shape: tuple[int, ...],
+        initial: float | Permutations,
+        *,
+        is_integer: bool = False,
+        term: int | None = None,
     ) -> str:
-        """Append a buffer of the current layer; returns its name. leaf: `running_mean`."""
+        """Append a buffer of the current layer; returns its name. leaf: `running_mean`. term: as in `parameter`."""
         rows = (0, shape[0]) if shape else None
-        block = Block(f"{self._layer}.{leaf}", rows, (0, shape[1]) if len(shape) > 1 else None)
-        name = f"{self._identifier}.{leaf}"
+        canonical = leaf if term is None else f"{leaf}.{term}"
+        block = Block(f"{self._layer}.{canonical}", rows, (0, shape[1]) if len(shape) > 1 else None)
+        name = f"{self._identifier if term is None else f'{self._identifier}_{term}'}.{leaf}"
         self._buffers.append(Buffer(name, shape, initial, (block,), is_integer))
         return name
 

@@ -217,6 +217,13 @@ class Slice(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gather(Operator):
+    """The channels that the buffer `index` names, one after another; some perhaps several times, some not at all."""
+
+    index: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Add(Operator):
     """Sum of the inputs."""
 
@@ -242,6 +249,7 @@ Op = (
     | Softmax
     | Concat
     | Slice
+    | Gather
     | Add
     | Cost
 )
@@ -265,5 +273,7 @@ def buffers_of(op: Op) -> tuple[str, ...]:
     match op:
         case BatchNorm(statistics=statistics):
             return statistics
+        case Gather(index=index):
+            return (index,)
         case _:
             return ()

@@ -19,6 +19,7 @@ from convspec.program.operators import (
     Conv2d,
     Dropout,
     FusedLRNPool,
+    Gather,
     Input,
     Linear,
     LocallyConnected2d,
@@ -102,6 +103,9 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
         case Slice(start=start, stop=stop):
             _require(0 <= start < stop <= inputs[0].channels, op, f"takes {start}:{stop} of {inputs[0]}")
             return inputs[0].with_channels(stop - start)
+        case Gather(index=index):
+            _require(program.buffer[index].shape == (op.shape.channels,), op, "has an index of another length")
+            return inputs[0].with_channels(op.shape.channels)
         case Add():
             _require(len(set(inputs)) == 1, op, "adds values of different shapes")
             return inputs[0]

@@ -26,6 +26,7 @@ STARTS: dict[str, tuple[str, ...]] = {
         "names",
         "word",
         "flag",
+        "flags",
         "text",
         "neuron",
         "schedule",

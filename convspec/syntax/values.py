@@ -261,6 +261,7 @@ NAME = Form("names", "the name of a layer", lambda children: _only(tuple(map(_na
 WORD = Form("word", "a word", lambda children: str(children[0]))
 TEXT = Form("text", "a text", lambda children: str(children[0]))
 FLAG = Form("flag", "0 or 1", lambda children: bool(children[0].type == "TRUE"))
+FLAGS = Form("flags", "a list of 0 and 1", lambda children: tuple(token.type == "TRUE" for token in children))
 SCHEDULES = Form(
     "schedules",
     "rates such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",

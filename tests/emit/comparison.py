@@ -73,7 +73,7 @@ def random_state(net: nn.Module, seed: int) -> dict[str, Array]:
     state = {}
     for name, value in sorted(net.state_dict().items()):
         if not value.is_floating_point():
-            state[name] = np.zeros(tuple(value.shape), np.int64)
+            state[name] = value.numpy().copy() if ".connections" in name else np.zeros(tuple(value.shape), np.int64)
             continue
         fan_in = value[0].numel() if value.ndim > 1 else 4
         state[name] = generator.normal(size=tuple(value.shape)) / np.sqrt(fan_in)

@@ -37,7 +37,7 @@ from tests.emit.comparison import (
     run,
     with_blocks,
 )
-from tests.emit.small_specs import TWO_TOWERS, UNSHARED
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED, classifier, layer
 from tests.interpreter import interpret
 
 Change = Callable[[Op], Op]
@@ -218,6 +218,19 @@ def test_swapped_towers_of_unshared_filters_are_rejected(parameter: str) -> None
     swapped = (Block(first.name, second.rows, first.columns), Block(second.name, first.rows, second.columns))
     with pytest.raises(AssertionError, match="differs by"):
         assert_program_is_spec(with_blocks(program, parameter, swapped), checked)
+
+
+def test_other_connections_are_rejected() -> None:
+    """A module whose second group sees the channels of the first."""
+    keys = {"filters": 2, "filterSize": 2, "groups": 2, "randSparse": 1}
+    checked = convspec.check(classifier(layer("x", type="conv", inputs="data", **keys), leaves="x", image="6x4x4"))
+    net = emitted(lowered(checked))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    expected = interpret(checked.graph, batch, state)
+    assert_same(run(net, batch, state), expected)
+    exchanged = {**state, "x.connections": np.roll(state["x.connections"], 3)}
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same(run(net, batch, exchanged), expected)
 
 
 def test_filters_in_another_order_of_windows_are_rejected() -> None:

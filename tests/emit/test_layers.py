@@ -185,6 +185,50 @@ def test_filters_over_several_inputs(keys: dict[str, object], kind: str) -> None
     assert_spec_is_right(classifier(layers, leaves="x", image="2x7x6"))
 
 
+@pytest.mark.parametrize("kind", ["conv", "local"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"groups": 2},
+        {"groups": 3, "filterChannels": 2},
+        {"groups": 3, "filterChannels": 6},
+        {"groups": 4, "filterChannels": 3},
+        {"groups": 6, "filterChannels": 1, "stride": 2, "padding": 1},
+        {"inputs": "data,a", "groups": "2,1", "filters": "2,4", "randSparse": "1,0"},
+        {"inputs": "data,a", "groups": 2, "randSparse": "true,1", "filterChannels": "6,3"},
+        {"inputs": "a,a", "groups": 2},
+    ],
+    ids=str,
+)
+def test_channels_drawn_at_random(keys: dict[str, object], kind: str) -> None:
+    """Once over and several times over, in one order for each input."""
+    layers = layer("a", type="neuron", inputs="data", neuron="tanh[1,1]") + layer(
+        "x", **{"type": kind, "inputs": "data", "filters": 2, "filterSize": 3, "randSparse": 1, **keys}
+    )
+    assert_spec_is_right(classifier(layers, leaves="a,x", image="6x5x4"))
+
+
+def test_each_group_sees_a_part_of_a_random_order() -> None:
+    """Drawn anew with each seed, each channel as often as any other, and kept in the state."""
+    text = classifier(
+        layer("x", type="conv", inputs="data", filters=2, filterSize=1, randSparse=1, groups=4, filterChannels=4),
+        leaves="x",
+        image="8x3x3",
+    )
+    net = emitted(lowered(convspec.check(text)))
+    first = net.state_dict()["x.connections"].clone()
+    assert first.shape == (16,)
+    for run_of_channels in first.split(8):
+        assert sorted(run_of_channels.tolist()) == list(range(8))
+    torch.manual_seed(1)
+    net.reset_parameters()
+    second = net.state_dict()["x.connections"].clone()
+    torch.manual_seed(1)
+    net.reset_parameters()
+    assert torch.equal(second, net.state_dict()["x.connections"])
+    assert not torch.equal(first, second)
+
+
 @pytest.mark.parametrize("rates", ["0.01", "0.01,0.02"])
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_split_layers(parts: int, rates: str) -> None:

@@ -92,6 +92,8 @@ class MetaNetwork:
         size, padding, stride, groups = (
             getattr(layer, key)[index] for key in ("filter_size", "padding", "stride", "groups")
         )
+        if layer.rand_sparse[index]:
+            maps = maps[:, torch.zeros(groups * (layer.filter_channels[index] or maps.shape[1] // groups), dtype=int)]
         weight = torch.empty(layer.filters[index] * groups, maps.shape[1] // groups, *size, device="meta")
         frame: list[int] = []
         for axis in (1, 0):

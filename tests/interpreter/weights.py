@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 
-from convspec.graph.graph import Graph
 from convspec.layers.base import Layer
 from convspec.layers.conv import Conv
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
@@ -29,7 +28,7 @@ def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[A
     A local layer has w[f, c, ky, kx, oy, ox]. Its biases, and those of a convolution with sharedBiases=0, are b[f, oy, ox].
     """
     terms = [
-        _convolve(layer, index, source, tape.parameter(name), tape.graph)
+        _convolve(layer, index, source, tape.parameter(name), tape)
         for index, (source, name) in enumerate(zip(sources, weight_names(layer), strict=True))
     ]
     bias = tape.parameter(f"{layer.name}.bias")
@@ -47,10 +46,15 @@ def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[A
 
 
 def _convolve(
-    layer: FilterLayer, index: int, source: Array, weight: Array, graph: Graph
+    layer: FilterLayer, index: int, source: Array, weight: Array, tape: Tape
 ) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
     channels = None if layer.channels is None else layer.channels[index]
-    x = as_maps(source, channels)
+    maps = as_maps(source, channels)
+    x, connections = maps, None
+    if layer.rand_sparse[index]:
+        name = f"{layer.name}.connections" + (f".{index}" if len(layer.input_names) > 1 else "")
+        connections = tape.parameter(name)
+        x = maps[:, connections]
     axes = zip(
         x.shape[2:],
         layer.filter_size[index],
@@ -60,7 +64,7 @@ def _convolve(
         strict=True,
     )
     rows, columns = (
-        spans(side, given or count_windows(side + 2 * padding - size, stride, graph), size, stride, -padding)
+        spans(side, given or count_windows(side + 2 * padding - size, stride, tape.graph), size, stride, -padding)
         for side, size, padding, stride, given in axes
     )
 
@@ -82,7 +86,12 @@ def _convolve(
                 of_y = gradient[:, made, oy, ox]
                 of_x[:, read, ys, xs] += np.tensordot(of_y, at(weight, oy, ox)[made, :, kys, kxs], 1)
                 at(of_weight, oy, ox)[made, :, kys, kxs] += np.tensordot(of_y.T, x[:, read, ys, xs], 1)
-        return of_x, of_weight
+        if connections is None:
+            return of_x, of_weight
+        of_maps = np.zeros_like(maps)
+        for seen, channel in enumerate(connections):
+            of_maps[:, channel] += of_x[:, seen]
+        return of_maps, of_weight
 
     return value, pull
 
