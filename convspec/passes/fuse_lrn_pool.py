@@ -61,7 +61,7 @@ class _Fuser:
             return
         run = self._run_from(op)
         if len(run.operators) == 1:
-            self.notes.append(f"{op.name} stays by itself: {self._reason(op)}")
+            self._note_alone(op)
             return
         self.fused |= dict.fromkeys(op.name for op in run.operators)
         fused = _fused(run)
@@ -104,6 +104,12 @@ class _Fuser:
         if len(readers) != 1 or op.name in self.returned or readers[0].gpu != op.gpu or len(readers[0].inputs) > 1:
             return None
         return readers[0]
+
+    def _note_alone(self, op: LocalResponseNorm | MaxPool2d) -> None:
+        """Say why `op` stays by itself, unless an earlier run of this pass has said so: what is around it may have changed."""
+        fact = f"{op.name} stays by itself: "
+        if not any(note.startswith(fact) for note in self.program.notes):
+            self.notes.append(fact + self._reason(op))
 
     def _reason(self, op: LocalResponseNorm | MaxPool2d) -> str:
         """Why neither what is before nor what is behind `op` fuses with it."""
