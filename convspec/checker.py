@@ -92,6 +92,7 @@ def check(
     overrides: Sequence[str] = (),
     dialect: str | None = None,
     gpus: int | None = None,
+    portable: bool = False,
 ) -> Checked:
     """Check a network.
 
@@ -102,6 +103,7 @@ def check(
     overrides: `conv2.filters=192`, `@train.epochs=5`, applied last.
     dialect: ccn1, ccn1_dnouri, alexnet2012, ccn2 or convspec; over what `[@net]` says. Else it is recognised.
     gpus: how many there are, so that `gpu=` can be checked against it.
+    portable: warn of what the program of the dialect could not run (CS510).
 
     Mistakes are in `.diagnostics` of the result. Raises DiagnosticError only where a file cannot be read, ValueError for
     a dialect that is none of these.
@@ -124,6 +126,10 @@ def check(
     shapes = infer_shapes(graph, context)
     placement = place_layers(graph)
     report_placement(graph, placement, gpus, report)
+    if portable:
+        from convspec.graph.portability import report_limits
+
+        report_limits(graph, shapes, report)
     diagnostics = tuple(_in_file_order(report, sections.files))
     return Checked(document, params_document, sections, graph, shapes, placement, diagnostics)
 

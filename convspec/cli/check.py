@@ -25,6 +25,7 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 @spec_arguments
 @click.option("--format", "form", type=click.Choice([f.value for f in Format]), default="full", help="How to print.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that there are; no layer may be on another one.")
+@click.option("--portable", is_flag=True, help="Warn of what the program of the file's dialect could not run.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 def command(
     spec: str,
@@ -34,6 +35,7 @@ def command(
     classes: int | None,
     dialect: str | None,
     gpus: int | None,
+    portable: bool,
     form: str,
     strict: bool,
 ) -> int:
@@ -53,6 +55,7 @@ def command(
             overrides=overrides,
             dialect=dialect,
             gpus=gpus,
+            portable=portable,
         )
     except DiagnosticError as error:
         if Format(form) in _FOR_SERVICES:
