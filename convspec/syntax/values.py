@@ -278,17 +278,25 @@ NUMBER_RATES = Form("numbers", "a list of numbers", lambda children: tuple(_sche
 NUMBER_RATE = Form("numbers", "a number", lambda children: _only(tuple(_schedule([number]) for number in children)))
 CCN2_RATES = Form(
     "schedules",
-    "rates such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
+    "rates such as 0.01, without sign and exponent, or dexp[base=0.02;tgtFactor=250;numSteps=4]",
     lambda children: tuple(_ccn2_schedule(tree.children) for tree in children),
 )
 CCN2_RATE = Form(
     "schedule",
-    "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
+    "a rate such as 0.01, without sign and exponent, or dexp[base=0.02;tgtFactor=250;numSteps=4]",
     _ccn2_schedule,
 )
 # Numbers in the brackets of a neuron: in cuda-convnet they may have exponents, in 2012 and 2014 not (layer.py:67, 43, 57).
-CCN1_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+E"))
-CCN2_NEURON = Form("neuron", NEURON.description, lambda children: _plain_neuron(children, "+eE"))
+CCN1_NEURON = Form(
+    "neuron",
+    f"{NEURON.description}, with numbers such as 1e-3 but not +1 or 1E-3",
+    lambda children: _plain_neuron(children, "+E"),
+)
+CCN2_NEURON = Form(
+    "neuron",
+    f"{NEURON.description}, with numbers without plus and exponent",
+    lambda children: _plain_neuron(children, "+eE"),
+)
 INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
 EXTENT = Form("extents", "an integer, or two as in 3x5 for rows x columns", lambda children: _only(_extents(children)))
 EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x columns", _extents)

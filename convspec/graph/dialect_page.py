@@ -1,0 +1,159 @@
+"""The tables of the dialects as a document: `python -m convspec.graph.dialect_page > docs/dialects.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from convspec.graph.dialect import SIGNS
+from convspec.layers import BUILT_IN
+from convspec.layers.base import NEURON_ARGUMENTS
+from convspec.layers.dialects import ALIASES, DIALECTS, ROWS, UNREAD, Dialect, Placing, Row
+from convspec.layers.keys import REQUIRED, Home
+
+_INTRODUCTION = """\
+# Dialects
+
+Four programs read layer files before us. Each took files that the others refuse, and gave some words another meaning.
+convspec reads a pair of files in the dialect of the program that it was written for, and gives that program's verdict;
+`check` names the dialect below its table, and as `dialect` in `--format json`. What was a limit of the old kernels is no
+mistake here; `check --portable` warns of it. What was a bug is not reproduced; a note says where a spec touches one.
+
+A spec in one file is always ours. `--dialect NAME`, `[@net] dialect=NAME` and `convspec.check(..., dialect=NAME)` decide
+otherwise, in this order.
+
+"""
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
+
+
+_PLACING = {
+    Placing.NONE: "is ignored: there is one GPU",
+    Placing.ONE: "one GPU; a layer above data must say it",
+    Placing.REPLICAS: "a GPU for each replica; a layer above data must say it",
+    Placing.ANY: "a GPU for each replica; GPU 0 where nobody says it",
+}
+# A question about a dialect, and where the answer is.
+_FACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "placing": ("`gpu=`", _PLACING.__getitem__),
+    "repeats_single": ("a list of one entry serves all inputs", _yes),
+    "reads_ahead": ("an input may stand below its reader", _yes),
+    "takes_mark": ("a byte order mark may stand before the text", _yes),
+    "reads_positions": ("`schedW=dexp[250,0,4]`, without names", _yes),
+    "limits_top_k": ("`topk` is at most the number of classes", _yes),
+    "section_types": (
+        "needs a section in the parameter file although its keys have defaults",
+        lambda types: ", ".join(f"`{name}`" for name in sorted(types)) or "-",
+    ),
+}
+_LEARNING_FACTS: Mapping[str, str] = {
+    "ball_is_exact": "`wball` is the norm of each filter of fc and conv, and not only its largest",
+    "ball_counts_weights": "`wball` is times the number of weights of a filter",
+    "counts_cases": "gradients of a short minibatch are divided by the size of a full one",
+    "normalises": "`superEps` asks for the normalised update",
+}
+
+
+def document() -> str:
+    """All that the tables say, in Markdown."""
+    parts = [_INTRODUCTION, _dialects(), _signs(), _facts(), _layer_types(), _neurons(), _keys()]
+    return "\n".join(parts)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _dialects() -> str:
+    rows = []
+    for name, dialect in DIALECTS.items():
+        also = [alias for alias, meant in ALIASES.items() if meant == name]
+        rows.append([f"`{name}`" + "".join(f", `{alias}`" for alias in also), dialect.program])
+    return _table(["name", "program"], rows)
+
+
+def _signs() -> str:
+    lines = [f"{i}. `{sign.dialect.name}`: {sign.text}" for i, sign in enumerate(SIGNS, start=1)]
+    return (
+        "## How a pair of files is recognised\n\nThe first of these that is in one of the files decides:\n\n"
+        + "\n".join(lines)
+        + "\n\nWithout such a sign, a file with `partialSum=` is of `alexnet2012` if it says `gpu=`, else of `ccn1`, and of\n"
+        "`ccn1_dnouri` where a parameter section has `dropout=`. A file without is ours if it has a section that starts\n"
+        "with `@`; else of `ccn2` if it says `gpu=`, or of `ccn1` again.\n"
+    )
+
+
+def _facts() -> str:
+    rows = [
+        [question, *(answer(getattr(dialect, field)) for dialect in DIALECTS.values())]
+        for field, (question, answer) in _FACTS.items()
+    ]
+    rows += [
+        [question, *(_yes(getattr(dialect.learning, field)) for dialect in DIALECTS.values())]
+        for field, question in _LEARNING_FACTS.items()
+    ]
+    return "## How they read and learn\n\n" + _table(["", *(f"`{name}`" for name in DIALECTS)], rows)
+
+
+def _owners(name: str, has: Callable[[Dialect, str], bool]) -> list[str]:
+    return ["yes" if has(dialect, name) else "" for dialect in DIALECTS.values()]
+
+
+def _layer_types() -> str:
+    rows = [[f"`{name}`", *_owners(name, Dialect.has_type)] for name in sorted(BUILT_IN)]
+    return "## Layer types\n\n" + _table(["type", *(f"`{name}`" for name in DIALECTS)], rows)
+
+
+def _neurons() -> str:
+    rows = [[f"`{name}`", *_owners(name, Dialect.has_neuron)] for name in NEURON_ARGUMENTS]
+    return "## Neurons\n\n" + _table(["neuron", *(f"`{name}`" for name in DIALECTS)], rows)
+
+
+def _keys() -> str:
+    rows = [
+        [
+            ", ".join(f"`{key}`" for key in row.keys.split()),
+            "all" if row.types == "*" else ", ".join(f"`{name}`" for name in row.types.split()),
+            ", ".join(f"`{dialect.name}`" for dialect in row.dialects),
+            _change(row),
+        ]
+        for row in ROWS
+    ]
+    return (
+        "## Keys\n\nWhere nothing stands here, a key is the same in all dialects that have its layer type. A key that is not\n"
+        "read is a warning (CS207), as is a parameter section without a layer (CS209); the programs said nothing.\n\n"
+        + _table(["key", "of layer types", "in", "differs so"], rows)
+    )
+
+
+def _change(row: Row) -> str:
+    if row.change is UNREAD:
+        return "not read"
+    words = []
+    if row.change.get("default") is REQUIRED:
+        words.append("required")
+    if "home" in row.change:
+        words.append(f"in the {Home(row.change['home']).value}")
+    if "choices" in row.change:
+        words.append(", ".join(row.change["choices"]))
+    if "form" in row.change:
+        words.append(row.change["form"].description)
+    if {"minimum", "maximum", "above"} & row.change.keys():
+        words.append("any number")
+    if row.change.get("has_effect") is False:
+        words.append(f"no effect: {row.change['doc']}")
+    assert words, row
+    return "; ".join(words)
+
+
+# Every field has its line: a new one that is left out here is found by the test of this page.
+DOCUMENTED = {*_FACTS, "name", "program", "layer_types", "neurons", "learning"}
+DOCUMENTED_LEARNING = {*_LEARNING_FACTS}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
