@@ -20,6 +20,7 @@ from convspec.graph.replicas import report_placement
 from convspec.graph.resolve import resolve
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
+from convspec.graph.turns import report_turns
 from convspec.layers.base import Context
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
 from convspec.layers.keys import MAXIMUM_INTEGER
@@ -126,6 +127,7 @@ def check(
     shapes = infer_shapes(graph, context)
     placement = place_layers(graph)
     report_placement(graph, placement, gpus, report)
+    report_turns(graph, placement, report)
     if portable:
         from convspec.graph.portability import report_limits
 

@@ -94,6 +94,7 @@ CODES: dict[str, Code] = {
     "CS502": Code("a GPU that is named twice"),
     "CS503": Code("numbers of replicas that do not fit together"),
     "CS504": Code("a GPU beyond those that there are"),
+    "CS505": Code("layers that step several times a minibatch in cuda-convnet2", _N),
     "CS510": Code("a limit of the old kernels", _W),
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),

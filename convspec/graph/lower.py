@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
 from convspec.graph.shapes import Shapes
+from convspec.graph.turns import count_periods_in_minibatches, turns_of_minibatch
 from convspec.program.builder import Builder
 from convspec.program.program import Program
 
@@ -22,7 +23,8 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
         builder.begin(layer.name, gpus[0] if layer.input_names and len(gpus) == 1 else None)
         value = layer.lower(builder, [builder.resolve(source) for source in layer.input_names], shapes.of(layer.name))
         builder.end(layer.lower_neuron(builder, value))
-    return builder.program(name, (*sinks(graph), *outputs))
+    program = builder.program(name, (*sinks(graph), *outputs))
+    return count_periods_in_minibatches(program, turns_of_minibatch(graph, placement))
 
 
 def sinks(graph: Graph) -> tuple[str, ...]:

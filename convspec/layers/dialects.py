@@ -42,12 +42,14 @@ class Learning(NamedTuple):
         layer.py:736).
     counts_cases: the gradients of a short minibatch are divided by the size of a full one (cuda-convnet2
         layer.cu:848-874).
+    counts_turns: whether updatePeriod counts turns of a layer and not minibatches, see `convspec.graph.turns`.
     normalises: whether superEps asks for the normalised update.
     """
 
     ball_is_exact: bool = False
     ball_counts_weights: bool = False
     counts_cases: bool = False
+    counts_turns: bool = False
     normalises: bool = True
 
 
@@ -148,7 +150,7 @@ CCN2 = Dialect(
     neurons=_words(_NEURONS_OF_ALL, "nrelu drelu log"),
     placing=Placing.REPLICAS,
     section_types=_words("dropout dropout2 eltsum"),
-    learning=Learning(ball_is_exact=True, counts_cases=True, normalises=False),
+    learning=Learning(ball_is_exact=True, counts_cases=True, counts_turns=True, normalises=False),
 )
 CONVSPEC = Dialect(
     name="convspec",

@@ -220,3 +220,54 @@ def test_half_is_refused_where_values_cross_between_gpus(key: str) -> None:
 )
 def test_half_has_no_effect_where_nothing_crosses(conv: str, pool: str, gpu: int) -> None:
     assert compile_checked(check(TOWERS.format(conv=conv, pool=pool, gpu=gpu))).source
+
+
+TURNS = """[@net]
+dialect=ccn2
+input=data:4x8x8
+outputs=fc2
+[data]
+type=data
+dataIdx=0
+[conv1]
+type=conv
+inputs=data
+channels=4
+filters=16
+filterSize=3
+padding=1
+stride=1
+sumWidth=1
+initW=0.1
+gpu={gpu}
+epsW=0.01
+epsB=0.01
+momW=0.9
+momB=0.9
+[fc2]
+type=fc
+inputs=conv1
+outputs=5
+initW=0.1
+gpu=0
+epsW=0.01
+epsB=0.01
+momW=0.9
+momB=0.9
+updatePeriod={period}
+"""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "period", "minibatches", "steps"),
+    [("0,1,2,3", 0, 1, 4), ("0,1,2,3", 2, 1, 2), ("0,1,2,3", 4, 1, 1), ("0,1,2,3", 8, 2, 1), ("0", 8, 8, 1)],
+)
+def test_periods_count_turns_where_layers_take_several(gpu: str, period: int, minibatches: int, steps: int) -> None:
+    checked = check(TURNS.format(gpu=gpu, period=period))
+    assert checked.ok
+    program = compile_checked(checked).program
+    assert program.parameter["fc2.weight"].update.period == minibatches
+    assert program.parameter["fc2.bias"].update.period == minibatches
+    assert program.parameter["conv1.weight"].update.period == 1
+    found = [d.message for d in checked.diagnostics if d.code == "CS505"]
+    assert found == ([f"fc2 steps {steps} times a minibatch in cuda-convnet2, and once here"] if steps > 1 else [])
