@@ -30,7 +30,7 @@ COMMANDS = (
 )
 _MODULES = {"import": "import_checkpoint"}
 INTERRUPTED = 130
-_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS601", "CS701", "CS801", "CS802"})
+_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS801", "CS802"})
 
 
 class _Commands(click.Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
 from convspec.graph.summary import LayerSummary, Load
 
+if TYPE_CHECKING:
+    from convspec.cli.fits import FitsReport
+
 # Forms that a service reads: it gets a log of a file that cannot be read, too.
 _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 
@@ -27,6 +31,15 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that there are; no layer may be on another one.")
 @click.option("--portable", is_flag=True, help="Warn of what the program of the file's dialect could not run.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
+@click.option("--solve", metavar="LAYER", help="Also find sizes of this data layer at which every window fits.")
+@click.option(
+    "--within",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    metavar="PIXELS",
+    help="How much larger or smaller --solve looks.",
+)
 def command(
     spec: str,
     params: str | None,
@@ -38,6 +51,8 @@ def command(
     portable: bool,
     form: str,
     strict: bool,
+    solve: str | None,
+    within: int,
 ) -> int:
     r"""Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU.
 
@@ -45,7 +60,10 @@ def command(
     convspec check layers-18pct.cfg                 with layer-params-18pct.cfg beside it
     convspec check my.cfg --set conv2.filters=192   after a change that is not in the file
     convspec check my.cfg --format github           annotations in a workflow of GitHub Actions
+    convspec check my.cfg --solve data              sizes of the images at which nothing is rounded
     """
+    if solve is not None and Format(form) in _FOR_SERVICES:
+        raise click.UsageError(f"--solve has no form for --format {form}: leave one of them out")
     try:
         checked = check(
             spec,
@@ -62,16 +80,27 @@ def command(
             click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
         raise
     ok = checked.ok and not (strict and checked.has_warnings)
+    fits = None if solve is None else _find_fits(checked, solve, within)
     if Format(form) is Format.JSON:
-        click.echo(json.dumps(as_data(checked, ok=ok), indent=2))
+        solved = {} if fits is None else {"solve": fits.as_data()}
+        click.echo(json.dumps({**as_data(checked, ok=ok), **solved}, indent=2))
         return 0 if ok else 1
     color = wants_color(sys.stdout)
     click.echo(_rendered(checked.diagnostics, Format(form), spec), nl=False, color=color)
     if Format(form) is Format.FULL and checked.ok:
         click.echo(network_table(checked, color=color), nl=False, color=color)
+    if fits is not None:
+        click.echo(f"\n{fits.table()}", nl=False)
     if checked.diagnostics:
         click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
     return 0 if ok else 1
+
+
+def _find_fits(checked: Checked, layer: str, within: int) -> FitsReport:
+    from convspec.cli.fits import FitsReport
+    from convspec.graph.fitting import find_fits
+
+    return FitsReport(find_fits(checked.graph, checked.shapes, layer, within))
 
 
 def _rendered(diagnostics: Sequence[Diagnostic], form: Format, spec: str) -> str:

@@ -89,6 +89,7 @@ CODES: dict[str, Code] = {
     "CS412": Code("windows that do not cover the map"),
     "CS413": Code("channels that cannot be drawn at random"),
     "CS416": Code("a claim about a size that is wrong"),
+    "CS418": Code("a layer whose size cannot be looked for"),
     # 5xx: which GPU holds what, and what the old kernels could run
     "CS501": Code("a layer above the data that names no GPU"),
     "CS502": Code("a GPU that is named twice"),

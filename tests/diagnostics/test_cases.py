@@ -20,7 +20,9 @@ NAMES = sorted(path.stem for path in CASES.glob("*.cfg") if not path.stem.endswi
 # What no layer file alone can bring about: unreadable files, marks before the text, `--set`, `--gpus`, and the stages
 # after `check`.
 ELSEWHERE = {
-    code for code in CODES if code in ("CS101", "CS102", "CS114", "CS119", "CS213", "CS504", "CS510") or code >= "CS6"
+    code
+    for code in CODES
+    if code in ("CS101", "CS102", "CS114", "CS119", "CS213", "CS418", "CS504", "CS510") or code >= "CS6"
 }
 
 Found = set[tuple[str, int, str]]
