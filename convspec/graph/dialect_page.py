@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convspec.graph.dialect import SIGNS
-from convspec.layers import BUILT_IN
 from convspec.layers.base import NEURON_ARGUMENTS
 from convspec.layers.dialects import ALIASES, DIALECTS, ROWS, UNREAD, Dialect, Placing, Row
 from convspec.layers.keys import REQUIRED, Home
@@ -104,8 +103,11 @@ def _owners(name: str, has: Callable[[Dialect, str], bool]) -> list[str]:
 
 
 def _layer_types() -> str:
-    rows = [[f"`{name}`", *_owners(name, Dialect.has_type)] for name in sorted(BUILT_IN)]
-    return "## Layer types\n\n" + _table(["type", *(f"`{name}`" for name in DIALECTS)], rows)
+    names = frozenset[str]().union(*(dialect.layer_types or () for dialect in DIALECTS.values()))
+    rows = [[f"`{name}`", *_owners(name, Dialect.has_type)] for name in sorted(names)]
+    return "## Layer types\n\nTypes of our own are in our dialect alone, those of other packages in all.\n\n" + _table(
+        ["type", *(f"`{name}`" for name in DIALECTS)], rows
+    )
 
 
 def _neurons() -> str:
