@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from convspec.graph.dialect import SIGNS
 from convspec.layers.base import NEURON_ARGUMENTS
-from convspec.layers.dialects import ALIASES, DIALECTS, ROWS, UNREAD, Dialect, Placing, Row
+from convspec.layers.dialects import ALIASES, DIALECTS, ROWS, UNREAD, Dialect, Learning, Placing, Row
 from convspec.layers.keys import REQUIRED, Home
 
 _INTRODUCTION = """\
@@ -48,12 +49,17 @@ _FACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
         lambda types: ", ".join(f"`{name}`" for name in sorted(types)) or "-",
     ),
 }
-_LEARNING_FACTS: Mapping[str, str] = {
-    "ball_is_exact": "`wball` is the norm of each filter of fc and conv, and not only its largest",
-    "ball_counts_weights": "`wball` is times the number of weights of a filter",
-    "counts_cases": "gradients of a short minibatch are divided by the size of a full one",
-    "normalises": "`superEps` asks for the normalised update",
-}
+
+
+def _learning_facts() -> dict[str, str]:
+    """What each field of `Learning` means, as its docstring says it, without the sources in brackets."""
+    described = re.findall(
+        r"^    (\w+): (.*?)\.?(?=\n    \w+: |\s*\Z)", Learning.__doc__ or "", re.DOTALL | re.MULTILINE
+    )
+    return {
+        field: re.sub(r"\s*\([^()]*\)\s*$", "", " ".join(text.split()).removeprefix("whether "))
+        for field, text in described
+    }
 
 
 def document() -> str:
@@ -93,7 +99,7 @@ def _facts() -> str:
     ]
     rows += [
         [question, *(_yes(getattr(dialect.learning, field)) for dialect in DIALECTS.values())]
-        for field, question in _LEARNING_FACTS.items()
+        for field, question in _learning_facts().items()
     ]
     return "## How they read and learn\n\n" + _table(["", *(f"`{name}`" for name in DIALECTS)], rows)
 
@@ -154,7 +160,7 @@ def _change(row: Row) -> str:
 
 # Every field has its line: a new one that is left out here is found by the test of this page.
 DOCUMENTED = {*_FACTS, "name", "program", "layer_types", "neurons", "learning"}
-DOCUMENTED_LEARNING = {*_LEARNING_FACTS}
+DOCUMENTED_LEARNING = {*_learning_facts()}
 
 
 if __name__ == "__main__":
