@@ -27,7 +27,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-__all__ = ["LAYER_TYPES", "NEURONS", "specs"]
+__all__ = ["COSTS", "LAYER_TYPES", "NEURONS", "specs"]
 
 LAYER_TYPES: tuple[str, ...] = (
     "conv",
@@ -59,6 +59,18 @@ NEURONS: tuple[str, ...] = (
     "square",
     "ident",
 )
+COSTS: tuple[str, ...] = (
+    "cost.logreg",
+    "cost.sum2",
+    "cost.gsum2",
+    "cost.tica",
+    "cost.msm",
+    "cost.crossent",
+    "cost.crossent2",
+    "cost.rflickr",
+    "cost.bce",
+    "cost.dce",
+)
 _TOWER_NAMES = "abcdefgh"
 _Keys = dict[str, str]
 
@@ -70,6 +82,7 @@ def specs(
     max_channels: int = 8,
     layer_types: Sequence[str] = LAYER_TYPES,
     neurons: Sequence[str] = NEURONS,
+    costs: Sequence[str] = COSTS,
     towers: int = 1,
     is_square: bool = True,
 ) -> SearchStrategy[str]:
@@ -80,9 +93,11 @@ def specs(
     may give more.
     layer_types: what to draw from, a part of `LAYER_TYPES`, simplest first. neurons: functions for `neuron=`, as a spec
     writes them.
+    costs: types of a cost beside that of the classifier, which is cost.logreg; a part of `COSTS`, simplest first. What
+    such a cost judges has layers of its own, which count to no limit.
     towers: 1 for a network on one GPU, up to 8 for as many GPUs with a tower each: the layers of the towers are twins
     (`conv1a`, `conv1b`), most often equal in all numbers, and some of them read the other towers too, as layers 3, 6
-    and 7 of AlexNet do. A classifier has a cost; there may be a second one.
+    and 7 of AlexNet do.
     is_square: False for images whose height and width differ.
 
     Raises ValueError for a number or a name that is none of these.
@@ -90,13 +105,17 @@ def specs(
     unknown = sorted(set(layer_types) - set(LAYER_TYPES))
     if unknown:
         raise ValueError(f"layer types are {', '.join(LAYER_TYPES)}; not {', '.join(unknown)}")
+    if set(costs) - set(COSTS):
+        raise ValueError(f"costs are {', '.join(COSTS)}; not {', '.join(sorted(set(costs) - set(COSTS)))}")
     if not 1 <= towers <= len(_TOWER_NAMES):
         raise ValueError(f"towers can be 1 to {len(_TOWER_NAMES)}, not {towers}")
     if max_layers < 0 or max_side < 1 or max_channels < 1:
         raise ValueError(
             f"max_layers={max_layers}, max_side={max_side}, max_channels={max_channels}: a limit is too small"
         )
-    limits = _Limits(max_layers, max_side, max_channels, tuple(layer_types), tuple(neurons), towers, is_square)
+    limits = _Limits(
+        max_layers, max_side, max_channels, tuple(layer_types), tuple(neurons), tuple(costs), towers, is_square
+    )
     return _texts(limits)
 
 
@@ -107,6 +126,7 @@ class _Limits:
     channels: int
     types: tuple[str, ...]
     neurons: tuple[str, ...]
+    costs: tuple[str, ...]
     towers: int
     is_square: bool
 
@@ -174,8 +194,8 @@ def _texts(draw: DrawFn, limits: _Limits) -> str:
     net.stages.append((data,) * limits.towers)
     for index in range(1, draw(st.integers(0, limits.layers)) + 1):
         _add_stage(net, index)
-    if draw(st.sampled_from([False, False, False, True])):
-        _add_classifier(net, [draw(st.sampled_from(net.stages))[0]], classes, "2", draw(st.sampled_from(["0.3", "0"])))
+    if limits.costs and draw(st.sampled_from([False, False, False, True])):
+        _add_second_cost(net, classes)
     leaves = list(net.unread.values()) or [net.stages[0][0]]
     _add_classifier(net, draw(st.permutations(leaves)), classes, "", draw(st.sampled_from(["1", "0.5"])))
     return "\n".join(net.sections)
@@ -202,6 +222,58 @@ def _add_classifier(net: _Net, leaves: Sequence[_Value], classes: int, suffix: s
     net.write(f"cost{suffix}", {**keys, **gpu})
     for value in (scores, probabilities):
         net.unread.pop(value.name, None)
+
+
+def _add_second_cost(net: _Net, classes: int) -> None:
+    """Any cost, over one of the values in between."""
+    draw = net.draw
+    kind, coefficient = draw(st.sampled_from(net.limits.costs)), draw(st.sampled_from(["0.3", "0"]))
+    value = draw(st.sampled_from(net.stages))[0]
+    if kind == "cost.logreg":
+        _add_classifier(net, [value], classes, "2", coefficient)
+        return
+    inputs, keys = _judged(net, kind, value, classes)
+    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    net.write("cost2", {"type": kind, "inputs": ",".join(inputs), "coeff": coefficient, **keys, **gpu})
+
+
+def _judged(net: _Net, kind: str, value: _Value, classes: int) -> tuple[list[str], _Keys]:
+    """What a cost reads, and the keys that only it has; its targets and all that judges are written first."""
+    match kind:
+        case "cost.sum2":
+            return [value.name], {}
+        case "cost.tica":
+            _, keys = _maps_of(net, value)
+            return [value.name], {**keys, "sizeX": str(net.draw(st.integers(1, 4)))}
+        case "cost.gsum2":
+            return [_scores(net, "scores2", value, 1), value.name], {}
+        case "cost.msm":
+            size = net.draw(st.integers(1, classes - 1))
+            return ["labels", _scores(net, "scores2", value, classes)], {"setSize": str(size)}
+        case _:
+            net.write("tags", {"type": "data", "dataIdx": "2"})
+            return _compared(net, kind, value, classes)
+
+
+def _compared(net: _Net, kind: str, value: _Value, classes: int) -> tuple[list[str], _Keys]:
+    """The same for costs that compare outputs with `tags`."""
+    if kind == "cost.crossent":
+        scores = _scores(net, "scores2", value, classes)
+        net.write("probs2", {"type": "softmax", "inputs": scores})
+        return ["tags", "probs2"], {}
+    # Outputs that do not come near 0 or 1, where logarithms lose their digits.
+    hidden = _Value(_scores(net, "scores2_hidden", value, 3, neuron="tanh[1,1]"), (3,))
+    outputs = _scores(net, "scores2", hidden, classes, neuron="logistic")
+    weight = {"posWeight": net.draw(st.sampled_from(["1", "2.5"]))} if kind in ("cost.bce", "cost.dce") else {}
+    return ["tags", outputs], weight
+
+
+def _scores(net: _Net, name: str, value: _Value, outputs: int, **keys: str) -> str:
+    """An fc layer that no other layer than the second cost's reads."""
+    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    net.add(name, (outputs,), [value], {"type": "fc", "outputs": str(outputs), **keys, **gpu})
+    net.unread.pop(name)
+    return name
 
 
 def _add_stage(net: _Net, index: int) -> None:

@@ -33,7 +33,8 @@ class MetaNetwork:
         self.values: dict[str, Tensor] = {}
         for layer in checked.graph.order:
             if isinstance(layer, Data):
-                self.values[layer.name] = torch.empty((1, *inputs.get(layer.name, (1,))), device="meta")
+                width = checked.graph.net.classes or 1 if layer.data_index == Data.ONE_HOT else 1
+                self.values[layer.name] = torch.empty((1, *inputs.get(layer.name, (width,))), device="meta")
             else:
                 self.values[layer.name] = self.run(layer, [self.values[name] for name in layer.input_names])
 
@@ -73,8 +74,8 @@ class MetaNetwork:
                 norm = torch.nn.BatchNorm2d(maps.shape[1], device="meta")
                 self.weights[layer.name], self.biases[layer.name] = norm.weight.numel(), norm.bias.numel()
                 return maps
-            case "cost.logreg":
-                return sources[1].new_empty((1, 1))
+            case cost if cost.startswith("cost."):
+                return sources[0].new_empty((1, 1))
             case _:
                 return F.relu(sources[0])
 

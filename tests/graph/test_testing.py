@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import convspec
 from convspec import testing
 from convspec.diagnostics import Severity
-from convspec.testing import LAYER_TYPES, specs
+from convspec.testing import COSTS, LAYER_TYPES, specs
 
 
 @given(text=st.one_of(specs(), specs(is_square=False), specs(towers=2), specs(towers=3, max_layers=4)))
@@ -26,7 +26,7 @@ def test_every_spec_checks_clean(text: str) -> None:
     assert any(layer.type == "cost.logreg" for layer in checked.layers)
 
 
-@given(text=specs(max_layers=3, max_side=5, max_channels=4, layer_types=("conv", "pool"), neurons=("relu",)))
+@given(text=specs(max_layers=3, max_side=5, max_channels=4, layer_types=("conv", "pool"), neurons=("relu",), costs=()))
 @settings(max_examples=50)
 def test_limits_hold(text: str) -> None:
     layers = convspec.check(text).layers
@@ -59,7 +59,7 @@ def test_all_types_and_ways_to_read_are_drawn() -> None:
             seen[f"{layer.type} in the other order"] += crossed and list(layer.inputs) != sorted(layer.inputs)
 
     collect()
-    for wanted in (*LAYER_TYPES, "conv over towers", "conv in the other order", "fc in the other order"):
+    for wanted in (*LAYER_TYPES, *COSTS, "conv over towers", "conv in the other order", "fc in the other order"):
         assert seen[wanted], wanted
 
 
@@ -76,6 +76,7 @@ def test_simple_specs_come_first() -> None:
     ("options", "message"),
     [
         ({"layer_types": ("conv", "deconv")}, "not deconv"),
+        ({"costs": ("cost.sum2", "cost.sum3")}, "not cost.sum3"),
         ({"towers": 0}, "towers can be 1 to 8, not 0"),
         ({"max_side": 0}, "max_side=0"),
     ],
