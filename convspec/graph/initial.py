@@ -7,29 +7,40 @@ from collections.abc import Iterator
 
 from convspec.graph.graph import Graph
 from convspec.layers.base import WeightLayer
+from convspec.layers.filters import FilterLayer
 from convspec.layers.initialization import source_of
-from convspec.program.initial import InitialValue
+from convspec.program.initial import InitialValue, Piece
+from convspec.program.parameter import Permutations
 from convspec.program.program import Buffer, Parameter, Program
 
-_CANONICAL = re.compile(r"(?P<layer>.+)\.(?P<matrix>\w+)s\.(?P<index>\d+)|(?P<only>.+)\.(?P<leaf>\w+)")
+_CANONICAL = re.compile(r"(?P<layer>.+)\.(?P<piece>weights|weight|bias|connections)(?:\.(?P<index>\d+))?")
 
 
 def initial_values(graph: Graph, program: Program) -> tuple[InitialValue, ...]:
     """In the order of the program. Pieces without a function are left out."""
-    wanted: dict[str, tuple[WeightLayer, str]] = {}
+    wanted: dict[tuple[str, Piece], tuple[WeightLayer, str]] = {}
     for layer in graph.layers.values():
         if isinstance(layer, WeightLayer):
-            wanted |= {f"{layer.name}.{leaf}": (layer, attribute) for leaf, attribute in layer.initial_functions()}
+            for piece, attribute in layer.initial_functions():
+                wanted[layer.name, piece] = layer, attribute
+    if not wanted:
+        return ()
     tensors: tuple[Parameter | Buffer, ...] = (*program.parameters, *program.buffers)
     return tuple(value for tensor in tensors for value in _values_of(tensor, wanted))
 
 
-def _values_of(tensor: Parameter | Buffer, wanted: dict[str, tuple[WeightLayer, str]]) -> Iterator[InitialValue]:
+def _values_of(
+    tensor: Parameter | Buffer, wanted: dict[tuple[str, Piece], tuple[WeightLayer, str]]
+) -> Iterator[InitialValue]:
     for block in tensor.blocks:
-        layer_name, leaf, index = _parted(block.name)
-        layer, attribute = wanted.get(f"{layer_name}.{leaf}", (None, ""))
+        match = _CANONICAL.fullmatch(block.name)
+        if match is None:
+            continue
+        piece = Piece.WEIGHTS if match["piece"] == "weight" else Piece(match["piece"])
+        layer, attribute = wanted.get((match["layer"], piece), (None, ""))
         if layer is None:
             continue
+        index = int(match["index"] or 0)
         source = source_of(getattr(layer, attribute), layer.name, index)
         if source is not None:
             yield InitialValue(
@@ -37,18 +48,18 @@ def _values_of(tensor: Parameter | Buffer, wanted: dict[str, tuple[WeightLayer, 
                 shape=block.shape_in(tensor.shape),
                 layer=layer.name,
                 layer_type=layer.type,
-                index=None if leaf == "bias" else index,
+                piece=piece,
+                index=index,
                 parts=layer.filter_parts,
                 source=source,
                 spelling=layer.key(attribute).spelling,
                 span=layer.span(attribute),
+                sparse=_sparse(layer, index, tensor),
             )
 
 
-def _parted(name: str) -> tuple[str, str, int]:
-    """`conv3a.weights.1` as conv3a, weight and 1; one without a number is the first."""
-    match = _CANONICAL.fullmatch(name)
-    assert match is not None, name
-    if match["index"] is None:
-        return match["only"], match["leaf"], 0
-    return match["layer"], match["matrix"], int(match["index"])
+def _sparse(layer: WeightLayer, index: int, tensor: Parameter | Buffer) -> tuple[int, int, int]:
+    if isinstance(layer, FilterLayer) and isinstance(tensor, Buffer) and isinstance(tensor.initial, Permutations):
+        channels = tensor.initial.length
+        return layer.groups[index], channels, layer.channels_of_a_filter(index, channels)
+    return 0, 0, 0

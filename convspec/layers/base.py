@@ -26,6 +26,7 @@ from convspec.layers.keys import (
     schedule_calls,
 )
 from convspec.layers.rates import NO_DECLINE, schedule_of, validate_rate
+from convspec.program.initial import Piece
 from convspec.program.parameter import Constraint, Initialization, Update
 from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
@@ -357,12 +358,12 @@ class WeightLayer(Layer):
     def bias_initialization(self) -> Initialization:
         return Initialization(constant=self.init_b)
 
-    def initial_functions(self) -> Iterator[tuple[str, str]]:
-        """Names of its pieces, as canonical names begin behind its own, and attributes that hold functions for them."""
+    def initial_functions(self) -> Iterator[tuple[Piece, str]]:
+        """What of the layer a function gives first values to, and the attribute that holds the function."""
         if self.init_w_func is not None:
-            yield "weight", "init_w_func"
+            yield Piece.WEIGHTS, "init_w_func"
         if self.init_b_func is not None:
-            yield "bias", "init_b_func"
+            yield Piece.BIASES, "init_b_func"
 
     @property
     def learns_alike(self) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
 from convspec.layers.base import Context, Cost, Inference, WeightLayer, entry_label, read_maps
-from convspec.layers.keys import extents, flags, integers
+from convspec.layers.initialization import validate_function
+from convspec.layers.keys import extents, flags, function_call, integers
 from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.windows import Windows, infer_windows
+from convspec.program.initial import Piece
 from convspec.program.parameter import Permutations
 from convspec.program.shape import Shape
 from convspec.syntax.values import Extent
@@ -51,6 +53,10 @@ class FilterLayer(WeightLayer):
         "filterChannels", default=0, minimum=0, doc="channels that a filter sees under randSparse; 0: channels / groups"
     )
 
+    init_c_func = function_call(
+        "initCFunc", doc="function that gives the channels of sparse groups, in place of chance"
+    )
+
     @property
     def out_channels(self) -> int:
         return self.filters[0] * self.groups[0]
@@ -70,8 +76,12 @@ class FilterLayer(WeightLayer):
 
     def validate(self, report: Report) -> None:
         super().validate(report)
+        validate_function(self, "init_c_func", self.init_c_func, report)
         if self.is_broken:
             return
+        if self.init_c_func is not None and not any(self.rand_sparse):
+            message = f"nothing reads initCFunc of {self.name}: no input has randSparse"
+            self.blame(report, "CS207", "init_c_func", message, help="delete it, or add randSparse=1")
         maps = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(maps)) > 1:
             self.is_broken = True
@@ -82,6 +92,11 @@ class FilterLayer(WeightLayer):
                 labels=entry_label(self, "groups", f"groups {', '.join(map(str, self.groups))}"),
                 help="filters counts the kernels of one group: make filters * groups equal for all inputs",
             )
+
+    def initial_functions(self) -> Iterator[tuple[Piece, str]]:
+        yield from super().initial_functions()
+        if self.init_c_func is not None:
+            yield Piece.CONNECTIONS, "init_c_func"
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         sizes: list[Inference] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from convspec.diagnostics import Span
@@ -33,12 +34,21 @@ class Called(NamedTuple):
     arguments: tuple[str, ...]
 
 
+class Piece(Enum):
+    """What an initial value is of: the word that canonical names have for it."""
+
+    WEIGHTS = "weights"
+    BIASES = "bias"
+    CONNECTIONS = "connections"
+
+
 @dataclass(frozen=True, slots=True)
 class InitialValue:
     """What a piece of a parameter, or of a buffer, starts as.
 
     name: canonical, `conv3a.weights.0`. shape: of the piece. layer, layer_type: whose it is. index: of the input that it
-    belongs to; None for biases. parts: of the rows that stand for parts of the input, see `Constraint`.
+    belongs to; 0 for biases. parts: of the rows that stand for parts of the input, see `Constraint`.
+    sparse: of connections: groups, channels of the input, and channels that a filter sees.
     spelling, span: the key, and where its value stands.
     """
 
@@ -46,8 +56,10 @@ class InitialValue:
     shape: tuple[int, ...]
     layer: str
     layer_type: str
-    index: int | None
+    piece: Piece
+    index: int
     parts: int
     source: Copied | Written | Called
     spelling: str
     span: Span
+    sparse: tuple[int, int, int] = (0, 0, 0)

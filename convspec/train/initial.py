@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean
-from convspec.program.initial import Called, Copied, InitialValue, Written
+from convspec.program.initial import Called, Copied, InitialValue, Piece, Written
 from convspec.train.called import call_function
 from convspec.train.checkpoint import BrokenCheckpoint, load_checkpoint, load_newest
 
@@ -69,18 +69,18 @@ class _Runs:
         return place if self._init_from and any(name.startswith(f"{place}.") for name in weights) else None
 
     def _piece(self, layer: str, value: InitialValue, run: str, weights: Mapping[str, Tensor]) -> Tensor:
-        leaf = value.name.removeprefix(f"{value.layer}.").split(".")[0]
-        index, single = value.index or 0, leaf if value.index is None else leaf.removesuffix("s")
-        names = [f"{layer}.{single}s.{index}", *([f"{layer}.{single}"] if index == 0 else [])]
+        piece, index = value.piece.value, value.index
+        single = "weight" if value.piece is Piece.WEIGHTS else piece
+        names = [f"{layer}.{piece}.{index}", *([f"{layer}.{single}"] if index == 0 else [])]
         found = next((weights[name] for name in names if name in weights), None)
         if found is not None:
             return found
-        layers = dict.fromkeys(name.rpartition(f".{single}")[0] for name in weights if f".{single}" in name)
+        layers = [name.rpartition(f".{single}")[0] for name in weights if f".{single}" in name]
         if layer in layers:
-            problem, help = f"{layer} of {run} has no {single} for input {index}", None
+            problem, help = f"{layer} of {run} has no {piece} for input {index}", None
         else:
-            problem = f"{run} has no layer {layer} with a {single}"
-            help = did_you_mean(layer, layers) or f"it has {', '.join(list(layers)[:8])}"
+            problem = f"{run} has no layer {layer} with {value.piece.name.lower()}"
+            help = did_you_mean(layer, layers) or f"it has {', '.join(list(dict.fromkeys(layers))[:8])}"
         raise refuse(value, f"{value.spelling} of {value.layer} copies from another run, and {problem}", help=help)
 
     def _read(self, run: str, value: InitialValue) -> Mapping[str, Tensor]:

@@ -180,7 +180,7 @@ def refused(one: Compiled) -> Diagnostic:
         (
             "conv1a",
             "initWFunc=initw.makewcat({run},conv1c)",
-            "has no layer conv1c with a weight",
+            "has no layer conv1c with weights",
             "did you mean 'conv1",
         ),
         ("fc3", "initWFunc=initw.makewcat({run},fc3,fc3)", "gives 20x6 for fc3.weight, which is 10x6", "equal sizes"),
@@ -202,7 +202,7 @@ def test_a_matrix_that_the_run_does_not_have(run: tuple[Path, dict[str, Tensor]]
     fewer = {name: tensor for name, tensor in weights.items() if name != "fc2.weights.1"}
     save_checkpoint(path / "checkpoints", Checkpoint(fewer, {}, {"epoch": 2, "step": 2}), keep=1)
     diagnostic = refused(compiled(tmp_path, fc2=f"initWFunc=initw.makew({path})"))
-    assert diagnostic.message.endswith(f"and fc2 of {path} has no weight for input 1")
+    assert diagnostic.message.endswith(f"and fc2 of {path} has no weights for input 1")
 
 
 def test_a_broken_checkpoint_is_named(run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
@@ -212,6 +212,82 @@ def test_a_broken_checkpoint_is_named(run: tuple[Path, dict[str, Tensor]], tmp_p
     with pytest.raises(DiagnosticError, match="CS708"):
         started(compiled(tmp_path, conv1a=f"initWFunc=initw.makew({path})"))
     assert "cannot be used" in refused(compiled(tmp_path, conv1a=f"initWFunc=initw.makew({state.parent})")).message
+
+
+SPARSE = """[@net]
+input=data:4x8x8
+outputs=conv1,conv2
+[@params]
+epsW=0.01
+epsB=0.01
+momW=0.9
+momB=0.9
+initW=0.1
+[data]
+type=data
+dataIdx=0
+[conv1]
+type=conv
+inputs=data
+filters=4
+filterSize=3
+groups=2
+randSparse=1
+filterChannels=4
+{conv1}
+[conv2]
+type=conv
+inputs=data,conv1
+filters=4
+filterSize=3
+groups=2
+padding=0,1
+randSparse=0,1
+{conv2}
+"""
+
+
+def sparse(folder: Path, conv1: str = "", conv2: str = "") -> Compiled:
+    spec = folder / "sparse.cfg"
+    spec.write_text(SPARSE.format(conv1=conv1, conv2=conv2))
+    return compile_spec(spec, allow_init_imports=True)
+
+
+def test_copies_the_channels_of_sparse_groups(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    plain = sparse(tmp_path)
+    weights = instantiate(plain.source, plain.name).state_dict()
+    save_checkpoint(tmp_path / "old" / "checkpoints", Checkpoint(weights, {}, {"epoch": 1, "step": 1}), keep=1)
+    call = f"initCFunc=initw.makec({tmp_path / 'old'})"
+    start = started(sparse(tmp_path, call, call))
+    for name in ("conv1.connections", "conv2.connections.1"):
+        assert torch.equal(start[name], weights[name])
+    assert not torch.equal(start["conv1.weight"], weights["conv1.weight"])
+    assert not torch.equal(started(plain)["conv1.connections"], weights["conv1.connections"])
+
+
+def test_a_function_gives_the_channels_of_sparse_groups(mine: Path) -> None:
+    start = started(sparse(mine, "initCFunc=mine.connections(a)", "initCFunc=mine.connections(b)"))
+    assert start["conv1.connections"].tolist() == [3, 2, 1, 0] * 2
+    assert start["conv2.connections.1"].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert sys.modules["mine"].CALLS == [("conv1", 0, (2, 4, 4), ["a"]), ("conv2", 1, (2, 8, 4), ["b"])]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("mine.number", "has no function number"),
+        ("mine.same", "indices that are not the 4 channels, each once before any comes again,"),
+        ("mine.few", "gives 3, not 8 indices,"),
+        ("mine.words", "indices that are not the 4 channels"),
+        ("mine.biases", "failed: TypeError"),
+        ("mine.nothing", "gives NoneType, not 8 indices,"),
+    ],
+)
+def test_channels_that_cannot_be(mine: Path, call: str, message: str) -> None:
+    diagnostic = refused(sparse(mine, f"initCFunc={call}"))
+    assert diagnostic.code == "CS717"
+    assert message in diagnostic.message
 
 
 MINE = """
@@ -241,6 +317,23 @@ def infinite(layer, index, shape, params):
 
 def raising(layer, index, shape, params):
     return {}[layer]
+
+def connections(layer, index, sizes, params):
+    CALLS.append((layer, index, sizes, params))
+    groups, channels, seen = sizes
+    return list(range(channels))[::-1] * (groups * seen // channels)
+
+def same(layer, index, sizes, params):
+    return np.zeros(sizes[0] * sizes[2], dtype=int)
+
+def few(layer, index, sizes, params):
+    return [0, 1, 2]
+
+def words(layer, index, sizes, params):
+    return ["0"] * (sizes[0] * sizes[2])
+
+def nothing(layer, index, sizes, params):
+    return None
 
 number = 3
 """
