@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.assembly import assemble
-from convspec.graph.extension import SpecFiles
+from convspec.graph.extension import SpecFiles, extends_entry
 from convspec.graph.graph import Graph
 from convspec.graph.merging import Sections, print_sections
 from convspec.graph.placement import Placement, place_layers
@@ -134,6 +134,19 @@ def check(
         report_limits(graph, shapes, report)
     diagnostics = tuple(_in_file_order(report, sections.files))
     return Checked(document, params_document, sections, graph, shapes, placement, diagnostics)
+
+
+def source_paths(checked: Checked) -> tuple[str, ...]:
+    """Paths of all files that a check depends on: those that it read, the spec first, and those that it looked for in vain:
+    a parameter file beside a layer file, the spec that the last one of a chain extends."""
+    paths: list[str] = []
+    for file in checked.sections.files:
+        paths.append(file.name)
+        beside = _params_beside(file)
+        base = extends_entry(parse_document(file, Report()))
+        paths += [] if beside is None else [str(beside)]
+        paths += [] if base is None else [_base_path(base)]
+    return tuple(dict.fromkeys(paths))
 
 
 def _dialect(name: str) -> Dialect:

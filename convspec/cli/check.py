@@ -31,6 +31,7 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that there are; no layer may be on another one.")
 @click.option("--portable", is_flag=True, help="Warn of what the program of the file's dialect could not run.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
+@click.option("--watch", "is_watching", is_flag=True, help="Check again after every change of the files, until Ctrl-C.")
 @click.option("--solve", metavar="LAYER", help="Also find sizes of this data layer at which every window fits.")
 @click.option(
     "--within",
@@ -51,6 +52,7 @@ def command(
     portable: bool,
     form: str,
     strict: bool,
+    is_watching: bool,
     solve: str | None,
     within: int,
 ) -> int:
@@ -61,39 +63,61 @@ def command(
     convspec check my.cfg --set conv2.filters=192   after a change that is not in the file
     convspec check my.cfg --format github           annotations in a workflow of GitHub Actions
     convspec check my.cfg --solve data              sizes of the images at which nothing is rounded
+    convspec check my.cfg --watch                   again whenever my.cfg is saved
     """
-    if solve is not None and Format(form) in _FOR_SERVICES:
-        raise click.UsageError(f"--solve has no form for --format {form}: leave one of them out")
-    try:
-        checked = check(
-            spec,
-            params,
-            inputs=parse_inputs(inputs),
-            classes=classes,
-            overrides=overrides,
-            dialect=dialect,
-            gpus=gpus,
-            portable=portable,
-        )
-    except DiagnosticError as error:
-        if Format(form) in _FOR_SERVICES:
-            click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
-        raise
-    ok = checked.ok and not (strict and checked.has_warnings)
-    fits = None if solve is None else _find_fits(checked, solve, within)
-    if Format(form) is Format.JSON:
+    _refuse_what_does_not_go_together(Format(form), solve, is_watching=is_watching)
+    sizes = parse_inputs(inputs)
+
+    def run() -> Checked:
+        try:
+            return check(
+                spec,
+                params,
+                inputs=sizes,
+                classes=classes,
+                overrides=overrides,
+                dialect=dialect,
+                gpus=gpus,
+                portable=portable,
+            )
+        except DiagnosticError as error:
+            if Format(form) in _FOR_SERVICES:
+                click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
+            raise
+
+    def show(checked: Checked) -> int:
+        fits = None if solve is None else _find_fits(checked, solve, within)
+        ok = checked.ok and not (strict and checked.has_warnings)
+        _print(checked, fits, spec, Format(form), ok=ok)
+        return 0 if ok else 1
+
+    if not is_watching:
+        return show(run())
+    from convspec.cli.watching import watch
+
+    return watch(spec, run, show)
+
+
+def _refuse_what_does_not_go_together(form: Format, solve: str | None, *, is_watching: bool) -> None:
+    if solve is not None and form in _FOR_SERVICES:
+        raise click.UsageError(f"--solve has no form for --format {form.value}: leave one of them out")
+    if is_watching and form not in (Format.FULL, Format.CONCISE):
+        raise click.UsageError(f"--watch is for people, --format {form.value} for programs: leave one of them out")
+
+
+def _print(checked: Checked, fits: FitsReport | None, spec: str, form: Format, *, ok: bool) -> None:
+    if form is Format.JSON:
         solved = {} if fits is None else {"solve": fits.as_data()}
         click.echo(json.dumps({**as_data(checked, ok=ok), **solved}, indent=2))
-        return 0 if ok else 1
+        return
     color = wants_color(sys.stdout)
-    click.echo(_rendered(checked.diagnostics, Format(form), spec), nl=False, color=color)
-    if Format(form) is Format.FULL and checked.ok:
+    click.echo(_rendered(checked.diagnostics, form, spec), nl=False, color=color)
+    if form is Format.FULL and checked.ok:
         click.echo(network_table(checked, color=color), nl=False, color=color)
     if fits is not None:
         click.echo(f"\n{fits.table()}", nl=False)
     if checked.diagnostics:
         click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
-    return 0 if ok else 1
 
 
 def _find_fits(checked: Checked, layer: str, within: int) -> FitsReport:
