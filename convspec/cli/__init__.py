@@ -68,12 +68,14 @@ def _version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> Non
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def group() -> None:
-    r"""Check, compile and train convolutional networks written as cuda-convnet layer files.
+    """Check, compile and train convolutional networks written as cuda-convnet layer files.
 
     \b
     convspec check specs/alexnet.cfg      what every layer is, or every mistake
+    convspec show specs/alexnet.cfg       a picture of the network
     convspec compile specs/alexnet.cfg    a readable PyTorch module
     convspec train specs/alexnet.cfg      a trained network
+    convspec new my --from alexnet        a variant of your own
     """
 
 

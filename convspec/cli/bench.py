@@ -32,7 +32,7 @@ def command(
     device: str,
     form: str,
 ) -> int:
-    r"""Time training steps and predictions of SPEC, and of the same network written plainly in PyTorch.
+    """Time training steps and predictions of SPEC, and of the same network written plainly in PyTorch.
 
     \b
     convspec bench specs/alexnet.cfg --batch 32 --compile

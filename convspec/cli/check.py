@@ -56,7 +56,7 @@ def command(
     solve: str | None,
     within: int,
 ) -> int:
-    r"""Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU.
+    """Check SPEC: print all its mistakes, or a row a layer with sizes, parameters, multiply-adds and GPU.
 
     \b
     convspec check layers-18pct.cfg                 with layer-params-18pct.cfg beside it

@@ -47,7 +47,7 @@ def command(
     dialect: str | None,
     form: str,
 ) -> int:
-    r"""Say what differs from spec A to spec B: layers, their order, sizes, hyper-parameters, numerics, GPUs, settings.
+    """Say what differs from spec A to spec B: layers, their order, sizes, hyper-parameters, numerics, GPUs, settings.
 
     Layers are found again where they have other names or stand elsewhere. Exit code 0: they are equal, whatever their
     comments and layout; 1: they differ; 2: one of them has errors.

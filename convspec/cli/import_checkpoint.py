@@ -12,7 +12,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("-o", "--output", "run_dir", metavar="RUN", required=True, help="New folder for the run.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of its layers.")
 def command(checkpoint: str, run_dir: str, overrides: tuple[str, ...]) -> int:
-    r"""Make the run RUN of CHECKPOINT: a file that cuda-convnet, cuda-convnet2 or the AlexNet code saved, or a folder.
+    """Make the run RUN of CHECKPOINT: a file that cuda-convnet, cuda-convnet2 or the AlexNet code saved, or a folder.
 
     Nothing that the file names is imported or run. Of a folder, its last file is read.
 

@@ -34,7 +34,7 @@ extends={extends}
 @click.option("--from", "base", metavar="SPEC", help="What to start from: a name of the list, or a file.")
 @click.argument("name", required=False)
 def command(name: str | None, base: str | None, is_copy: bool) -> int:
-    r"""Write NAME.cfg, a variant of another spec, to be changed; without a NAME, list what can be started from.
+    """Write NAME.cfg, a variant of another spec, to be changed; without a NAME, list what can be started from.
 
     A file that is there already is left alone.
 

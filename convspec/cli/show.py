@@ -22,7 +22,7 @@ def command(
     dialect: str | None,
     output: str | None,
 ) -> int:
-    r"""Draw SPEC as SVG: sizes, window arithmetic and parameters of each layer, GPUs, and what crosses between them.
+    """Draw SPEC as SVG: sizes, window arithmetic and parameters of each layer, GPUs, and what crosses between them.
 
     \b
     convspec show alexnet.cfg -o alexnet.svg
