@@ -19,6 +19,7 @@ COMMANDS = (
     "bench",
     "check",
     "compile",
+    "completion",
     "diff",
     "explain",
     "filters",
@@ -29,6 +30,9 @@ COMMANDS = (
     "train",
 )
 _MODULES = {"import": "import_checkpoint"}
+NAME = "convspec"
+# The variable by which a shell asks for completions; `convspec completion` prints the script that sets it.
+COMPLETE = "_CONVSPEC_COMPLETE"
 INTERRUPTED = 130
 _USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS801", "CS802"})
 
@@ -51,7 +55,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from convspec.diagnostics import did_you_mean
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             hint = did_you_mean(args[0], COMMANDS) or f"commands are {', '.join(COMMANDS)}"
             ctx.fail(f"there is no command '{args[0]}': {hint}")
         return super().resolve_command(ctx, args)
@@ -82,7 +86,7 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. No exception leaves it but those of our own mistakes."""
     try:
-        code = group.main(arguments, prog_name="convspec", standalone_mode=False)
+        code = group.main(arguments, prog_name=NAME, complete_var=COMPLETE, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except DiagnosticError as error:

@@ -12,7 +12,7 @@ import click
 
 from convspec.checker import Checked, check
 from convspec.cli.messages import print_diagnostics
-from convspec.cli.options import parse_inputs
+from convspec.cli.options import offering, parse_inputs
 from convspec.diagnostics import DiagnosticError, Severity
 from convspec.diagnostics.render import wants_color
 from convspec.difference.compare import Comparison, Counts, compare
@@ -32,10 +32,14 @@ _COLORS = {"+": "32", "-": "31", "~": "33"}
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for both.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for both.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of B.")
-@click.option("--params-b", metavar="FILE", help="Parameter file of B, if it is not beside it.")
-@click.option("--params-a", metavar="FILE", help="Parameter file of A, if it is not beside it.")
-@click.argument("a")
-@click.argument("b")
+@click.option(
+    "--params-b", metavar="FILE", shell_complete=offering("specs"), help="Parameter file of B, if it is not beside it."
+)
+@click.option(
+    "--params-a", metavar="FILE", shell_complete=offering("specs"), help="Parameter file of A, if it is not beside it."
+)
+@click.argument("a", shell_complete=offering("specs"))
+@click.argument("b", shell_complete=offering("specs"))
 def command(
     a: str,
     b: str,

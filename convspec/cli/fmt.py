@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.options import offering
 from convspec.cli.write import replace_text
 from convspec.diagnostics import DiagnosticError, Report
 from convspec.syntax.formatter import format_document
@@ -11,7 +12,7 @@ from convspec.syntax.parser import parse_document, read_source
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, shell_complete=offering("layer_files_or_any"))
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 where a file would change.")
 def command(files: tuple[str, ...], only_check: bool) -> int:
     """Lay out FILES the one way. Comments stay; a file that does not parse is left alone."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from convspec.checker import check
+from convspec.cli.options import offering
 from convspec.cli.write import create_text
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, did_you_mean
 from convspec.graph.extension import extends_entry
@@ -31,7 +32,13 @@ extends={extends}
 
 @click.command()
 @click.option("--copy", "is_copy", is_flag=True, help="Write the whole spec, not a variant that extends it.")
-@click.option("--from", "base", metavar="SPEC", help="What to start from: a name of the list, or a file.")
+@click.option(
+    "--from",
+    "base",
+    metavar="SPEC",
+    shell_complete=offering("bases"),
+    help="What to start from: a name of the list, or a file.",
+)
 @click.argument("name", required=False)
 def command(name: str | None, base: str | None, is_copy: bool) -> int:
     """Write NAME.cfg, a variant of another spec, to be changed; without a NAME, list what can be started from.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.dialects import NAMES
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _Command = Callable[..., Any]
 
@@ -20,8 +23,13 @@ def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
         click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data."),
         click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer."),
         click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key."),
-        click.option("--params", metavar="FILE", help="Parameter file, if it is not beside the layer file."),
-        click.argument("spec", required=required),
+        click.option(
+            "--params",
+            metavar="FILE",
+            shell_complete=offering("specs"),
+            help="Parameter file, if it is not beside the layer file.",
+        ),
+        click.argument("spec", required=required, shell_complete=offering("specs")),
     ):
         command = decorate(command)
     return command
@@ -32,6 +40,18 @@ allow_init_imports: Callable[[_Command], _Command] = click.option(
     is_flag=True,
     help="Let training import and run functions that initWFunc= and its like name.",
 )
+
+
+def offering(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What a shell is offered for an argument: a function of `completing`, which is imported when a shell asks."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from convspec.cli import completing
+
+        offers: dict[str, Callable[..., list[CompletionItem]]] = vars(completing)
+        return offers[kind](context, parameter, incomplete)
+
+    return offer
 
 
 def parse_inputs(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
