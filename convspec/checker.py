@@ -18,6 +18,7 @@ from convspec.graph.merging import Sections, print_sections
 from convspec.graph.placement import Placement, place_layers
 from convspec.graph.replicas import report_placement
 from convspec.graph.resolve import resolve
+from convspec.graph.restrictions import report_shared_passes
 from convspec.graph.shapes import Shapes, infer_shapes
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
 from convspec.graph.turns import report_turns
@@ -128,6 +129,7 @@ def check(
     placement = place_layers(graph)
     report_placement(graph, placement, gpus, report)
     report_turns(graph, placement, report)
+    report_shared_passes(graph, placement, report)
     if portable:
         from convspec.graph.portability import report_limits
 

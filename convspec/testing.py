@@ -39,8 +39,16 @@ LAYER_TYPES: tuple[str, ...] = (
     "cmrnorm",
     "rnorm",
     "batchnorm",
+    "cnorm",
     "globalpool",
     "concat",
+    "pass",
+    "eltsum",
+    "eltmax",
+    "sum",
+    "nailbed",
+    "blur",
+    "href",
     "dropout",
     "dropout2",
     "hs",
@@ -71,6 +79,8 @@ COSTS: tuple[str, ...] = (
     "cost.bce",
     "cost.dce",
 )
+# Those that real networks are made of.
+_FREQUENT = ("conv", "fc", "pool")
 _TOWER_NAMES = "abcdefgh"
 _Keys = dict[str, str]
 
@@ -149,7 +159,8 @@ _Stage = tuple[_Value, ...]
 
 @dataclass(slots=True)
 class _Net:
-    """The spec so far. stages: all that can be read, in order. unread: what nothing reads yet, by name."""
+    """The spec so far. stages: all that can be read, in order. unread: what nothing reads yet, by name.
+    passed: what a `pass` layer reads."""
 
     draw: DrawFn
     limits: _Limits
@@ -157,6 +168,7 @@ class _Net:
     sections: list[str] = field(default_factory=list)
     stages: list[_Stage] = field(default_factory=list)
     unread: dict[str, _Value] = field(default_factory=dict)
+    passed: set[str] = field(default_factory=set)
 
     def write(self, name: str, keys: Mapping[str, str]) -> None:
         self.sections.append("\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n")
@@ -276,9 +288,10 @@ def _scores(net: _Net, name: str, value: _Value, outputs: int, **keys: str) -> s
     return name
 
 
-def _add_stage(net: _Net, index: int) -> None:
+def _add_stage(net: _Net, index: int) -> None:  # noqa: C901 - a case a type
     """One layer in each tower, or in the first tower alone."""
-    kinds = [kind for kind in net.limits.types if kind != "cmrnorm" or _normalizable(net)]
+    kinds = [kind for kind in net.limits.types if _has_place(net, kind)]
+    kinds += 2 * [kind for kind in kinds if kind in _FREQUENT]
     if not kinds:
         return
     kind = net.draw(st.sampled_from(kinds))
@@ -291,16 +304,35 @@ def _add_stage(net: _Net, index: int) -> None:
             _add_sfc(net, index)
         case "pool":
             _add_pool(net, index)
-        case "cmrnorm" | "rnorm":
+        case "cmrnorm" | "rnorm" | "cnorm":
             _add_norm(net, index, kind)
         case "batchnorm":
             _add_batchnorm(net, index)
         case "globalpool":
             _add_globalpool(net, index)
-        case "concat":
-            _add_concat(net, index)
+        case "concat" | "pass":
+            _add_concat(net, index, kind)
+        case "eltsum" | "eltmax":
+            _add_combination(net, index, kind)
+        case "sum":
+            _add_sum(net, index)
+        case "nailbed" | "blur" | "href":
+            _add_image_layer(net, index, kind)
         case _:
             _add_elementwise(net, index, kind)
+
+
+def _has_place(net: _Net, kind: str) -> bool:
+    """Whether a layer of this type can stand somewhere."""
+    match kind:
+        case "cmrnorm":
+            return bool(_normalizable(net))
+        case "pass":
+            return bool(_unpassed(net))
+        case "blur":
+            return bool(_blurrable(net))
+        case _:
+            return True
 
 
 def _any_stage(net: _Net, stages: Sequence[_Stage]) -> _Stage:
@@ -531,11 +563,31 @@ def _add_norm(net: _Net, index: int, kind: str) -> None:
     """Response normalisation, across maps or within each, with numbers so large that the window matters."""
     stage = _any_stage(net, _normalizable(net) if kind == "cmrnorm" else net.stages)
     dims, keys = _maps_of(net, stage[0])
-    size = st.integers(2, min(dims[0], 6)) if kind == "cmrnorm" else st.integers(1, 5)
+    size = st.integers(2, min(dims[0], 6)) if kind == "cmrnorm" else st.integers(1, min(5, max(dims[1:])))
     keys |= {"type": kind, "size": str(net.draw(size))}
+    if kind == "cmrnorm" and net.draw(st.booleans()):
+        keys["blocked"] = "1"
     for key, choices in {"scale": ["1", "5"], "pow": ["0.75", "0.5", "1"], "minDiv": ["1", "2"]}.items():
         keys[key] = net.draw(st.sampled_from(choices))
     _write_stage(net, f"{kind}{index}", dims, _own(stage), keys)
+
+
+def _blurrable(net: _Net) -> list[_Stage]:
+    return [stage for stage in net.stages if stage[0].is_map and min(stage[0].dims[1:]) >= 3]
+
+
+def _add_image_layer(net: _Net, index: int, kind: str) -> None:
+    stage = _any_stage(net, _blurrable(net) if kind == "blur" else net.stages)
+    (channels, height, width), keys = _maps_of(net, stage[0])
+    keys["type"] = kind
+    if kind == "blur":
+        sizes = [size for size in (3, 5, 7, 9) if size <= min(height, width)]
+        keys |= {"filterSize": str(net.draw(st.sampled_from(sizes))), "stdev": net.draw(st.sampled_from(["1", "2.5"]))}
+    elif kind == "nailbed":
+        stride = net.draw(st.integers(1, 4))
+        keys["stride"] = str(stride)
+        height, width = -(-height // stride), -(-width // stride)
+    _write_stage(net, f"{kind}{index}", (channels, height, width), _own(stage), keys)
 
 
 def _add_globalpool(net: _Net, index: int) -> None:
@@ -577,15 +629,47 @@ def _add_sfc(net: _Net, index: int) -> None:
     _write_stage(net, f"sfc{index}", (outputs * parts,), reads, keys)
 
 
-def _add_concat(net: _Net, index: int) -> None:
-    stage = _any_stage(net, net.stages)
-    reads = _several(net, stage, [s for s in net.stages if s != stage]) or _own(stage)
+def _unpassed(net: _Net) -> list[_Stage]:
+    """Stages that no `pass` layer reads yet: one alone may."""
+    return [stage for stage in net.stages if stage[0].name not in net.passed]
+
+
+def _add_concat(net: _Net, index: int, kind: str) -> None:
+    stages = _unpassed(net) if kind == "pass" else net.stages
+    stage = _any_stage(net, stages)
+    reads = _several(net, stage, [s for s in stages if s != stage]) or _own(stage)
+    if kind == "pass":
+        net.passed.update(value.name for value in reads[0])
     values = reads[0]
     if all(value.is_map for value in values) and len({value.dims[1:] for value in values}) == 1:
         dims = (sum(value.dims[0] for value in values), *values[0].dims[1:])
     else:
         dims = (sum(prod(value.dims) for value in values),)
-    _write_stage(net, f"concat{index}", dims, reads, {"type": "concat"})
+    _write_stage(net, f"{kind}{index}", dims, reads, {"type": kind})
+
+
+def _add_combination(net: _Net, index: int, kind: str) -> None:
+    """Values of as many numbers, one by one; in different shapes they are vectors."""
+    stage = _any_stage(net, net.stages)
+    partners = [s for s in net.stages if s != stage and prod(s[0].dims) == prod(stage[0].dims)]
+    reads = _several(net, stage, partners) or [[value, value] for value in stage]
+    values = reads[0]
+    dims = values[0].dims if len({value.dims for value in values}) == 1 else (prod(values[0].dims),)
+    keys: _Keys = {"type": kind, **_neuron(net)}
+    if len(set(values)) < len(values):
+        # What is read twice would give a warning.
+        kind, reads, keys = "eltsum", _own(stage), {"type": "eltsum", **_neuron(net)}
+        dims = stage[0].dims
+    if kind == "eltsum" and net.draw(st.booleans()):
+        keys["coeffs"] = ",".join(net.draw(st.sampled_from(["1", "-1", "0.5", "2"])) for _ in reads[0])
+    _write_stage(net, f"{kind}{index}", dims, reads, keys)
+
+
+def _add_sum(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    features = prod(stage[0].dims)
+    stride = net.draw(st.sampled_from([n for n in range(1, min(features, 16) + 1) if features % n == 0]))
+    _write_stage(net, f"sum{index}", (features // stride,), _own(stage), {"type": "sum", "stride": str(stride)})
 
 
 def _add_elementwise(net: _Net, index: int, kind: str) -> None:

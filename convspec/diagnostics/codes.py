@@ -71,6 +71,8 @@ CODES: dict[str, Code] = {
     "CS306": Code("an input that stands twice", _W),
     "CS307": Code("a layer that cannot be taken out"),
     "CS308": Code("a layer that cannot stand where it says"),
+    "CS311": Code("a layer without a gradient above one that learns"),
+    "CS312": Code("a layer that two others pass on"),
     "CS315": Code("a child of a cost that cannot be one"),
     "CS316": Code("a cost of outputs that need not lie between 0 and 1", _W),
     "CS319": Code("an input that stands below the layer that reads it"),

@@ -14,21 +14,30 @@ from convspec.program.operators import (
     Add,
     AvgPool2d,
     BatchNorm,
+    ChannelPool,
+    ColorSpace,
     Concat,
+    ContrastNorm,
     Conv2d,
+    ConvertColors,
     Dropout,
     FusedLRNPool,
     Gather,
+    GaussianBlur,
     Input,
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    Maximum,
     MaxPool2d,
     Neuron,
     Op,
     Pad,
+    Pick2d,
     PoolWindow,
+    Reduction,
     Reshape,
+    Resize,
     ResponseNorm,
     Slice,
     Softmax,
@@ -36,6 +45,7 @@ from convspec.program.operators import (
 )
 from convspec.program.shape import Shape
 
+_COLORS = {ColorSpace.YUV: "rgb_to_yuv", ColorSpace.LAB: "rgb_to_lab", ColorSpace.CENTERED_LAB: "rgb_to_lab"}
 # Neurons whose expression names its operand more than once.
 _REPEATING = {Neuron.ABS, Neuron.SOFTRELU, Neuron.DRELU, Neuron.NRELU}
 # Neurons whose expression is a sum or a product.
@@ -45,8 +55,8 @@ _ARITHMETIC = {Neuron.TANH, Neuron.LINEAR, Neuron.DRELU, Neuron.LOG}
 def is_call(op: Op) -> bool:
     """Whether the expression of `op` is a call, so that it can stand in any other expression."""
     match op:
-        case Add(inputs=inputs):
-            return len(inputs) == 1
+        case Add(inputs=inputs, coefficients=coefficients):
+            return len(inputs) == 1 and not coefficients
         case Dropout(rescale_at_test=rescale_at_test):
             return not rescale_at_test
         case Activation(neuron=neuron):
@@ -67,8 +77,10 @@ def takes_expressions(op: Op) -> bool:
             return neuron not in _ARITHMETIC | _REPEATING
         case Dropout(enabled=enabled):
             return enabled
-        case Reshape() | Slice() | Gather() | Add() | Linear():
+        case Reshape() | Slice() | Gather() | Add() | Linear() | Pick2d():
             return False
+        case ChannelPool(reduction=reduction):
+            return reduction is Reduction.MAX
         case _:
             return True
 
@@ -80,7 +92,7 @@ def expression(  # noqa: C901 - a case an operator
     x = operands[0] if operands else ""
     match op:
         case Input():
-            return f"inputs[{literal(op.name)}]"
+            return f"inputs[{literal(op.key)}]"
         case Reshape(shape=shape):
             flat = f"{x}.flatten(1)" if shapes[0].is_map else x
             return f"{flat}.unflatten(1, {shape.dims})" if shape.is_map else flat
@@ -96,11 +108,14 @@ def expression(  # noqa: C901 - a case an operator
             return _linear(op, operands, shapes, holders)
         case Activation():
             return _activation(op, x)
-        case LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k, groups=groups):
-            in_groups = f", groups={groups}" if groups > 1 else ""
-            return f"local_response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r}{in_groups})"
+        case LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k, groups=groups, blocked=blocked):
+            windows = (f", groups={groups}" if groups > 1 else "") + (", blocked=True" if blocked else "")
+            return f"local_response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r}{windows})"
         case ResponseNorm(size=size, alpha=alpha, beta=beta, k=k):
             return f"response_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r})"
+        case ContrastNorm(size=size, alpha=alpha, beta=beta, k=k, holds_means=holds_means):
+            gradient = ', gradient="published"' if holds_means else ""
+            return f"contrast_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r}{gradient})"
         case MaxPool2d():
             return f"max_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case FusedLRNPool():
@@ -117,8 +132,22 @@ def expression(  # noqa: C901 - a case an operator
             return f"{x}[:, {start}:{stop}]"
         case Gather(index=index):
             return f'{x}.index_select(1, self.{path_of(index)}.get_buffer("{index.rpartition(".")[2]}"))'
-        case Add():
-            return " + ".join(operands)
+        case Add(coefficients=coefficients):
+            return _sum(operands, coefficients)
+        case Maximum():
+            return f"maximum({', '.join(operands)})"
+        case ChannelPool():
+            return _channel_pool(op, x, shapes[0])
+        case Pick2d():
+            return _pick(op, x, shapes[0])
+        case GaussianBlur(size=size, stdev=stdev):
+            return f"gaussian_blur({x}, {size}, stdev={stdev!r})"
+        case Resize(scale=scale, shape=shape, is_random=True):
+            return f"random_rescale({x}, {shape.width}, max_scale={scale!r}, training=self.training)"
+        case Resize(scale=scale, shape=shape):
+            return f"resize_bilinear({x}, {shape.dims[1:]}, scale={scale!r})"
+        case ConvertColors(space=space):
+            return f"{_COLORS[space]}({x}{', center=True' if space is ColorSpace.CENTERED_LAB else ''})"
         case CostOperator():
             return cost_expression(op, operands)
         case _:
@@ -182,6 +211,41 @@ def _fused_arguments(op: FusedLRNPool, maps: Shape, holders: Holders) -> list[st
         kernel_size, *others = _pool_arguments(op, op.pool, maps)
         arguments += [f"kernel_size={kernel_size}", *others]
     return arguments
+
+
+def _sum(operands: Sequence[str], coefficients: Sequence[float]) -> str:
+    """`a - 0.5 * b`."""
+    text = ""
+    for operand, coefficient in zip(operands, coefficients or [1.0] * len(operands), strict=True):
+        factor = "" if abs(coefficient) == 1 else f"{abs(coefficient)!r} * "
+        sign = "-" if coefficient < 0 else "+"
+        text += f" {sign} {factor}{operand}" if text else f"{sign.strip('+')}{factor}{operand}"
+    return text
+
+
+def _channel_pool(op: ChannelPool, x: str, source: Shape) -> str:
+    if op.reduction is Reduction.SUM:
+        return f"{x}.unflatten(1, (-1, {op.size})).sum(2)"
+    options = f"stride={op.stride}" + (f", start={op.start}" if op.start else "")
+    if -((op.start + op.size - source.channels) // op.stride) + 1 != op.shape.channels:
+        options += f", out_channels={op.shape.channels}"
+    return f"channel_max_pool({x}, {op.size}, {options}{_ties(op.ties_share)})"
+
+
+def _ties(share: bool) -> str:
+    return ', ties="all"' if share else ""
+
+
+def _pick(op: Pick2d, x: str, maps: Shape) -> str:
+    """Slices of rows and columns, without what says nothing."""
+    rows, columns = (_range(*span, size) for span, size in ((op.rows, maps.height), (op.columns, maps.width)))
+    picked = x if rows == columns == ":" else f"{x}[:, :, {rows}, {columns}]"
+    return f"{picked}.flip(3)" if op.mirrored else picked
+
+
+def _range(start: int, stop: int, step: int, size: int) -> str:
+    ends = f"{start or ''}:{'' if stop == size else stop}"
+    return ends if step == 1 else f"{ends}:{step}"
 
 
 def _dropout(op: Dropout, x: str) -> str:

@@ -10,38 +10,21 @@ import re
 from collections.abc import Sequence
 from math import prod
 
-from convspec.emit.costs import cost_kernel
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
 from convspec.emit.holders import Holders, path_of
 from convspec.emit.optional import optional_inputs
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
-from convspec.program.names import Names
+from convspec.program.names import KERNELS, Names
 from convspec.program.operators import (
     Add,
-    AvgPool2d,
     BatchNorm,
-    FusedLRNPool,
     Input,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    MaxPool2d,
     Op,
-    ResponseNorm,
     buffers_of,
 )
 from convspec.program.parameter import Permutations
 from convspec.program.program import LABEL_COSTS, Block, Buffer, Parameter, Program
 from convspec.program.shape import Shape
-
-_KERNELS: dict[type[Op], str] = {
-    AvgPool2d: "avg_pool2d",
-    FusedLRNPool: "bias_act_lrn_max_pool2d",
-    LocallyConnected2d: "locally_connected2d",
-    LocalResponseNorm: "local_response_norm",
-    MaxPool2d: "max_pool2d",
-    ResponseNorm: "response_norm",
-}
-
 
 _WIDTH = 120
 _CAT = "torch.cat(["
@@ -54,7 +37,7 @@ def emit(program: Program, spec_name: str) -> str:
     if writer.merged:
         body += [_blocks_table(writer.merged), _HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
-    return f"{_header(program, spec_name)}\n\n{_imports(program, text)}\n\n\n{text}\n"
+    return f"{_header(program, spec_name)}\n\n{_imports(text)}\n\n\n{text}\n"
 
 
 def class_name(name: str) -> str:
@@ -66,7 +49,7 @@ def class_name(name: str) -> str:
 
 def _header(program: Program, spec_name: str) -> str:
     classes = program.class_inputs
-    inputs = [f"{op.name} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
+    inputs = [f"{op.key} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
     costs = {cost.name for cost in program.costs}
     outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
     count = sum(_size(parameter) for parameter in program.parameters)
@@ -101,21 +84,23 @@ def _size(parameter: Parameter) -> int:
     return size
 
 
-def _imports(program: Program, text: str) -> str:
+def _imports(text: str) -> str:
     """What the text needs, and no more."""
     lines = ["import torch"] if re.search(r"\btorch\.", text) else []
     lines.append("from torch import Tensor, nn")
     if re.search(r"\bF\.", text):
         lines.append("from torch.nn import functional as F")
-    kernels = sorted({kernel for op in program.operators if (kernel := _kernel(op))})
+    kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}\(", text)]
     if kernels:
-        lines += ["", f"from convspec_kernels import {', '.join(kernels)}"]
+        lines += ["", *_wrapped_import(kernels)]
     return "\n".join(lines)
 
 
-def _kernel(op: Op) -> str | None:
-    """The function of `convspec_kernels` that computes `op`, if there is one."""
-    return cost_kernel(op) if isinstance(op, CostOperator) else _KERNELS.get(type(op))
+def _wrapped_import(names: Sequence[str]) -> list[str]:
+    line = f"from convspec_kernels import {', '.join(names)}"
+    if len(line) <= _WIDTH:
+        return [line]
+    return ["from convspec_kernels import (", *(f"    {name}," for name in names), ")"]
 
 
 def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
@@ -263,7 +248,8 @@ class _Writer:
         return self._assignment(self.variables[op.name], text, str(op.shape))
 
     def _operand(self, op: Op, name: str) -> str:
-        text = self.expressions.get(name, f"inputs[{literal(name)}]")
+        source = self.program.values[name]
+        text = self.expressions.get(name) or f"inputs[{literal(source.key if isinstance(source, Input) else name)}]"
         if isinstance(op, LABEL_COSTS) and name == op.inputs[0] and name not in self.program.class_inputs:
             return f"{text}.flatten().long()"
         if isinstance(op, CrossEntropy) and self.program.values[name].shape.is_map:
@@ -283,15 +269,16 @@ class _Writer:
         whole = f"[{', '.join(elements)}]"
         name = self.names.unique(f"{variable}_inputs")
         spread = [f"    {name} = [", *(f"        {element}," for element in elements), "    ]"]
-        return [*spread, f"    {variable} = {text.replace(whole, name, 1)}  # {comment}"]
+        return [*spread, *self._assignment(variable, text.replace(whole, name, 1), comment)]
 
     def _call(self, variable: str, text: str, comment: str) -> list[str]:
-        """A call with its arguments on one line of their own, or on a line each, the formatter's choice; anything else in
-        parentheses."""
+        """A call with its arguments on one line of their own, or on a line each, the formatter's choice; a sum in
+        parentheses, on one line or on a line a term."""
         opening, arguments = _parted(text)
         lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
-        if len(lines[1]) + 4 > _WIDTH and opening != "(":
-            lines[1:2] = [f"        {argument}," for argument in _elements(f"{arguments}]")]
+        if len(lines[1]) + 4 > _WIDTH:
+            parts = _terms(text) if opening == "(" else [f"{part}," for part in _elements(f"{arguments}]")]
+            lines[1:2] = [f"        {part}" for part in parts]
         return lines
 
     def _shapes(self, op: Op) -> list[Shape]:
@@ -366,6 +353,11 @@ def _parted(text: str) -> tuple[str, str]:
             is_call = i == len(rest) - 1 and re.fullmatch(r"[\w.]+", head) is not None
             return (head + parenthesis, rest[:-1]) if is_call else ("(", text)
     return "(", text
+
+
+def _terms(text: str) -> list[str]:
+    """The terms of a sum of operands, each behind the first with its sign."""
+    return re.split(r" (?=[+-] )(?![^(]*\))", text)
 
 
 def _elements(text: str) -> list[str]:

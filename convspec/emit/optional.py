@@ -16,7 +16,7 @@ def optional_inputs(program: Program) -> Mapping[str, tuple[str, ...]]:
     wants: dict[str, tuple[str, ...]] = {}
     for given in program.inputs:
         if given.name not in needed and given.data_index != _PICTURES and program.readers[given.name]:
-            wants[given.name] = (given.name,)
+            wants[given.name] = (given.key,)
     for op in program.operators:
         found = dict.fromkeys(name for source in op.inputs for name in wants.get(source, ()))
         if found:

@@ -17,7 +17,8 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
 
     The sinks are the costs, what the costs judge, and the outputs of `[@net]`.
     """
-    builder = Builder(graph.layers)
+    matrices = {name: found.matrix for name, found in shapes.inferences.items() if found.matrix is not None}
+    builder = Builder(graph.layers, graph.net.numerics, matrices)
     for layer in graph.order:
         gpus = placement[layer.name]
         builder.begin(layer.name, gpus[0] if layer.input_names and len(gpus) == 1 else None)

@@ -11,6 +11,7 @@ from convspec.graph.defaults import OF_TYPE, read_type_defaults, report_unread_d
 from convspec.graph.graph import Graph
 from convspec.graph.interpolation import interpolate
 from convspec.graph.merging import FOR_ALL, Merged, Sections
+from convspec.graph.restrictions import report_stopped_gradients
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
 from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import Layer
@@ -72,6 +73,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     graph = Graph(known, net, train, data, spec.dialect)
     report_bad_inputs(graph, built, {name: s.again for name, s in sections.items() if s.again}, report)
     graph.report_cycles(report)
+    report_stopped_gradients(graph, report)
     report_unread_layers(graph, built, report)
     _report_without_effect(graph, report)
     _report_remarks(graph, report)

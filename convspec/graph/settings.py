@@ -11,6 +11,7 @@ from convspec.layers.base import Rounding
 from convspec.layers.dialects import NAMES
 from convspec.layers.keyed import Keyed
 from convspec.layers.keys import choice, flag, integer, names, number, sizes, text, word
+from convspec.program.numerics import Numerics
 
 
 class NetSettings(Keyed):
@@ -26,11 +27,27 @@ class NetSettings(Keyed):
         "dialect", NAMES, default="", doc="the program whose language the file speaks; else recognised"
     )
 
+    ties = choice(
+        "ties",
+        ("first", "all"),
+        default="first",
+        doc="which equal pixels of a max pool learn: first, or all as in 2012",
+    )
+    contrast_gradient = choice(
+        "cnormGradient",
+        ("exact", "published"),
+        default="exact",
+        doc="gradient of cnorm: exact, or published, which takes local means for constants",
+    )
     note = text("note", default="", doc="what check prints below its table")
 
     @property
     def rounding(self) -> Rounding:
         return Rounding(self.rounding_name or "ceil")
+
+    @property
+    def numerics(self) -> Numerics:
+        return Numerics(ties_share=self.ties == "all", holds_means=self.contrast_gradient == "published")
 
 
 class TrainSettings(Keyed):

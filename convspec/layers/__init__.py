@@ -17,9 +17,19 @@ from convspec.layers.data import Data
 from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, NeuronLayer, SoftmaxLayer
 from convspec.layers.energy_costs import GatedSumOfSquares, SumOfSquares, TopographicIca
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
-from convspec.layers.join import ConcatLayer
+from convspec.layers.images import (
+    Blur,
+    Crop,
+    HorizontalReflection,
+    Nailbed,
+    RandomScale,
+    ResizeLayer,
+    RGBToLab,
+    RGBToYUV,
+)
+from convspec.layers.join import ConcatLayer, ElementwiseMaximum, ElementwiseSum, PassLayer, SumLayer
 from convspec.layers.local import Local
-from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
+from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.output_costs import BinaryCrossEntropy, CrossEntropy2, DetectionCrossEntropy, RobustFlickr
 from convspec.layers.pool import GlobalPool, Pool
 
@@ -36,12 +46,25 @@ BUILT_IN: Mapping[str, type[Layer]] = {
         BatchNorm,
         CrossMapResponseNorm,
         SameMapResponseNorm,
+        ContrastNorm,
         NeuronLayer,
         DropoutLayer,
         Dropout2Layer,
         HiddenSex,
         SoftmaxLayer,
         ConcatLayer,
+        PassLayer,
+        ElementwiseSum,
+        ElementwiseMaximum,
+        SumLayer,
+        Nailbed,
+        Blur,
+        HorizontalReflection,
+        ResizeLayer,
+        RandomScale,
+        Crop,
+        RGBToYUV,
+        RGBToLab,
         LogisticRegression,
         CrossEntropy,
         MultiSoftmax,

@@ -86,11 +86,13 @@ class Inference(NamedTuple):
 
     window: its arithmetic, `(227 + 2*0 - 11) / 4 + 1 = 55`; empty where there is no window.
     floor_size: the side that rounding down would give, where it differs; else None.
+    matrix: of a data layer that gives some rows of a matrix, the size of that; else None.
     """
 
     shape: Shape
     window: str = ""
     floor_size: int | None = None
+    matrix: Shape | None = None
 
 
 class Cost(NamedTuple):
@@ -112,6 +114,7 @@ class Layer(Keyed, ABC):
     is_cost: ClassVar[bool] = False
     takes_neuron: ClassVar[bool] = True
     only_rescales: ClassVar[bool] = False  # its weights make no neurons of their own
+    stops_gradient: ClassVar[bool] = False  # may not stand above a layer that learns
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
     inputs = names("inputs", is_individual=True, doc="the layers that it reads, separated by commas")
@@ -241,13 +244,35 @@ class Layer(Keyed, ABC):
         """Add the operators of this layer, its neuron excepted; returns the name of its value."""
 
     def lower_neuron(self, builder: Builder, value: str) -> str:
-        """`value` after the layer's neuron."""
+        """`value` after the layer's neuron, and what comes before that."""
         if self.neuron is None or self.neuron.name == "ident" or not self.takes_neuron:
             return value
         return builder.activation(value, self.neuron.name, self.neuron.arguments)
 
 
-class WeightLayer(Layer):
+class DroppableLayer(Layer):
+    """A layer whose outputs a key of the parameter file can drop, before its neuron (dnouri layer.cu:116-127, 145-149).
+
+    In training each is 0 with probability `dropout`; at test all are multiplied by 1 - dropout.
+    """
+
+    dropout = number(
+        "dropout",
+        home=Home.PARAMS,
+        default=0.0,
+        minimum=0,
+        maximum=1,
+        takes_default=False,
+        doc="probability to drop an output while training; at test outputs are multiplied by 1 - dropout",
+    )
+
+    def lower_neuron(self, builder: Builder, value: str) -> str:
+        if self.dropout:
+            value = builder.dropout(value, keep=1 - self.dropout, rescale_at_test=True, enabled=True)
+        return super().lower_neuron(builder, value)
+
+
+class WeightLayer(DroppableLayer):
     """A layer that learns: initial values in the layer file, learning rates in the parameter file.
 
     Each input has a weight matrix and so an entry in every list; the biases are one.

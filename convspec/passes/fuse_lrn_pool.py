@@ -35,7 +35,7 @@ def fuse_lrn_pool(program: Program) -> Program:
     """The program with each such run of operators as one; the very same program where there is none."""
     fuser = _Fuser(program)
     for op in program.operators:
-        if isinstance(op, LocalResponseNorm) or _is_square_pool(op):
+        if _is_square_pool(op) or (isinstance(op, LocalResponseNorm) and not op.blocked):
             fuser.fuse(op)
     return fuser.result()
 
@@ -76,7 +76,7 @@ class _Fuser:
     def _run_from(self, op: LocalResponseNorm | MaxPool2d) -> _Run:
         operators: list[Op] = [op]
         before = self._before(op)
-        if before is not None and _is_relu(before):
+        if before is not None and _is_relu(before) and before.name not in self.fused:
             operators.insert(0, before)
         is_pooled = isinstance(op, MaxPool2d)
         while (after := self._after(operators[-1])) is not None:

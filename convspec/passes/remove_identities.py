@@ -1,9 +1,9 @@
-"""Operators that give what they read: dropout that keeps everything, a concat of one value, an empty reshape."""
+"""Operators that give what they read: dropout that keeps everything, a concat or a sum of one value, an empty reshape."""
 
 from __future__ import annotations
 
 from convspec.passes.substitute import substitute
-from convspec.program.operators import Concat, Dropout, Op, Reshape
+from convspec.program.operators import Add, ChannelPool, Concat, Dropout, Maximum, Op, Reshape
 from convspec.program.program import Program
 
 
@@ -25,6 +25,12 @@ def _is_identity(op: Op, program: Program) -> bool:
             return keep == 1 or not (enabled or rescale_at_test)
         case Concat(inputs=inputs):
             return len(inputs) == 1
+        case Add(inputs=inputs, coefficients=coefficients):
+            return len(inputs) == 1 and not coefficients
+        case Maximum(inputs=inputs):
+            return len(inputs) == 1
+        case ChannelPool(size=1, stride=1, start=0, shape=shape, inputs=(source,)):
+            return program.values[source].shape == shape
         case Reshape(inputs=(source,), shape=shape):
             return program.values[source].shape == shape
         case _:

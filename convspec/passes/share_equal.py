@@ -20,6 +20,7 @@ from convspec.program.operators import (
     LocallyConnected2d,
     Neuron,
     Op,
+    Resize,
 )
 from convspec.program.program import Program
 
@@ -52,6 +53,8 @@ def _is_sharable(op: Op) -> bool:
             return False
         case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
             return False
+        case Resize(is_random=is_random):
+            return not is_random
         case Activation(neuron=neuron):
             return neuron is not Neuron.NRELU
         case _:

@@ -5,9 +5,10 @@ Layers know this class by name alone, so that `check` need not load the operator
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 from typing import Any
 
 from convspec.program.costs import (
@@ -22,25 +23,36 @@ from convspec.program.costs import (
     TopographicEnergy,
 )
 from convspec.program.names import Names
+from convspec.program.numerics import Numerics
 from convspec.program.operators import (
     Activation,
     Add,
     AvgPool2d,
     BatchNorm,
+    ChannelPool,
+    ColorSpace,
     Concat,
+    ContrastNorm,
     Conv2d,
+    ConvertColors,
     Dropout,
     Gather,
+    GaussianBlur,
     Input,
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    Maximum,
     MaxPool2d,
     Neuron,
     Op,
     Pad,
+    Pick2d,
+    Reduction,
     Reshape,
+    Resize,
     ResponseNorm,
+    Slice,
     Softmax,
 )
 from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update
@@ -51,8 +63,15 @@ from convspec.program.shape import Shape
 class Builder:
     """The program so far. Between `begin` and `end`, all that is added belongs to one layer."""
 
-    def __init__(self, layers: Iterable[str]) -> None:
-        """layers: all names that values will have, which no value inside a layer may take."""
+    def __init__(
+        self,
+        layers: Iterable[str],
+        numerics: Numerics = Numerics(),  # noqa: B008 - immutable
+        matrices: Mapping[str, Shape] = MappingProxyType({}),
+    ) -> None:
+        """layers: all names that values will have, which no value inside a layer may take. matrices: sizes of those of
+        which data layers give some rows."""
+        self.numerics, self.matrices = numerics, matrices
         self._taken = set(layers)
         self._operators: list[Op] = []
         self._parameters: list[Parameter] = []
@@ -176,8 +195,16 @@ class Builder:
             momentum=momentum,
         )
 
-    def local_response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
-        return self._add(LocalResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
+    def local_response_norm(
+        self, value: str, *, size: int, alpha: float, beta: float, k: float, blocked: bool = False
+    ) -> str:
+        shape = self.shape(value)
+        return self._add(LocalResponseNorm, [value], shape, size=size, alpha=alpha, beta=beta, k=k, blocked=blocked)
+
+    def contrast_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
+        holds_means = self.numerics.holds_means
+        shape = self.shape(value)
+        return self._add(ContrastNorm, [value], shape, size=size, alpha=alpha, beta=beta, k=k, holds_means=holds_means)
 
     def response_norm(self, value: str, *, size: int, alpha: float, beta: float, k: float) -> str:
         return self._add(ResponseNorm, [value], self.shape(value), size=size, alpha=alpha, beta=beta, k=k)
@@ -206,8 +233,48 @@ class Builder:
         """`channels` channels of `value`, those that the buffer `index` names one after another."""
         return self._add(Gather, [value], self.shape(value).with_channels(channels), index=index)
 
-    def add(self, values: Sequence[str]) -> str:
-        return self._add(Add, values, self.shape(values[0]))
+    def slice(self, value: str, start: int, stop: int) -> str:
+        """Channels, or features, `start` to `stop`; nothing is added where that is all of them."""
+        shape = self.shape(value)
+        if (start, stop) == (0, shape.channels):
+            return value
+        return self._add(Slice, [value], shape.with_channels(stop - start), start=start, stop=stop)
+
+    def add(self, values: Sequence[str], coefficients: Sequence[float] = ()) -> str:
+        """The sum; coefficients that are all 1 are none."""
+        given = tuple(coefficients) if any(c != 1 for c in coefficients) else ()
+        return self._add(Add, values, self.shape(values[0]), coefficients=given)
+
+    def maximum(self, values: Sequence[str]) -> str:
+        return self._add(Maximum, values, self.shape(values[0]))
+
+    def channel_max_pool(self, value: str, shape: Shape, *, size: int, stride: int, start: int) -> str:
+        share = self.numerics.ties_share
+        numbers = {"size": size, "stride": stride, "start": start, "ties_share": share}
+        return self._add(ChannelPool, [value], shape, reduction=Reduction.MAX, **numbers)
+
+    def channel_sum(self, value: str, size: int) -> str:
+        """Sums of runs of `size` channels, which divides them."""
+        shape = self.shape(value)
+        summed = shape.with_channels(shape.channels // size)
+        return self._add(ChannelPool, [value], summed, reduction=Reduction.SUM, size=size, stride=size)
+
+    def pick2d(
+        self, value: str, *, rows: tuple[int, int, int], columns: tuple[int, int, int], mirrored: bool = False
+    ) -> str:
+        """rows, columns: half-open ranges (start, stop, step)."""
+        shape = Shape.of_maps(self.shape(value).channels, len(range(*rows)), len(range(*columns)))
+        return self._add(Pick2d, [value], shape, rows=rows, columns=columns, mirrored=mirrored)
+
+    def gaussian_blur(self, value: str, *, size: int, stdev: float) -> str:
+        return self._add(GaussianBlur, [value], self.shape(value), size=size, stdev=stdev)
+
+    def resize(self, value: str, shape: Shape, *, scale: float, is_random: bool = False) -> str:
+        return self._add(Resize, [value], shape, scale=scale, is_random=is_random)
+
+    def convert_colors(self, value: str, space: str) -> str:
+        """space: `yuv`, `lab` or `centered lab`."""
+        return self._add(ConvertColors, [value], self.shape(value), space=ColorSpace(space))
 
     # Costs: `coefficient` and `children` are those of `CostOperator`.
 

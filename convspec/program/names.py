@@ -5,6 +5,13 @@ from __future__ import annotations
 import keyword
 import re
 
+# Functions of `convspec_kernels` that emitted code calls.
+KERNELS = frozenset(
+    "avg_pool2d bias_act_lrn_max_pool2d binary_cross_entropy binary_cross_entropy_with_logits channel_max_pool "
+    "contrast_norm cross_entropy gated_sum_of_squares gaussian_blur local_response_norm locally_connected2d "
+    "log_square_error max_abs_pool2d max_pool2d maximum random_rescale resize_bilinear response_norm rgb_to_lab "
+    "rgb_to_yuv subset_cross_entropy sum_of_squares sum_pool2d topographic_energy".split()
+)
 # What a module of ours may not call its own: attributes of nn.Module, and the names that emitted code uses.
 _RESERVED = frozenset(
     "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval "
@@ -14,10 +21,7 @@ _RESERVED = frozenset(
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
     "share_memory state_dict to to_empty train training type xpu zero_grad "
-    "self inputs outputs torch nn F Tensor super dict objective reset_parameters "
-    "avg_pool2d bias_act_lrn_max_pool2d local_response_norm locally_connected2d max_pool2d response_norm "
-    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy gated_sum_of_squares log_square_error "
-    "subset_cross_entropy sum_of_squares topographic_energy".split()
+    "I O l self inputs outputs torch nn F Tensor super dict objective reset_parameters".split()
 )
 
 
@@ -32,7 +36,7 @@ class Names:
         base = re.sub(r"[^0-9A-Za-z_]+", "_", layer).strip("_") or "layer"
         if base[0].isdigit():
             base = f"layer_{base}"
-        if keyword.iskeyword(base) or base in _RESERVED or base.startswith("__"):
+        if keyword.iskeyword(base) or base in _RESERVED | KERNELS or base.startswith("__"):
             base = f"{base}_"
         name, count = base, 1
         while name in self._taken:

@@ -38,6 +38,11 @@ class Input(Operator):
 
     data_index: int
 
+    @property
+    def key(self) -> str:
+        """The data layer, by whose name the caller supplies the value."""
+        return self.layers[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reshape(Operator):
@@ -113,13 +118,17 @@ class BatchNorm(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalResponseNorm(Operator):
-    """x / (k + alpha/size * sum of squares over `size` neighbouring channels of the same group) ** beta."""
+    """x / (k + alpha/size * sum of squares over `size` neighbouring channels of the same group) ** beta.
+
+    blocked: windows are disjoint runs of `size` channels, counted from the first of a group.
+    """
 
     size: int
     alpha: float
     beta: float
     k: float
     groups: int = 1
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +139,20 @@ class ResponseNorm(Operator):
     alpha: float
     beta: float
     k: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastNorm(Operator):
+    """x / (k + alpha/size^2 * sum of squared differences from local means over size x size neighbours) ** beta.
+
+    holds_means: the gradient takes the means for constants.
+    """
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    holds_means: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +248,78 @@ class Gather(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Add(Operator):
-    """Sum of the inputs."""
+    """Sum of the inputs, each times its coefficient; of none where `coefficients` is empty."""
+
+    coefficients: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maximum(Operator):
+    """Largest of the inputs, element by element; each that equals it gets the whole gradient."""
+
+
+class Reduction(Enum):
+    """What a window gives."""
+
+    MAX = "max"
+    SUM = "sum"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPool(Operator):
+    """Largest, or sum, of each window of channels (maps) or features (vectors), at each pixel.
+
+    Windows start at `start + i*stride` and are clipped; those of a sum lie side by side and cover all.
+    """
+
+    reduction: Reduction
+    size: int
+    stride: int
+    start: int = 0
+    ties_share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick2d(Operator):
+    """Pixels of each map: rows and columns of half-open ranges (start, stop, step), mirrored left to right if asked."""
+
+    rows: tuple[int, int, int]
+    columns: tuple[int, int, int]
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianBlur(Operator):
+    """Convolution of each map with a bell of `size` taps, along rows and along columns; zeros around the map."""
+
+    size: int
+    stdev: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Operator):
+    """Bilinear resizing by `scale`, pixels for a pixel of the result.
+
+    is_random: in training, a scale of at most that, drawn once a batch, and a crop of the result.
+    """
+
+    scale: float
+    is_random: bool = False
+
+
+class ColorSpace(Enum):
+    """What red, green and blue become."""
+
+    YUV = "yuv"
+    LAB = "lab"
+    CENTERED_LAB = "centered lab"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertColors(Operator):
+    """Red, green and blue in another space, pixel by pixel."""
+
+    space: ColorSpace
 
 
 # Operators that read the inputs joined, through a weight, and perhaps add a bias.
@@ -242,6 +336,7 @@ Op = (
     | BatchNorm
     | LocalResponseNorm
     | ResponseNorm
+    | ContrastNorm
     | MaxPool2d
     | FusedLRNPool
     | AvgPool2d
@@ -251,6 +346,12 @@ Op = (
     | Slice
     | Gather
     | Add
+    | Maximum
+    | ChannelPool
+    | Pick2d
+    | GaussianBlur
+    | Resize
+    | ConvertColors
     | Cost
 )
 

@@ -15,20 +15,28 @@ from convspec.program.operators import (
     Add,
     AvgPool2d,
     BatchNorm,
+    ChannelPool,
     Concat,
+    ContrastNorm,
     Conv2d,
+    ConvertColors,
     Dropout,
     FusedLRNPool,
     Gather,
+    GaussianBlur,
     Input,
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    Maximum,
     MaxPool2d,
     Op,
     Pad,
+    Pick2d,
     PoolWindow,
+    Reduction,
     Reshape,
+    Resize,
     ResponseNorm,
     Slice,
     Softmax,
@@ -75,8 +83,20 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
     match op:
         case Input():
             return op.shape
-        case Activation() | LocalResponseNorm() | ResponseNorm() | Dropout() | Softmax():
+        case Activation() | LocalResponseNorm() | ResponseNorm() | ContrastNorm() | Dropout() | Softmax():
             return inputs[0]
+        case GaussianBlur():
+            return _maps(op, inputs[0])
+        case ConvertColors():
+            _require(_maps(op, inputs[0]).channels == 3, op, f"reads {inputs[0]} as red, green and blue")
+            return inputs[0]
+        case Resize():
+            _maps(op, inputs[0])
+            return op.shape.with_channels(inputs[0].channels)
+        case Pick2d():
+            return _infer_pick(op, _maps(op, inputs[0]))
+        case ChannelPool():
+            return _infer_channel_pool(op, inputs[0])
         case Reshape():
             _require(inputs[0].features == op.shape.features, op, f"changes the features of {inputs[0]}")
             return op.shape
@@ -106,8 +126,12 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
         case Gather(index=index):
             _require(program.buffer[index].shape == (op.shape.channels,), op, "has an index of another length")
             return inputs[0].with_channels(op.shape.channels)
-        case Add():
+        case Add(coefficients=coefficients):
             _require(len(set(inputs)) == 1, op, "adds values of different shapes")
+            _require(len(coefficients) in (0, len(inputs)), op, f"has {len(coefficients)} coefficients")
+            return inputs[0]
+        case Maximum():
+            _require(len(set(inputs)) == 1, op, "compares values of different shapes")
             return inputs[0]
         case CostOperator(predictions=predictions):
             is_known = predictions is None or predictions in program.values
@@ -152,6 +176,26 @@ def _infer_pool(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -
         last = start + (count - 1) * stride
         _require(start + kernel > 0 and last < size, op, "has a window without pixels")
     return op.shape.with_channels(maps.channels)
+
+
+def _maps(op: Op, shape: Shape) -> Shape:
+    _require(shape.is_map and op.shape.is_map, op, f"reads {shape} as maps")
+    return shape
+
+
+def _infer_pick(op: Pick2d, maps: Shape) -> Shape:
+    for (start, stop, step), size in ((op.rows, maps.height), (op.columns, maps.width)):
+        _require(0 <= start < stop <= size and step > 0, op, f"takes {start}:{stop}:{step} of {size} pixels")
+    return Shape.of_maps(maps.channels, len(range(*op.rows)), len(range(*op.columns)))
+
+
+def _infer_channel_pool(op: ChannelPool, shape: Shape) -> Shape:
+    """The declared count, once every window is known to hold a channel, and those of a sum to part them."""
+    last = op.start + (op.shape.channels - 1) * op.stride
+    _require(op.start + op.size > 0 and last < shape.channels, op, "has a window without channels")
+    parts = op.start == 0 and op.size == op.stride and op.size * op.shape.channels == shape.channels
+    _require(parts or op.reduction is not Reduction.SUM, op, "adds up windows that do not part the channels")
+    return shape.with_channels(op.shape.channels)
 
 
 def _verify_blocks(parameter: Parameter | Buffer) -> None:

@@ -43,7 +43,7 @@ class InputTensors:
         images = self._buffer[: len(batch.labels)]
         images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
         labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
-        return {op.name: self._for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
+        return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
 
     def _for_input(self, op: Input, images: Tensor, labels: Tensor) -> Tensor:
         """Labels are numbers of classes for the costs that ask for them, a column of numbers for other layers that read

@@ -1,4 +1,4 @@
-"""Local response normalisation and overlapping pooling for PyTorch: exact, differentiable, and unaware of specs.
+"""Normalisation, pooling and image functions for PyTorch: exact, differentiable, and unaware of specs.
 
     from convspec_kernels import bias_act_lrn_max_pool2d, local_response_norm, max_pool2d
 
@@ -18,12 +18,14 @@ make no sense. The arguments are checked here; what computes stands behind, and 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from torch import Tensor
 
 from convspec_kernels import dispatch, operators, reference
+from convspec_kernels.arguments import TieRule, check_maps, pool_windows, tie_rule
 from convspec_kernels.augmentation import augment
+from convspec_kernels.images import gaussian_blur, random_rescale, resize_bilinear, rgb_to_lab, rgb_to_yuv
 from convspec_kernels.local import locally_connected2d
 from convspec_kernels.objectives import (
     binary_cross_entropy,
@@ -36,7 +38,8 @@ from convspec_kernels.objectives import (
     topographic_energy,
 )
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
-from convspec_kernels.windows import Axes, Windows, as_axes
+from convspec_kernels.pooling import channel_max_pool, max_abs_pool2d, maximum, sum_pool2d
+from convspec_kernels.windows import Axes, as_axes
 
 __all__ = [
     "augment",
@@ -44,19 +47,27 @@ __all__ = [
     "bias_act_lrn_max_pool2d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "channel_max_pool",
+    "contrast_norm",
     "cross_entropy",
     "gated_sum_of_squares",
+    "gaussian_blur",
     "local_response_norm",
     "locally_connected2d",
     "log_square_error",
+    "max_abs_pool2d",
     "max_pool2d",
+    "maximum",
+    "random_rescale",
+    "resize_bilinear",
     "response_norm",
+    "rgb_to_lab",
+    "rgb_to_yuv",
     "subset_cross_entropy",
     "sum_of_squares",
+    "sum_pool2d",
     "topographic_energy",
 ]
-
-TieRule: TypeAlias = Literal["first", "all"]
 
 
 def bias_act_lrn_max_pool2d(
@@ -102,7 +113,7 @@ def bias_act_lrn_max_pool2d(
     Raises:
         ValueError: what the two functions refuse, a bias that is not (C,), or an unknown name.
     """
-    _check_maps(x)
+    check_maps(x)
     if bias is not None and (bias.shape != x.shape[1:2] or not bias.is_floating_point()):
         raise ValueError(f"bias must be {x.shape[1]} floating-point numbers, not {tuple(bias.shape)} {bias.dtype}")
     if activation not in ("relu", None):
@@ -118,11 +129,14 @@ def bias_act_lrn_max_pool2d(
     return _fused(x, bias, FusedOptions(relu_before=before, relu_after=relu and not before, lrn=lrn, pool=pool))
 
 
-def local_response_norm(x: Tensor, size: int, *, alpha: float, beta: float, k: float = 1.0, groups: int = 1) -> Tensor:
+def local_response_norm(
+    x: Tensor, size: int, *, alpha: float, beta: float, k: float = 1.0, groups: int = 1, blocked: bool = False
+) -> Tensor:
     """Divide each pixel by a power of the energy of the same pixel in neighbouring channels.
 
         y[f] = x[f] / (k + alpha/size * sum of x[g]**2 for g in window(f)) ** beta
         window(f) = [f - size//2, f - size//2 + size), clipped to the channels of f's group
+        window(f) = the run of `size` channels that f is in, counted from the first of its group, where `blocked`
 
     With one group this is `torch.nn.functional.local_response_norm`. The sum is taken in float32 at least.
 
@@ -134,6 +148,8 @@ def local_response_norm(x: Tensor, size: int, *, alpha: float, beta: float, k: f
         beta: the power.
         k: what the denominator is without energy; above 0, unless no window is all zeros.
         groups: runs of C/groups channels that do not see one another, such as the two towers of AlexNet; divides C.
+        blocked: disjoint windows in place of sliding ones; the last of a group may be shorter. Composed of torch's
+            operators on every device.
 
     Returns:
         (N, C, H, W), of x's type.
@@ -141,7 +157,10 @@ def local_response_norm(x: Tensor, size: int, *, alpha: float, beta: float, k: f
     Raises:
         ValueError: x is not 4-dimensional or not floating-point, size is below 1, or groups does not divide C.
     """
-    _check_maps(x)
+    check_maps(x)
+    if blocked:
+        lrn = _lrn(x, size, alpha, beta, k, groups)
+        return reference.blocked_response_norm(x, lrn.size, lrn.alpha, lrn.beta, lrn.k, lrn.groups)
     return _fused(x, None, FusedOptions(lrn=_lrn(x, size, alpha, beta, k, groups)))
 
 
@@ -166,10 +185,49 @@ def response_norm(x: Tensor, size: int, *, alpha: float, beta: float, k: float =
     Raises:
         ValueError: x is not 4-dimensional or not floating-point, or size is below 1.
     """
-    _check_maps(x)
+    check_maps(x)
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     return reference.response_norm(x, size, alpha, beta, k)
+
+
+def contrast_norm(
+    x: Tensor,
+    size: int,
+    *,
+    alpha: float,
+    beta: float,
+    k: float = 1.0,
+    gradient: Literal["exact", "published"] = "exact",
+) -> Tensor:
+    """Divide each pixel by a power of how much its neighbours in the same map differ from their local means.
+
+        y[p] = x[p] / (k + alpha/size**2 * sum of (x[q] - mean[q])**2 for q in window(p)) ** beta
+        mean[q] = mean of x over the pixels of window(q) that lie in the map
+        window(p) = rows and columns [p - size//2, p - size//2 + size), clipped to the map
+
+    The pixel itself is not centred: the numerator is x. Sums are taken in float32 at least. cuda-convnet2 layer.cu:1978.
+
+    Args:
+        x: maps (N, C, H, W).
+        size: rows and columns of a window, at least 1; an even window reaches one pixel further up and left.
+        alpha: weight of the mean square over a whole window, at the edges too.
+        beta: the power.
+        k: what the denominator is without contrast; above 0, unless every pixel differs from its mean.
+        gradient: "exact", or "published": that of cuda-convnet2 (conv_util.cu:2468), which takes the means for constants.
+
+    Returns:
+        (N, C, H, W), of x's type.
+
+    Raises:
+        ValueError: x is not 4-dimensional or not floating-point, size is below 1, or gradient is another word.
+    """
+    check_maps(x)
+    if size < 1:
+        raise ValueError(f"size must be at least 1, not {size}")
+    if gradient not in ("exact", "published"):
+        raise ValueError(f"gradient must be 'exact' or 'published', not {gradient!r}")
+    return reference.contrast_norm(x, size, alpha, beta, k, holds_means=gradient == "published")
 
 
 def max_pool2d(
@@ -209,10 +267,10 @@ def max_pool2d(
     """
     sizes, strides, starts = as_axes(kernel_size), as_axes(stride), as_axes(start)
     if all(rows == columns for rows, columns in (sizes, strides, starts)):
-        _check_maps(x)
+        check_maps(x)
         return _fused(x, None, FusedOptions(pool=_pool(x, sizes[0], strides[0], starts[0], output_size, ties)))
-    rule = _rule(ties)
-    return reference.max_pool2d(x, *_windows(x, sizes, strides, starts, output_size), rule)
+    rule = tie_rule(ties)
+    return reference.max_pool2d(x, *pool_windows(x, sizes, strides, starts, output_size), rule)
 
 
 def avg_pool2d(
@@ -228,7 +286,7 @@ def avg_pool2d(
     Windows, arguments, result and errors are those of `max_pool2d`, without ties. With `start=0` this is
     `torch.nn.functional.avg_pool2d(..., ceil_mode=True, count_include_pad=False)`.
     """
-    rows, columns = _windows(x, as_axes(kernel_size), as_axes(stride), as_axes(start), output_size)
+    rows, columns = pool_windows(x, kernel_size, stride, start, output_size)
     return reference.avg_pool2d(x, rows, columns)
 
 
@@ -250,28 +308,6 @@ def _lrn(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int)
 def _pool(
     x: Tensor, kernel_size: int, stride: int, start: int, output_size: tuple[int, int] | None, ties: TieRule
 ) -> Pool:
-    rule = _rule(ties)
-    rows, columns = _windows(x, as_axes(kernel_size), as_axes(stride), as_axes(start), output_size)
+    rule = tie_rule(ties)
+    rows, columns = pool_windows(x, kernel_size, stride, start, output_size)
     return Pool(kernel_size, stride, start, rows.count, columns.count, rule)
-
-
-def _rule(ties: TieRule) -> Ties:
-    if ties not in ("first", "all"):
-        raise ValueError(f"ties must be 'first' or 'all', not {ties!r}")
-    return Ties.FIRST if ties == "first" else Ties.ALL
-
-
-def _windows(
-    x: Tensor, kernel_size: Axes, stride: Axes, start: Axes, output_size: tuple[int, int] | None
-) -> tuple[Windows, Windows]:
-    _check_maps(x)
-    counts = output_size if output_size is not None else (None, None)
-    rows, columns = (Windows.along(*axis) for axis in zip(x.shape[2:], kernel_size, stride, start, counts, strict=True))
-    return rows, columns
-
-
-def _check_maps(x: Tensor) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"maps are (N, C, H, W), this tensor has the shape {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"maps are floating-point numbers, this tensor holds {x.dtype}")

@@ -76,6 +76,28 @@ def response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> 
     return (wide / energy.mul(alpha).add(k).pow(beta)).to(x.dtype)
 
 
+def blocked_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
+    """As `local_response_norm`, with the sum over each run of `size` channels of a group; the last may be shorter."""
+    cases, channels, height, width = x.shape
+    in_group = channels // groups
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    squares = wide.square().reshape(cases, groups, in_group, height, width)
+    squares = F.pad(squares, (0, 0, 0, 0, 0, -in_group % size)).view(cases, groups, -1, size, height, width)
+    energy = squares.sum(3).repeat_interleave(size, dim=2)[:, :, :in_group].flatten(1, 2)
+    return (wide / energy.mul(alpha / size).add(k).pow(beta)).to(x.dtype)
+
+
+def contrast_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, *, holds_means: bool) -> Tensor:
+    """`response_norm` with the differences from local means in the sum. holds_means: no gradient flows through them."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    before, after = size // 2, (size - 1) // 2
+    rows, columns = (Windows.along(length, size, 1, -before, length) for length in x.shape[2:])
+    means = avg_pool2d(wide, rows, columns)
+    squares = (wide - (means.detach() if holds_means else means)).square()
+    energy = F.avg_pool2d(F.pad(squares, (before, after, before, after)), size, stride=1)
+    return (wide / energy.mul(alpha).add(k).pow(beta)).to(x.dtype)
+
+
 def max_pool2d(x: Tensor, rows: Windows, columns: Windows, ties: Ties = Ties.FIRST) -> Tensor:
     """Torch's pooling where it has these windows, else on a map framed so that every window is whole."""
     kernel_size, stride = (rows.size, columns.size), (rows.stride, columns.stride)
@@ -107,6 +129,26 @@ def avg_pool2d(x: Tensor, rows: Windows, columns: Windows) -> Tensor:
     height = x.new_tensor([rows.size / pixels for pixels in rows.pixels])
     width = x.new_tensor([columns.size / pixels for pixels in columns.pixels])
     return means * (height[:, None] * width)
+
+
+def sum_pool2d(x: Tensor, rows: Windows, columns: Windows) -> Tensor:
+    """The sum of each window's pixels, of which those outside the map are zeros."""
+    kernel_size, stride = (rows.size, columns.size), (rows.stride, columns.stride)
+    return F.avg_pool2d(frame(x, rows, columns, 0.0), kernel_size, stride, divisor_override=1)
+
+
+def max_abs_pool2d(x: Tensor, rows: Windows, columns: Windows, ties: Ties) -> Tensor:
+    """The last of the pixels of largest magnitude in each window, which is why the order is reversed for `argmax`."""
+    pixels, sizes = (
+        framed.unfold(2, rows.size, rows.stride).unfold(3, columns.size, columns.stride).flatten(4).flip(4)
+        for framed in (frame(x, rows, columns, 0.0), frame(x.detach().abs(), rows, columns, -1.0))
+    )
+    chosen = pixels.gather(4, sizes.argmax(4, keepdim=True))
+    if ties is Ties.ALL:
+        is_equal = (pixels == chosen) & (sizes >= 0)
+        zeros = torch.where(is_equal, pixels - pixels.detach(), 0)
+        return (chosen.detach()[..., 0] + zeros.sum(4)).contiguous(memory_format=memory_format(x))
+    return chosen[..., 0].contiguous(memory_format=memory_format(x))
 
 
 def frame(x: Tensor, rows: Windows, columns: Windows, value: float) -> Tensor:

@@ -100,7 +100,9 @@ def random_batch(checked: Checked, cases: int, seed: int) -> dict[str, NDArray[n
             targets = generator.uniform(-1, 2, size=(cases, *rows[layer.name])).clip(0, 1)
             batch[layer.name] = targets.round() if of_labels else targets
         else:
-            batch[layer.name] = generator.normal(size=(cases, *rows[layer.name]))
+            matrix = checked.shapes.inferences[layer.name].matrix
+            dims = rows[layer.name] if matrix is None else matrix.dims
+            batch[layer.name] = generator.normal(size=(cases, *dims))
     return batch
 
 

@@ -65,8 +65,15 @@ class MetaNetwork:
         match layer.type:
             case "softmax":
                 return F.softmax(sources[0].flatten(1), 1)
-            case "cmrnorm" | "rnorm":
+            case "cmrnorm" | "rnorm" | "cnorm" | "href" | "blur":
                 return F.local_response_norm(as_maps(sources[0], layer.channels), 3)
+            case "nailbed":
+                return as_maps(sources[0], layer.channels)[:, :, :: layer.stride, :: layer.stride]
+            case "sum":
+                return F.avg_pool1d(sources[0].flatten(1), layer.stride)
+            case "eltsum" | "eltmax":
+                is_alike = len({x.shape for x in sources}) == 1
+                return sum(sources if is_alike else [x.flatten(1) for x in sources])
             case "globalpool":
                 return F.adaptive_avg_pool2d(as_maps(sources[0], layer.channels), 1)
             case "batchnorm":

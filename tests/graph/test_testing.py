@@ -50,7 +50,7 @@ def test_all_types_and_ways_to_read_are_drawn() -> None:
     seen: Counter[str] = Counter()
 
     @given(text=specs(towers=2, max_layers=8))
-    @settings(max_examples=400, database=None, derandomize=True)
+    @settings(max_examples=1000, database=None, derandomize=True)
     def collect(text: str) -> None:
         for layer in convspec.check(text).layers:
             seen[layer.type] += 1

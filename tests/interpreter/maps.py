@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
+from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import GlobalPool, Pool
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
@@ -67,13 +67,16 @@ def global_pool(layer: GlobalPool, sources: Sequence[Array], tape: Tape) -> tupl
 def cross_map_response_norm(
     layer: CrossMapResponseNorm, sources: Sequence[Array], tape: Tape
 ) -> tuple[Array, Pullback]:
-    """y_f = x_f (minDiv + scale/size sum of x_g^2)^-pow over g in [f - size//2, f - size//2 + size), where they are."""
+    """y_f = x_f (minDiv + scale/size sum of x_g^2)^-pow over g in [f - size//2, f - size//2 + size), where they are; blocked:
+    over the maps that share f // size."""
     x = as_maps(sources[0], layer.channels)
     channels = x.shape[1]
     windows = [
         [g for g in range(f - layer.size // 2, f - layer.size // 2 + layer.size) if 0 <= g < channels]
         for f in range(channels)
     ]
+    if layer.blocked:
+        windows = [[g for g in range(channels) if g // layer.size == f // layer.size] for f in range(channels)]
     weight = layer.scale / layer.size
     divisor = np.stack([layer.min_divisor + weight * (x[:, window] ** 2).sum(1) for window in windows], 1)
 
@@ -102,6 +105,35 @@ def same_map_response_norm(layer: SameMapResponseNorm, sources: Sequence[Array],
         of_divisor = -layer.power * gradient * x * divisor ** (-layer.power - 1)
         for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
             of_x[:, :, ys, xs] += 2 * weight * x[:, :, ys, xs] * of_divisor[:, :, oy, ox, None, None]
+        return [of_x], {}
+
+    return x * divisor**-layer.power, pull
+
+
+@interprets(ContrastNorm)
+def contrast_norm(layer: ContrastNorm, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """Y = x (minDiv + scale/size^2 sum of d^2)^-pow with d = x - mean of x, over the windows of rnorm, means over the pixels
+    that are there. The published gradient leaves out what flows through the means."""
+    x = as_maps(sources[0], layer.channels)
+    rows, columns = ([inside for inside, _ in spans(n, n, layer.size, 1, -(layer.size // 2))] for n in x.shape[2:])
+    windows = [((oy, ox), (ys, xs)) for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns))]
+    weight = layer.scale / layer.size**2
+    difference, divisor = np.empty_like(x), np.empty_like(x)
+    for (oy, ox), (ys, xs) in windows:
+        difference[:, :, oy, ox] = x[:, :, oy, ox] - x[:, :, ys, xs].mean((2, 3))
+    for (oy, ox), (ys, xs) in windows:
+        divisor[:, :, oy, ox] = layer.min_divisor + weight * (difference[:, :, ys, xs] ** 2).sum((2, 3))
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_divisor = -layer.power * gradient * x * divisor ** (-layer.power - 1)
+        of_difference = np.zeros_like(x)
+        for (oy, ox), (ys, xs) in windows:
+            of_difference[:, :, ys, xs] += 2 * weight * difference[:, :, ys, xs] * of_divisor[:, :, oy, ox, None, None]
+        of_x = gradient * divisor**-layer.power + of_difference
+        if tape.graph.net.contrast_gradient == "exact":
+            for (oy, ox), (ys, xs) in windows:
+                pixels = x[0, 0, ys, xs].size
+                of_x[:, :, ys, xs] -= of_difference[:, :, oy, ox, None, None] / pixels
         return [of_x], {}
 
     return x * divisor**-layer.power, pull

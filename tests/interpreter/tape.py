@@ -34,17 +34,20 @@ class Interpretation:
 @dataclass
 class Tape:
     """parameters: and buffers, by canonical name. masks: by dropout layer, 1 for a kept unit; a layer without one is at test.
-    noise: by nrelu layer, the normal numbers that it draws. in_training: whether statistics are those of the batch."""
+    noise: by nrelu layer, the normal numbers that it draws. in_training: whether statistics are those of the batch.
+    rescalings: by rscale layer, (side, scale, top, left) that training drew; a layer without one is at test."""
 
     graph: Graph
     parameters: Mapping[str, Array]
     masks: Mapping[str, Array]
     noise: Mapping[str, Array]
     in_training: bool = False
+    rescalings: Mapping[str, tuple[int, float, int, int]] = field(default_factory=dict)
     values: dict[str, Array] = field(default_factory=dict)
     pullbacks: dict[str, Pullback] = field(default_factory=dict)
     neuron_slopes: dict[str, Array] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
+    kept: dict[str, Any] = field(default_factory=dict)
     buffers: dict[str, Array] = field(default_factory=dict)
 
     def parameter(self, name: str) -> Array:

@@ -204,6 +204,87 @@ def test_neurons_of_a_normalised_layer_count_once() -> None:
     assert neurons(net("3x8x8", "type=batchnorm\ninputs=c", more=more)) == [4 * 36]
 
 
+@pytest.mark.parametrize(
+    ("size", "section", "expected"),
+    [
+        ("3x9x8", "type=nailbed\ninputs=data\nstride=2", (3, 5, 4)),
+        ("3x9x8", "type=nailbed\ninputs=data\nstride=20", (3, 1, 1)),
+        ("27", "type=nailbed\ninputs=data\nstride=2\nchannels=3", (3, 2, 2)),
+        ("3x9x8", "type=blur\ninputs=data\nfilterSize=3\nstdev=2", (3, 9, 8)),
+        ("5x9x8", "type=href\ninputs=data", (5, 9, 8)),
+        ("3x9x8", "type=resize\ninputs=data\nscale=1.3", (3, 6, 6)),  # 9 / 1.3 = 6.9 and 8 / 1.3 = 6.2
+        ("3x9x8", "type=resize\ninputs=data\nscale=0.5", (3, 18, 16)),
+        ("3x32x32", "type=rscale\ninputs=data\nmaxScale=1.25", (3, 25, 25)),  # 25.6
+        ("3x32x32", "type=rscale\ninputs=data\nmaxScale=1.25\ntgtSize=28", (3, 28, 28)),
+        ("3x32x32", "type=crop\ninputs=data\nstartX=4\nsizeX=28", (3, 28, 28)),
+        ("3x32x16", "type=crop\ninputs=data\nstartX=0\nstartY=16\nsizeX=16", (3, 16, 16)),
+        ("3072", "type=rgb2yuv\ninputs=data", (3, 32, 32)),
+        ("3x8x4", "type=rgb2lab\ninputs=data\ncenter=1", (3, 8, 4)),
+        ("3x5x4", "type=cnorm\ninputs=data\nsize=5\nscale=1\npow=1", (3, 5, 4)),
+        ("3x16x16", "type=pass\ninputs=half,half", (6, 8, 8)),
+        ("3x16x16", "type=eltsum\ninputs=half,half\ncoeffs=1,2", (3, 8, 8)),
+        ("3x16x16", "type=eltsum\ninputs=half,flat", (192,)),
+        ("3x16x16", "type=eltmax\ninputs=half,half", (3, 8, 8)),
+        ("3x16x16", "type=sum\ninputs=half\nstride=8", (24,)),
+        ("3x16x16", "type=sum\ninputs=half", (192,)),
+    ],
+)
+def test_layers_that_learn_nothing(size: str, section: str, expected: tuple[int, ...]) -> None:
+    more = TWO if "half" in section else ""
+    more += "[flat]\ntype=softmax\ninputs=half\n" if "flat" in section else ""
+    assert shape(net(size, section, more=more)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "section", "code"),
+    [
+        ("3x9x9", "type=nailbed\ninputs=data\nstride=0", "CS205"),
+        ("48", "type=nailbed\ninputs=data\nstride=2", "CS404"),
+        ("3x9x9", "type=blur\ninputs=data\nfilterSize=4\nstdev=2", "CS205"),
+        ("3x9x9", "type=blur\ninputs=data\nfilterSize=3\nstdev=0", "CS205"),
+        ("3x4x9", "type=blur\ninputs=data\nfilterSize=5\nstdev=2", "CS403"),
+        ("3x2x2", "type=blur\ninputs=data\nfilterSize=3\nstdev=2", "CS403"),
+        ("3x9x9", "type=resize\ninputs=data\nscale=3", "CS205"),
+        ("3x9x9", "type=resize\ninputs=data\nscale=0.4", "CS205"),
+        ("3x1x9", "type=resize\ninputs=data\nscale=1.5", "CS403"),
+        ("3x32x32", "type=rscale\ninputs=data\nmaxScale=1.25\ntgtSize=20", "CS205"),
+        ("3x32x32", "type=rscale\ninputs=data\nmaxScale=1.25\ntgtSize=33", "CS205"),
+        ("3x32x32", "type=rscale\ninputs=data\nmaxScale=2.5", "CS205"),
+        ("3x32x30", "type=rscale\ninputs=data\nmaxScale=1.25", "CS404"),
+        ("3x32x32", "type=crop\ninputs=data\nstartX=8\nsizeX=28", "CS403"),
+        ("3x32x32", "type=crop\ninputs=data\nstartX=4\nstartY=5\nsizeX=28", "CS403"),
+        ("3x32x32", "type=crop\ninputs=data\nstartX=0\nsizeX=40", "CS403"),
+        ("4x8x8", "type=rgb2yuv\ninputs=data", "CS402"),
+        ("100", "type=rgb2lab\ninputs=data", "CS404"),
+        ("3x32x32", "type=cnorm\ninputs=data\nsize=33\nscale=1\npow=1", "CS403"),
+        ("3x32x32", "type=rnorm\ninputs=data\nsize=33\nscale=1\npow=1", "CS403"),
+        ("3x16x16", "type=eltsum\ninputs=half,data", "CS406"),
+        ("3x16x16", "type=eltsum\ninputs=half,data\ncoeffs=1,2,3", "CS206"),
+        ("3x16x16", "type=eltmax\ninputs=half", "CS303"),
+        ("3x16x16", "type=sum\ninputs=half\nstride=5", "CS405"),
+    ],
+)
+def test_layers_that_learn_nothing_refuse(size: str, section: str, code: str) -> None:
+    assert codes(net(size, section, more=TWO if "half" in section else "")) == [code]
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "expected"),
+    [
+        ("4096", "start=0\nend=3072", (3072,)),
+        ("3x4x4", "start=16", (2, 4, 4)),
+        ("3x4x4", "end=17", (17,)),
+        ("3x4x4", "start=48", None),
+        ("3x4x4", "end=49", None),
+        ("3x4x4", "start=9\nend=9", None),
+    ],
+)
+def test_rows_of_data(size: str, rows: str, expected: tuple[int, ...] | None) -> None:
+    checked = check(f"[@net]\ninput=data:{size}\noutputs=data\n[data]\ntype=data\ndataIdx=0\n{rows}\n")
+    assert codes(checked) == ([] if expected else ["CS205"])
+    assert checked.layers[0].shape == expected
+
+
 LABELS = "[labels]\ntype=data\ndataIdx=1\n[probs]\ntype=softmax\ninputs=data\n"
 
 

@@ -148,3 +148,14 @@ def test_an_output_is_not_swallowed() -> None:
     op = fused(program)
     assert (op.name, op.norm is not None, op.pool) == ("norm", True, None)
     assert "pool stays by itself: others read norm as well, or it is an output or on another GPU" in program.notes
+
+
+def test_a_relu_between_a_pool_and_a_norm_goes_with_one_of_them() -> None:
+    """pool, ReLU, LRN: the pool takes it first, and the norm stays alone (cuda-convnet's layers-18pct is so)."""
+    pool = "[pool]\ntype=pool\npool=max\ninputs=data\nsizeX=3\nstride=2\nneuron=relu\n"
+    checked = convspec.check(classifier(pool + NORM.format(source="pool", keys=""), leaves="norm"))
+    program = lowered(checked)
+    assert_program_is_spec(program, checked)
+    (taken,) = (op for op in program.operators if isinstance(op, FusedLRNPool))
+    assert (taken.name, taken.relu_after, taken.norm) == ("pool", True, None)
+    assert any(isinstance(op, LocalResponseNorm) for op in program.operators)
