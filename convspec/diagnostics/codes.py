@@ -40,6 +40,11 @@ CODES: dict[str, Code] = {
     "CS113": Code("files that extend one another without end"),
     "CS114": Code("a file that is there already"),
     "CS119": Code("a byte order mark before a file of the original programs"),
+    "CS120": Code("a template that cannot be used"),
+    "CS121": Code("templates that stand in one another without end"),
+    "CS122": Code("more layers than templates can make"),
+    "CS123": Code("a parameter that its template does not have"),
+    "CS124": Code("a name that is taken by a layer that is made"),
     # 2xx: keys and values of one section
     "CS201": Code("a section without a type"),
     "CS202": Code("an unknown layer type"),

@@ -57,6 +57,7 @@ class Report:
     def __init__(self) -> None:
         self._diagnostics: list[Diagnostic] = []
         self._places: set[tuple[str, Span | None]] = set()
+        self._attributed: dict[tuple[str, Span | None], tuple[int, Diagnostic, int]] = {}
 
     def add(
         self,
@@ -81,6 +82,27 @@ class Report:
         for diagnostic in diagnostics:
             self._diagnostics.append(diagnostic)
             self._places.add((diagnostic.code, diagnostic.span))
+
+    def attribute(self, since: int, maker: Span) -> None:
+        """Say of the diagnostics from number `since` on which section asked for the layer that they speak of.
+
+        Many layers may be made from the same text: of those that say the same of the same place, the first one stays.
+        """
+        found = self._diagnostics[since:]
+        del self._diagnostics[since:]
+        for diagnostic in found:
+            place = (diagnostic.code, diagnostic.span)
+            first = self._attributed.get(place)
+            if first is None:
+                if diagnostic.span is None or diagnostic.span.line_start != maker.line_start:
+                    diagnostic = diagnostic._replace(labels=(*diagnostic.labels, Label(maker, "made for this")))
+                self._attributed[place] = (len(self._diagnostics), diagnostic, 0)
+                self._diagnostics.append(diagnostic)
+                continue
+            index, diagnostic, others = first
+            self._attributed[place] = (index, diagnostic, others + 1)
+            note = f"the same in {'one more layer' if not others else f'{others + 1} more layers'} made from this text"
+            self._diagnostics[index] = diagnostic._replace(notes=(*diagnostic.notes, note))
 
     @property
     def has_errors(self) -> bool:

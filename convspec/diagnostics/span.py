@@ -59,6 +59,11 @@ class Span(NamedTuple):
         return self.file.locate(self.start)[0]
 
     @property
+    def line_start(self) -> tuple[str, int]:
+        """Its file and line, to compare."""
+        return self.file.name, self.line
+
+    @property
     def column(self) -> int:
         return self.file.locate(self.start)[1]
 

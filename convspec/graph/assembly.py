@@ -8,9 +8,10 @@ from itertools import chain as chained
 from convspec.diagnostics import Report
 from convspec.graph.dialect import recognize
 from convspec.graph.edits import EDITS, apply_edits
+from convspec.graph.expansion import Expansion, expand, needs_expansion
 from convspec.graph.extension import Level, OpenBase, Ranks, SpecFiles, lay_over_one_another, read_chain
 from convspec.graph.merging import Merged, Sections, join_files
-from convspec.graph.overrides import apply_overrides
+from convspec.graph.overrides import apply_overrides, report_unused
 from convspec.layers import layer_type
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
 from convspec.layers.keyed import DEFAULTS
@@ -30,7 +31,7 @@ def assemble(
     overrides: `conv2.filters=192`, `@train.epochs=5`, laid over what all files say; layers are taken out and put in
     after that. Where there is more than plain sections, the two files of a spec are joined into one. dialect: in which
     to read them, over what `[@net]` says; without either it is recognised, by the file that extends nothing. Reports
-    CS106, CS107, CS113, CS208, CS213, CS301, CS307 and CS308, and what `open_base` reports.
+    CS106, CS107, CS109, CS113, CS120 to CS124, CS203, CS207, CS208, CS213, CS301, CS307 and CS308, and what `open_base` reports.
     """
     chain = read_chain(spec, open_base, report)
     if chain is None:
@@ -41,14 +42,21 @@ def assemble(
     sections, parameters = levels[0]
     if len(levels) > 1:
         sections, parameters = lay_over_one_another(levels, dialect, report), None
-    apply_overrides(sections, parameters, overrides, dialect, report)
+    makes_layers = needs_expansion(sections)
+    added = apply_overrides(sections, parameters, overrides, dialect, report, makes_layers=makes_layers)
     files = tuple(chained.from_iterable(each.sources for each in chain))
-    if not _is_edited(sections):
+    makes_layers = makes_layers or (bool(overrides) and needs_expansion(sections))
+    if not makes_layers and not _is_edited(sections):
         return Sections(sections, parameters, files, dialect)
     if parameters is not None:
         sections = join_files(sections, parameters, dialect, report)
-    edited, removed = apply_edits(sections, Ranks(chain), report)
-    return Sections(_without_defaults_of(removed, edited), None, files, dialect)
+    made = expand(sections, report) if makes_layers else Expansion(sections)
+    unused = {name: span for name, span in added.items() if made.sections.get(name) is sections[name]}
+    report_unused(unused, {name: s for name, s in made.sections.items() if name not in unused}, report)
+    kept = {name: section for name, section in made.sections.items() if name not in unused}
+    edited, removed = apply_edits(kept, Ranks(chain), report)
+    edited = _without_defaults_of(removed, edited)
+    return Sections(edited, None, files, dialect, made.broken, made.templates)
 
 
 def _stated(overrides: Sequence[str], levels: Sequence[Level]) -> Dialect | None:

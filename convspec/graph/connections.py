@@ -16,13 +16,15 @@ def report_bad_inputs(
 ) -> None:
     """Report CS301, CS305, CS306 and CS319. twice: second headers of a name, one of which was perhaps to be the missing layer."""
     for layer in graph.layers.values():
+        since = len(report)
         seen: set[str] = set()
         for name in layer.inputs or ():
             span = layer.part("inputs", name)
             if name.text not in built:
                 layer.is_broken = True
                 more = ", ..." if len(built) > 8 else ""
-                help = did_you_mean(name.text, built) or f"the layers are {', '.join(list(built)[:8])}{more}"
+                help = did_you_mean(name.text, _siblings(layer, built)) or did_you_mean(name.text, built)
+                help = help or f"the layers are {', '.join(list(built)[:8])}{more}"
                 blank = next((other for other in built if other.strip() == name.text), None)
                 if blank is not None:
                     help = f"write [{name.text}]: the blanks in [{blank}] belong to its name"
@@ -39,6 +41,8 @@ def report_bad_inputs(
                 )
             seen.add(name.text)
         _report_bad_sources(layer, graph, report)
+        if layer.maker is not None and len(report) > since:
+            report.attribute(since, layer.maker)
     if not graph.dialect.reads_ahead:
         _report_inputs_ahead(graph, report)
 
@@ -58,6 +62,14 @@ def _report_inputs_ahead(graph: Graph, report: Report) -> None:
                     labels=[Label(graph.layers[name.text].header, "here")],
                     help=f"move [{name.text}] above [{layer.name}]; {graph.dialect.way_out}",
                 )
+
+
+def _siblings(layer: Layer, built: Mapping[str, Layer | None]) -> list[str]:
+    """The layers of the same instance of a template, as the template calls them."""
+    prefix = layer.name.rpartition(".")[0] + "."
+    if layer.maker is None or prefix == ".":
+        return []
+    return [name.removeprefix(prefix) for name in built if name.startswith(prefix)]
 
 
 def _report_bad_sources(layer: Layer, graph: Graph, report: Report) -> None:
@@ -93,9 +105,12 @@ def report_unread_layers(graph: Graph, built: Mapping[str, Layer | None], report
         return
     for layer in graph.layers.values():
         if not layer.is_cost and not graph.readers[layer.name] and layer.name not in outputs:
+            since = len(report)
             report.add(
                 "CS304",
                 layer.header,
                 f"nothing reads {layer.name}",
                 help=f"delete it, name it in inputs= of another layer, or add outputs={layer.name} to [@net]",
             )
+            if layer.maker is not None:
+                report.attribute(since, layer.maker)

@@ -45,7 +45,9 @@ def read_type_defaults(
 
 
 def report_unread_defaults(defaults: Mapping[str, Entry], built: Mapping[str, Layer | None], report: Report) -> None:
-    """Report CS207 for entries of `[@params]` that no layer of this spec takes."""
+    """Report CS207 for entries of `[@params]` that no layer of this spec takes, if all layers are known."""
+    if None in built.values():
+        return
     readable = {key.name: key for layer in built.values() if layer for key in layer.keys.values() if key.takes_default}
     report_unread_keys(DEFAULTS, defaults.values(), readable, report)
 

@@ -152,7 +152,16 @@ def _place(network: _Network, section: Merged, entry: Entry, leader: Wire, ranks
             network.substitute(reader, leader.source, [section.name], is_of_a_lower_file)
     if inputs is None or is_moved:
         network.rewire(section.name, (leader,), entry.value_span)
-    network.list_behind(section.name, leader.source)
+    for name in _listed_together(section, leader.source, network):
+        network.list_behind(name, leader.source)
+        leader = leader._replace(source=name)
+
+
+def _listed_together(section: Merged, leader: str, network: _Network) -> list[str]:
+    """The layer, or all that are made for the same section, unless the layer stands after one of these."""
+    if section.maker is None or network.layers[leader].maker == section.maker:
+        return [section.name]
+    return [name for name, layer in network.layers.items() if layer.maker == section.maker]
 
 
 def _report_bad_place(
@@ -172,7 +181,9 @@ def _report_bad_place(
             f"after of {section.name} joins it to the layers of a file that is extended, and this file extends none",
             help=f"write inputs={name.text}, and name {section.name} in inputs= of the layers that are to read it",
         )
-    elif section.maker is not None and ranks.of(section.maker) > ranks.of(entry.key_span):
+    elif section.maker is not None and min(ranks.of(section.maker), ranks.of(section.header)) > ranks.of(
+        entry.key_span
+    ):
         report.add(
             "CS308",
             span,

@@ -49,6 +49,7 @@ class Sections(NamedTuple):
 
     layers: of the layer file, or of the one file. params: of the parameter file, or None in the one-file form.
     files: all that were read, the one that was asked for first. dialect: in which they are to be read.
+    broken: sections that could not be made into layers, which has been reported. templates: the names of all templates.
     is_complete: False where a file that it extends could not be had, which has been reported; then it holds nothing.
     """
 
@@ -56,6 +57,8 @@ class Sections(NamedTuple):
     params: dict[str, Merged] | None
     files: tuple[SourceFile, ...]
     dialect: Dialect = CONVSPEC
+    broken: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
     is_complete: bool = True
 
     @property

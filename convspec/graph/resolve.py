@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
@@ -35,7 +35,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
         defaults = {**defaults, **parameters[DEFAULTS].entries}
     by_type = read_type_defaults(sections, parameters or {}, spec.dialect, report)
     for_all = {**_entries_of(FOR_ALL, sections), **_entries_of(FOR_ALL, parameters or {})}
-    built: dict[str, Layer | None] = {}
+    built: dict[str, Layer | None] = dict.fromkeys(spec.broken)
     for section in sections.values():
         if section.is_layer and not section.is_parameters:
             own = _entries_of(section.name, sections)
@@ -54,8 +54,12 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
                 section.unreadable,
                 spec.dialect,
                 interpolate(section.name, by_type.get(entries["type"].value, {}), scope) if "type" in entries else {},
+                section.maker,
             )
-            built[section.name] = _layer(raw, report, sections if len(spec.files) > 1 else {})
+            since = len(report)
+            built[section.name] = _layer(raw, spec, report)
+            if section.maker is not None and len(report) > since:
+                report.attribute(since, section.maker)
     if not built and spec.is_complete:
         report.add(
             "CS110",
@@ -110,22 +114,19 @@ def _report_unknown_settings(sections: Mapping[str, Merged], report: Report) -> 
             )
 
 
-def _layer(raw: RawSection, report: Report, others: Mapping[str, Merged]) -> Layer | None:
-    """The typed layer of a section, or None where its type is not known.
-
-    others: in a spec that extends another, the names that the section was perhaps to have.
-    """
+def _layer(raw: RawSection, spec: Sections, report: Report) -> Layer | None:
+    """The typed layer of a section, or None where its type is not known."""
     written = raw.layers.get("type")
     if written is None:
         if "type" not in raw.unreadable:
-            _report_no_type(raw, others, report)
+            _report_no_type(raw, spec.layers if len(spec.files) > 1 else {}, report)
         return None
     if written.fault is not None:
         report_fault(raw.name, written, report)
         return None
     cls = layer_type(written.value)
     if cls is None or not _has_type(raw.dialect, written.value):
-        _report_unknown_type(raw, written, report)
+        _report_unknown_type(raw, written, spec.templates, report)
         return None
     layer = cls(raw, report)
     layer.validate(report)
@@ -158,8 +159,8 @@ def _has_type(dialect: Dialect, name: str) -> bool:
     return dialect.has_type(name) or name not in BUILT_IN
 
 
-def _report_unknown_type(raw: RawSection, written: Entry, report: Report) -> None:
-    types = [name for name in layer_types() if _has_type(raw.dialect, name)]
+def _report_unknown_type(raw: RawSection, written: Entry, templates: Sequence[str], report: Report) -> None:
+    types = [*templates, *(name for name in layer_types() if _has_type(raw.dialect, name))]
     message = f"{raw.name} has type '{written.value}', which does not exist"
     help = did_you_mean(written.value, types) or f"types are {', '.join(types)}"
     if layer_type(written.value) is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from convspec.diagnostics import Report
 from convspec.graph.claims import Claims
 from convspec.graph.graph import Graph
-from convspec.layers.base import Context, Inference
+from convspec.layers.base import Context, Inference, Layer
 from convspec.program.shape import Shape
 
 MAXIMUM_FEATURES = 2**31 - 1
@@ -35,17 +35,26 @@ def infer_shapes(graph: Graph, context: Context) -> Shapes:
     for layer in graph.order:
         if layer.is_broken or any(name not in known for name in layer.input_names):
             continue
-        inference = layer.infer([known[name].shape for name in layer.input_names], context)
-        if inference is None:
-            continue
-        if inference.shape.features > MAXIMUM_FEATURES:
-            _report_too_large(layer.name, inference.shape, context.report, graph)
-            continue
-        known[layer.name] = inference
-        if inference.floor_size is not None:
-            _note_rounding(layer.name, inference, context, graph)
-        claims.verify(layer, inference)
+        since = len(context.report)
+        inference = _infer(layer, context, graph)
+        if inference is not None:
+            known[layer.name] = inference
+            claims.verify(layer, inference)
+        if layer.maker is not None and len(context.report) > since:
+            context.report.attribute(since, layer.maker)
     return Shapes(known)
+
+
+def _infer(layer: Layer, context: Context, graph: Graph) -> Inference | None:
+    inference = layer.infer([context.known[name].shape for name in layer.input_names], context)
+    if inference is None:
+        return None
+    if inference.shape.features > MAXIMUM_FEATURES:
+        _report_too_large(layer.name, inference.shape, context.report, graph)
+        return None
+    if inference.floor_size is not None:
+        _note_rounding(layer.name, inference, context, graph)
+    return inference
 
 
 def _report_too_large(name: str, shape: Shape, report: Report, graph: Graph) -> None:

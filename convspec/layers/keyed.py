@@ -35,7 +35,7 @@ class RawSection(NamedTuple):
     lacks_params: the parameter file is missing, which has been reported, so its keys are not asked for.
     params_header: the header in the parameter file, if it has this section. for_all: the entries of `[DEFAULT]`, which
     `layers` and `params` hold too. unreadable: words that were perhaps to be keys, on lines that have been reported.
-    dialect: in which it is to be read.
+    dialect: in which it is to be read. maker: the header of the section for which a template makes this one.
     """
 
     name: str
@@ -49,6 +49,7 @@ class RawSection(NamedTuple):
     unreadable: frozenset[str] = frozenset()
     dialect: Dialect = CONVSPEC
     type_defaults: Mapping[str, Entry] = {}
+    maker: Span | None = None
 
     def entry(self, key: Key[Any]) -> Entry | None:
         entry = self.home_of(key).get(key.name)
@@ -116,6 +117,7 @@ class Keyed:
         """Read the keys of `raw`, in the order of their declaration. Reports CS203 to CS206 and CS212."""
         self.name = raw.name
         self.header = raw.header
+        self.maker = raw.maker
         self.is_broken = False
         self._values: dict[str, Any] = {}
         self._entries: dict[str, Entry] = {}
