@@ -27,7 +27,7 @@ class Misfit(Exception):
         self.help = help
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class OldLayer:
     """name, type: as the file had them. inputs: names, with detached neurons passed over. fields: the dictionary."""
 

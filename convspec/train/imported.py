@@ -118,9 +118,8 @@ def _compile(state: OldState, restored: Restored, overrides: Sequence[str]) -> C
     try:
         return compile_checked(checked)
     except DiagnosticError as error:
-        raise DiagnosticError(
-            *unlike(state.path, "its layers make no network").diagnostics, *error.diagnostics
-        ) from None
+        mistakes = [d for d in error.diagnostics if d.severity is Severity.ERROR]
+        raise DiagnosticError(*unlike(state.path, "its layers make no network").diagnostics, *mistakes) from None
 
 
 # the weights

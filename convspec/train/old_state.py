@@ -17,7 +17,7 @@ from convspec.data.pickles import Stub, describe, read_pickle
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class OldState:
     """epochs: done in full. share: of the next one, in [0, 1). layers: as pickled. options: those whose values are plain.
 

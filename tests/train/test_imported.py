@@ -93,7 +93,29 @@ def ccn2() -> Net:
     return ended(net, "drop2", epsW={"type": "linear", "params": {"base": 0.01, "tgtFactor": 2.0}})
 
 
-NETS: dict[str, Callable[[], Net]] = {make.__name__: make for make in (ccn1, alexnet2012, ccn2)}
+def unshared() -> Net:
+    """A bias for each output, filters for each window, in groups and over two inputs; features in parts."""
+    net = begun("ccn2")
+    net.conv("conv1", ["data"], filters=4, filterSize=3, stride=2, padding=1, sharedBiases=0, neuron="relu", gpu=[0])
+    net.conv("local2", ["conv1"], "local", channels=4, groups=2, filters=3, filterSize=3, padding=1, neuron="relu")
+    net.conv(
+        "local3",
+        ["local2", "conv1"],
+        "local",
+        channels=[6, 4],
+        filters=5,
+        filterSize=[2, 4],
+        padding=[0, 1],
+        stride=[1, 1],
+        epsW=[{"type": "const", "params": {"base": 0.01}}, {"type": "const", "params": {"base": 0.02}}],
+        neuron="relu",
+    )
+    net.fc("sfc4", ["local3"], 3, parts=4, neuron="relu")
+    net.fc("sfc5", ["sfc4"], 3, parts=2)
+    return ended(net, "sfc5")
+
+
+NETS: dict[str, Callable[[], Net]] = {make.__name__: make for make in (ccn1, alexnet2012, ccn2, unshared)}
 
 
 def inputs_of(net: Net) -> dict[str, Any]:
