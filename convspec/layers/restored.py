@@ -18,6 +18,7 @@ from typing import Any
 
 from convspec.diagnostics import did_you_mean
 from convspec.layers import layer_type, layer_types
+from convspec.layers.dialects import ALEXNET2012, CCN1, CCN1_DNOURI, CCN2, Dialect
 from convspec.layers.unparsed import Fields, Misfit, OldLayer, entry, integer, section
 
 __all__ = ["Misfit", "OldLayer", "Restored", "restore"]
@@ -25,10 +26,10 @@ __all__ = ["Misfit", "OldLayer", "Restored", "restore"]
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """dialect: of the program that saved them, as `convspec.layers.dialects` calls it. layers: in an order in which each
-    follows what it reads. sections: their text. input: what `[@net] input=` says. classes: of the softmax, if any."""
+    """dialect: that of the program that saved them. layers: in an order in which each follows what it reads. sections:
+    their text. input: what `[@net] input=` says. classes: of the softmax, if any."""
 
-    dialect: str
+    dialect: Dialect
     layers: tuple[OldLayer, ...]
     sections: str
     input: str
@@ -41,9 +42,10 @@ def restore(container: object) -> Restored:
     Raises Misfit.
     """
     layers = _in_order(_without_detached_neurons(_named(container)))
-    sections = "\n\n".join(section(layer, layers) for layer in layers.values()) + "\n"
+    dialect = _dialect(container, layers.values())
+    sections = "\n\n".join(section(layer, layers, dialect) for layer in layers.values()) + "\n"
     return Restored(
-        dialect=_dialect(container, layers.values()),
+        dialect=dialect,
         layers=tuple(layers.values()),
         sections=sections,
         input=_input_sizes(layers),
@@ -160,11 +162,11 @@ def _natural(name: str) -> tuple[tuple[str, int], ...]:
     return tuple((text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d{0,9})", name))
 
 
-def _dialect(container: object, layers: Iterable[OldLayer]) -> str:
+def _dialect(container: object, layers: Iterable[OldLayer]) -> Dialect:
     fields = [layer.fields for layer in layers]
     if isinstance(container, list):
-        return "ccn1_dnouri" if any("dropout" in each for each in fields) else "ccn1"
-    return "ccn2" if any(isinstance(each.get("gpu"), list) for each in fields) else "alexnet2012"
+        return CCN1_DNOURI if any("dropout" in each for each in fields) else CCN1
+    return CCN2 if any(isinstance(each.get("gpu"), list) for each in fields) else ALEXNET2012
 
 
 # what [@net] says

@@ -14,6 +14,7 @@ from typing import Any
 
 from convspec.layers import layer_type
 from convspec.layers.base import Layer
+from convspec.layers.dialects import Dialect
 from convspec.layers.keys import REQUIRED, Key
 
 Fields = Mapping[str, Any]
@@ -42,12 +43,12 @@ class OldLayer:
         return _neuron(self.fields.get("neuron"), self.name)
 
 
-def section(layer: OldLayer, layers: Mapping[str, OldLayer]) -> str:
-    """The text of a layer's section. Raises Misfit."""
+def section(layer: OldLayer, layers: Mapping[str, OldLayer], dialect: Dialect) -> str:
+    """The text of a layer's section, in the language of its program. Raises Misfit."""
     cls = layer_type(layer.type)
     assert cls is not None
     lines = [f"[{layer.name}]", f"type={layer.type}"]
-    for key in cls.keys.values():
+    for key in cls.keys_in(dialect).values():
         text = _value_text(key, layer, layers, cls)
         if text is not None:
             lines.append(f"{key.spelling}={text}")
@@ -60,7 +61,7 @@ def _value_text(key: Key[Any], layer: OldLayer, layers: Mapping[str, OldLayer], 
         return ",".join(layer.inputs) or None
     if key.attribute == "neuron":
         return (layer.neuron or None) if cls.takes_neuron else None
-    if not key.has_effect or key.name in _NOT_SAID:
+    if key.name in _NOT_SAID or (not key.has_effect and key.default is not REQUIRED):
         return None
     if key.name == "weightsource":
         return _weight_source(layer, layers)
@@ -251,7 +252,9 @@ def _rates(name: str) -> Callable[[Fields], object]:
 def _rate(value: object, what: str) -> object:
     match value:
         case {"type": "const", "params": {"base": float() | int() as base}}:
-            return base
+            # cuda-convnet2 takes digits and a point alone
+            text = _text(base, what)
+            return base if re.fullmatch(r"(\d*\.)?\d+", text) else f"const[base={text}]"
         case {"type": str() as kind, "params": dict() as parameters}:
             order = ("base", "tgtFactor", "numSteps")
             given = [f"{name}={_text(parameters[name], what)}" for name in order if name in parameters]

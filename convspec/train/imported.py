@@ -34,14 +34,6 @@ from convspec.train.schedules import Plateau
 NAME = "ConvNet"
 """What the originals call every network."""
 
-PROGRAMS = {
-    "ccn1": "cuda-convnet",
-    "ccn1_dnouri": "dnouri's cuda-convnet",
-    "alexnet2012": "the AlexNet code of 2012",
-    "ccn2": "cuda-convnet2",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What came of it. program: that saved the checkpoint. layers, numbers: how many. epochs, share: as in OldState."""
@@ -78,7 +70,7 @@ def import_checkpoint(
         run.close()
     return Imported(
         run_dir=run.path,
-        program=PROGRAMS[restored.dialect],
+        program=restored.dialect.program,
         layers=len(restored.layers),
         numbers=sum(tensor.numel() for tensor in weights.values()),
         epochs=state.epochs,
@@ -99,7 +91,12 @@ def _restored(state: OldState) -> Restored:
 
 def spec_text(state: OldState, restored: Restored) -> str:
     """The network as a one-file spec, with what the options of the old run tell of training and data."""
-    net: dict[str, object] = {"name": NAME, "input": restored.input, "classes": restored.classes}
+    net: dict[str, object] = {
+        "name": NAME,
+        "dialect": restored.dialect.name,
+        "input": restored.input,
+        "classes": restored.classes,
+    }
     train: dict[str, object] = {
         "batch": state.number("minibatch_size") or 128,
         "epochs": state.number("num_epochs") or max(1, state.epochs + (state.share > 0)),
