@@ -12,6 +12,7 @@ from queue import Queue
 from threading import Thread
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convspec.data import draws
 from convspec.data.dataset import Dataset, Pictures, Split
@@ -23,13 +24,15 @@ BUFFERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """images: uint8 (N, H, W, C) of the network's input size. labels: int64 (N,).
+    """images: uint8 (N, H, W, C) of the network's input size. labels: int64 (N,). sets: uint8 (N, classes), 1 for each
+    label of a picture, where a picture may have several.
 
-    Both are valid until the next batch is asked for.
+    All are valid until the next batch is asked for.
     """
 
     images: Pictures
     labels: Indices
+    sets: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,9 @@ class BatchStream(Iterator[Batch]):
         room = self._dataset.shape[0] - height, self._dataset.shape[1] - width
         images = buffer.crops[: len(indices)]
         if room == (0, 0) and not self._mirror:
-            return Batch(images, self._dataset.read(self._split, indices, epoch=self._epoch, out=images))
+            return self._labelled(
+                indices, images, self._dataset.read(self._split, indices, epoch=self._epoch, out=images)
+            )
         stored = buffer.stored(len(indices), self._dataset.shape)
         labels = self._dataset.read(self._split, indices, epoch=self._epoch, out=stored)
         where = Augmentation.of(self._split, indices, room, mirror=self._mirror, seed=self._seed, epoch=self._epoch)
@@ -145,7 +150,10 @@ class BatchStream(Iterator[Batch]):
         for i, (top, left, mirrored) in enumerate(rows):
             crop = stored[i, top : top + height, left : left + width]
             images[i] = crop[:, ::-1] if mirrored else crop
-        return Batch(images, labels)
+        return self._labelled(indices, images, labels)
+
+    def _labelled(self, indices: Indices, images: Pictures, labels: Indices) -> Batch:
+        return Batch(images, labels, self._dataset.label_sets(self._split, indices))
 
 
 class _Buffer:

@@ -32,12 +32,17 @@ class Dataset(ABC):
     name: as the user would type it for `--data`.
     shape: of every stored picture, (H, W, C); the network's input is cropped from it.
     fingerprint: changes when the pictures, their labels or their order change; a resumed run compares it.
+    mean: of the training pictures, (H, W, C), where the data bring it along; else it is taken.
+    color_pca: deviations, (3,), and directions, (3, 3), one a column, in which the colours of the training pictures
+        vary, where the data bring them along.
     """
 
     name: str
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     fingerprint: str
+    mean: NDArray[np.float32] | None = None
+    color_pca: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @abstractmethod
     def count(self, split: Split) -> int:
@@ -50,6 +55,11 @@ class Dataset(ABC):
         `epoch` matters to datasets that draw their training pictures anew in each epoch; tests are always the same.
         """
 
+    def label_sets(self, split: Split, indices: Indices) -> NDArray[np.uint8] | None:
+        """All labels of the pictures that `read` gave last for these indices, (N, classes) of 0 and 1; None where each
+        has the one."""
+        return None
+
     def close(self) -> None:
         """Give back threads and files."""
         return
@@ -59,6 +69,13 @@ def mean_image(dataset: Dataset, kind: str) -> NDArray[np.float32]:
     """Mean of the training pictures, (H, W, C): "image" by pixel, "channel" one number a channel, "none" zero."""
     if kind == "none":
         return np.zeros(dataset.shape, np.float32)
+    mean: NDArray[np.floating] = _taken_mean(dataset) if dataset.mean is None else dataset.mean
+    if kind == "channel":
+        mean = np.broadcast_to(mean.mean(axis=(0, 1)), dataset.shape)
+    return mean.astype(np.float32)
+
+
+def _taken_mean(dataset: Dataset) -> NDArray[np.float64]:
     total = np.zeros(dataset.shape, np.float64)
     indices = _evenly_spaced(dataset.count(Split.TRAIN), MEAN_PICTURES)
     buffer = np.empty((min(_CHUNK, len(indices)), *dataset.shape), np.uint8)
@@ -66,10 +83,7 @@ def mean_image(dataset: Dataset, kind: str) -> NDArray[np.float32]:
         chunk = indices[start : start + _CHUNK]
         dataset.read(Split.TRAIN, chunk, epoch=0, out=buffer[: len(chunk)])
         total += buffer[: len(chunk)].sum(axis=0, dtype=np.uint32)
-    mean = total / len(indices)
-    if kind == "channel":
-        mean = np.broadcast_to(mean.mean(axis=(0, 1)), dataset.shape)
-    return mean.astype(np.float32)
+    return total / len(indices)
 
 
 def center_crop(picture: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

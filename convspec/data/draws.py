@@ -28,6 +28,7 @@ class Stream(IntEnum):
     REGION_ROW = 5
     REGION_COLUMN = 6
     RATE_NOISE = 7
+    LABEL = 8
 
 
 def bits(indices: Indices, *key: int) -> NDArray[np.uint64]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
+from convspec.data.batch_folders import is_batch_folder, misfit, open_batches, provider_of
 from convspec.data.dataset import Dataset, Notify
 from convspec.data.digits import Digits
 from convspec.data.folder import Folder
+from convspec.data.jpeg_batches import JpegBatches
+from convspec.data.matrix_batches import MatrixBatches
 from convspec.data.photos import Photos
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 BUILT_IN = ("photos", "digits")
+BATCHES = {"cifar": "matrices", "jpeg": "JPEG files"}
+"""Providers of data batches, and what is in them."""
 
 
 class DataOptions(Protocol):
@@ -26,13 +32,17 @@ class DataOptions(Protocol):
     def samples(self) -> int: ...
     @property
     def test_samples(self) -> int: ...
+    @property
+    def train_batches(self) -> str: ...
+    @property
+    def test_batches(self) -> str: ...
 
 
 def dataset_name(settings: DataOptions, data: str | None) -> str:
     """ "photos", "digits" or a path: what --data says, else what @data says, else "photos"."""
     if data:
         return data
-    return settings.path if settings.provider == "folder" else settings.provider or "photos"
+    return settings.provider or "photos" if settings.provider in (*BUILT_IN, "") else settings.path
 
 
 def open_dataset(
@@ -50,11 +60,15 @@ def open_dataset(
     notify: is told what is worth a warning, also later, while pictures are read.
 
     Raises DiagnosticError: CS701 no such folder, CS702 no pictures in it, CS703 too many broken ones, CS704 more
-    classes than outputs, CS705 input larger than the pictures, CS713 neither 1 nor 3 channels, CS801 a package is missing.
+    classes than outputs, CS705 input larger than the pictures, CS713 neither 1 nor 3 channels, CS720 and CS723 batches
+    that cannot be read or do not fit together, CS801 a package is missing.
     """
     channels, height, width = input_shape
     name = dataset_name(settings, data)
-    _check_input(input_shape, settings.size, is_cropped=name != "digits")
+    is_said = not data and settings.provider in BATCHES
+    is_batches = is_said or (name not in BUILT_IN and is_batch_folder(Path(name).expanduser()))
+    if not is_batches:
+        _check_input(input_shape, settings.size, is_cropped=name != "digits")
     match name:
         case "photos":
             dataset: Dataset = Photos(
@@ -66,6 +80,9 @@ def open_dataset(
             )
         case "digits":
             dataset = Digits(height=height, width=width, channels=channels)
+        case _ if is_batches:
+            wanted = settings.provider if is_said else ""
+            dataset = _open_batches(name, wanted, settings, input_shape, seed, notify)
         case _:
             dataset = Folder(name, size=settings.size, channels=channels, notify=notify)
     if classes is not None:
@@ -73,11 +90,48 @@ def open_dataset(
     return dataset
 
 
-def _check_input(input_shape: tuple[int, int, int], size: int, *, is_cropped: bool) -> None:
+def _open_batches(
+    name: str, wanted: str, settings: DataOptions, input_shape: tuple[int, int, int], seed: int, notify: Notify
+) -> Dataset:
+    """Batches of matrices or of JPEG files: what the first one holds decides. wanted: what @data says that it is."""
+    if not name:
+        help = "write path=DIR under [@data], or --data DIR"
+        raise DiagnosticError(Diagnostic("CS701", "no folder of batches was named", help=help))
+    channels, height, width = input_shape
+    batches = open_batches(Path(name).expanduser(), settings.train_batches, settings.test_batches)
+    provider = provider_of(batches)
+    if wanted and provider != wanted:
+        help = f"write provider={provider} under [@data]"
+        raise misfit(batches.root, f"it holds batches of {BATCHES[provider]}, not of {BATCHES[wanted]}", help)
+    _check_channels(input_shape)
+    dataset: Dataset = (
+        MatrixBatches(batches)
+        if provider == "cifar"
+        else JpegBatches(batches, channels=channels, seed=seed, notify=notify)
+    )
+    stored_height, stored_width, stored_channels = dataset.shape
+    if channels != stored_channels:
+        message = f"the network reads {channels} channels, and the pictures of {name} have {stored_channels}"
+        help = f"write input=data:{stored_channels}x{height}x{width} under [@net]"
+        raise DiagnosticError(Diagnostic("CS713", message, help=help))
+    if height > stored_height or width > stored_width:
+        dataset.close()
+        message = f"the network reads {height}x{width}, and the pictures of {name} are {stored_height}x{stored_width}"
+        help = f"write input=data:{channels}x{stored_height}x{stored_width} or less under [@net]"
+        raise DiagnosticError(Diagnostic("CS705", message, help=help))
+    return dataset
+
+
+def _check_channels(input_shape: tuple[int, int, int]) -> None:
     channels, height, width = input_shape
     if channels not in (1, 3):
         message = f"the network reads {channels}x{height}x{width}, and pictures have 1 channel or 3"
         raise DiagnosticError(Diagnostic("CS713", message, help=f"write input=data:3x{height}x{width} under [@net]"))
+
+
+def _check_input(input_shape: tuple[int, int, int], size: int, *, is_cropped: bool) -> None:
+    _, height, width = input_shape
+    _check_channels(input_shape)
     if is_cropped and max(height, width) > size:
         message = f"the network reads {height}x{width}, and the pictures are stored as {size}x{size}"
         help = f"write size={max(height, width)} or more under [@data], or --set @data.size={max(height, width)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,36 +19,40 @@ class BrokenPicture(Exception):
     """A file that is no picture, or one cut short. The message says what is wrong with it, without its name."""
 
 
-def read_square(path: Path, size: int, channels: int) -> Pictures:
+def read_square(file: Path | BytesIO, size: int, channels: int) -> Pictures:
     """The picture with its shorter side at `size` and the middle cut out, (size, size, channels); paper, section 2.
 
     One antialiased resize of the middle square: the same pixels as a resize of all and a crop, for less work.
     """
-    image = read_upright(path, channels)
+    image = read_upright(file, channels)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return resized(image, size, size, (left, top, left + side, top + side))
 
 
-def read_upright(path: Path, channels: int) -> Image.Image:
+def read_upright(source: Path | BytesIO, channels: int) -> Image.Image:
     """The whole picture in mode L (1 channel) or RGB (3), turned as its EXIF orientation says."""
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise missing("Pillow", "reading pictures") from None
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
             return _to_mode(image, "L" if channels == 1 else "RGB")
     except UnidentifiedImageError:
-        raise BrokenPicture("not a picture" if path.stat().st_size else "an empty file") from None
+        raise BrokenPicture("not a picture" if _size(source) else "an empty file") from None
     except Image.DecompressionBombError:
         raise BrokenPicture("too many pixels") from None
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
     except Exception as error:  # on damaged files, decoders and parsers of metadata raise almost anything
         raise BrokenPicture(str(error) or type(error).__name__) from error
+
+
+def _size(source: Path | BytesIO) -> int:
+    return source.getbuffer().nbytes if isinstance(source, BytesIO) else source.stat().st_size
 
 
 def resized(

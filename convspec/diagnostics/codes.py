@@ -131,6 +131,7 @@ CODES: dict[str, Code] = {
     "CS720": Code("an old file that cannot be read"),
     "CS721": Code("a file that is no checkpoint of the original programs"),
     "CS722": Code("weights that do not fit their layers"),
+    "CS723": Code("data batches that do not fit together"),
     "CS730": Code("a data layer of which no dataset has the data"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),

@@ -77,8 +77,15 @@ class TrainSettings(Keyed):
 class DataSettings(Keyed):
     """`[@data]`: what the network is trained on, and how images become batches (section 2 and 4.1 of the paper)."""
 
-    provider = choice("provider", ("photos", "digits", "folder"), default="photos", doc="photos, digits or folder")
-    path = text("path", default="", doc="folder of class folders, for provider=folder")
+    provider = choice(
+        "provider",
+        ("photos", "digits", "folder", "cifar", "jpeg"),
+        default="photos",
+        doc="photos, digits, folder (of pictures), or cifar or jpeg: batches of matrices or JPEG files",
+    )
+    path = text("path", default="", doc="folder of class folders, or of batches; provider says which")
+    train_batches = text("train", default="", doc="cifar, jpeg: numbers of the training batches, as in 1-5")
+    test_batches = text("test", default="", doc="cifar, jpeg: numbers of the test batches, as in 6")
     size = integer("size", default=256, minimum=1, maximum=4096, doc="side of a stored image, from which crops are cut")
     mirror = flag("mirror", default=True, doc="1: mirror a training image half of the time")
     mean = choice("mean", ("image", "channel", "none"), default="image", doc="what is subtracted from an image")

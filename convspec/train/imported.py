@@ -34,6 +34,7 @@ from convspec.train.schedules import Plateau
 NAME = "ConvNet"
 """What the originals call every network."""
 
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What came of it. program: that saved the checkpoint. layers, numbers: how many. epochs, share: as in OldState."""
@@ -102,9 +103,33 @@ def spec_text(state: OldState, restored: Restored) -> str:
         "epochs": state.number("num_epochs") or max(1, state.epochs + (state.share > 0)),
         "schedule": "spec",
     }
-    sections: dict[str, dict[str, object]] = {"@net": net, "@train": train}
-    blocks = [f"[{name}]\n" + "".join(f"{k}={v}\n" for k, v in keys.items() if v) for name, keys in sections.items()]
+    sections: dict[str, dict[str, object]] = {"@net": net, "@train": train, "@data": _data(state)}
+    given = {name: {key: value for key, value in keys.items() if value} for name, keys in sections.items()}
+    blocks = [f"[{name}]\n" + "".join(f"{k}={v}\n" for k, v in keys.items()) for name, keys in given.items() if keys]
     return "\n".join([*blocks, restored.sections])
+
+
+def _data(state: OldState) -> dict[str, object]:
+    """Which batches there were for training and for testing; where they lay is a matter of `--data`."""
+    old = state.options.get("dp_type")
+    if not isinstance(old, str):
+        return {}
+    is_jpeg = old == "image" or old.endswith("jpeg")
+    if not is_jpeg and not old.startswith("cifar"):
+        return {}
+    numbers = {which: _ranges(state.batches(which)) for which in ("train", "test")}
+    return {"provider": "jpeg" if is_jpeg else "cifar", **numbers}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`1-5,7` for 1, 2, 3, 4, 5, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _compile(state: OldState, restored: Restored, overrides: Sequence[str]) -> Compiled:

@@ -43,16 +43,22 @@ class InputTensors:
         images = self._buffer[: len(batch.labels)]
         images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
         labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
-        return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels) for op in self._inputs}, labels
+        sets = None if batch.sets is None else torch.from_numpy(batch.sets).to(self._device)
+        return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels, sets) for op in self._inputs}, labels
 
-    def _for_input(self, op: Input, images: Tensor, labels: Tensor) -> Tensor:
+    def _for_input(self, op: Input, images: Tensor, labels: Tensor, sets: Tensor | None) -> Tensor:
         """Labels are numbers of classes for the costs that ask for them, a column of numbers for other layers that read
-        one of them, and else one-hot."""
+        one of them, and else one-hot; where a picture has several, as `sets` tells, each of them is 1."""
         if op.data_index == IMAGES:
             return images if op.shape.is_map else images.flatten(1)
         if op.name in self._class_inputs:
             return labels
-        dense = labels if op.shape.features == 1 else F.one_hot(labels, op.shape.features)
+        if op.shape.features == 1:
+            dense = labels
+        elif sets is None:
+            dense = F.one_hot(labels, op.shape.features)
+        else:
+            dense = F.pad(sets, (0, op.shape.features - sets.shape[1]))
         return dense.to(images.dtype).view(len(labels), *op.shape.dims)
 
 

@@ -24,6 +24,8 @@ class Settings:
     size: int = 40
     samples: int = 2
     test_samples: int = 1
+    train_batches: str = ""
+    test_batches: str = ""
 
 
 def opened(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.train.python2 import Instance, dumps
+from tests.data.python2 import Instance, dumps
 
 Fields = dict[str, Any]
 

@@ -23,9 +23,9 @@ from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpo
 from convspec.train.imported import import_checkpoint
 from convspec.train.optimizer import PaperSGD
 from convspec.train.trainer import train
+from tests.data.python2 import dumps
 from tests.train.old_forward import old_forward
 from tests.train.old_nets import Net
-from tests.train.python2 import dumps
 
 SIDE, CASES = 8, 5
 

@@ -124,6 +124,8 @@ class Data:
     mean: str = "image"
     samples: int = 8
     test_samples: int = 4
+    train_batches: str = ""
+    test_batches: str = ""
 
 
 @dataclass(frozen=True)
