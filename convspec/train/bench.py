@@ -24,7 +24,7 @@ from convspec.compiler import Compiled, compile_checked
 from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.graph.lower import lower
-from convspec.passes.fuse_softmax_cost import fuse_softmax_cost
+from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.pipeline import run_passes
 from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
@@ -113,7 +113,7 @@ def bench(
 def plain_program(checked: Checked) -> Program:
     """The network as the spec says it: no towers merged, nothing fused but softmax and its cost, as `F.cross_entropy` is."""
     program = lower("plain", checked.graph, checked.shapes, checked.placement, ())
-    passes = (remove_identities, fuse_softmax_cost, remove_unread)
+    passes = (remove_identities, fuse_costs, remove_unread)
     return run_passes(program, passes, after=lambda name, program: None)
 
 
