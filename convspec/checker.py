@@ -20,6 +20,7 @@ from convspec.graph.replicas import report_placement
 from convspec.graph.resolve import resolve
 from convspec.graph.restrictions import report_shared_passes
 from convspec.graph.shapes import Shapes, infer_shapes
+from convspec.graph.sharing import report_unlike_weights
 from convspec.graph.summary import LayerSummary, Totals, summarize, total
 from convspec.graph.turns import report_turns
 from convspec.layers.base import Context
@@ -126,6 +127,7 @@ def check(
     dims = _input_dims(graph, inputs or {}, report)
     context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
     shapes = infer_shapes(graph, context)
+    report_unlike_weights(graph, shapes, report)
     placement = place_layers(graph)
     report_placement(graph, placement, gpus, report)
     report_turns(graph, placement, report)

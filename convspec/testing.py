@@ -160,7 +160,7 @@ _Stage = tuple[_Value, ...]
 @dataclass(slots=True)
 class _Net:
     """The spec so far. stages: all that can be read, in order. unread: what nothing reads yet, by name.
-    passed: what a `pass` layer reads."""
+    passed: what a `pass` layer reads. matrices: weights that others may share, by all that they must have in common."""
 
     draw: DrawFn
     limits: _Limits
@@ -169,6 +169,7 @@ class _Net:
     stages: list[_Stage] = field(default_factory=list)
     unread: dict[str, _Value] = field(default_factory=dict)
     passed: set[str] = field(default_factory=set)
+    matrices: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
 
     def write(self, name: str, keys: Mapping[str, str]) -> None:
         self.sections.append("\n".join([f"[{name}]", *(f"{key}={value}" for key, value in keys.items())]) + "\n")
@@ -455,6 +456,21 @@ def _add_filters(net: _Net, index: int, kind: str) -> None:
         keys["sharedBiases"] = "0"
     if max(groups) > 1 and _seldom(net):
         keys |= _draw_connections(net, inputs, groups)
+    windows_of_weights = (height, width) if kind == "local" else ()
+    seen = keys.get("filterChannels", "").split(",")
+    alike = [
+        (
+            kind,
+            maps,
+            channels,
+            count,
+            windows["filterSize"].split(",")[i % (windows["filterSize"].count(",") + 1)],
+            windows_of_weights,
+            "randSparse" in keys and seen[i % len(seen)],
+        )
+        for i, (channels, count) in enumerate(zip(inputs, groups, strict=True))
+    ]
+    keys |= _draw_sources(net, f"{kind}{index}", alike)
     _write_stage(net, f"{kind}{index}", (maps, height, width), reads, {**keys, **_neuron(net)})
 
 
@@ -503,6 +519,17 @@ def _draw_groups(net: _Net, inputs: Sequence[int]) -> tuple[list[int], int]:
     first = net.draw(st.sampled_from([g for g in range(1, min(inputs[0], most) + 1) if inputs[0] % g == 0]))
     groups = [first, *(net.draw(st.sampled_from([1, first] if c % first == 0 else [1])) for c in inputs[1:])]
     return groups, first * net.draw(st.integers(1, most // first))
+
+
+def _draw_sources(net: _Net, name: str, alike: Sequence[tuple[Any, ...]]) -> _Keys:
+    """Weights of earlier layers, or of earlier inputs, for some of the inputs of a layer; each with what its weights must
+    have in common with theirs. Towers have no weights in common."""
+    sources = []
+    for i, signature in enumerate(alike if net.limits.towers == 1 else ()):
+        others = net.matrices.setdefault(signature, [])
+        sources.append(net.draw(st.sampled_from(["", *others])))
+        others.append(f"{name}[{i}]")
+    return {"weightSource": ",".join(sources)} if any(sources) else {}
 
 
 def _draw_connections(net: _Net, inputs: Sequence[int], groups: Sequence[int]) -> _Keys:
@@ -615,7 +642,8 @@ def _add_fc(net: _Net, index: int) -> None:
     stage = _any_stage(net, net.stages)
     reads = _several(net, stage, [s for s in net.stages if s != stage]) or _own(stage)
     outputs = net.draw(st.integers(1, 2 * net.limits.channels))
-    keys = {"type": "fc", "outputs": str(outputs), **_rates(net, reads[0]), **_neuron(net)}
+    sources = _draw_sources(net, f"fc{index}", [("fc", outputs, prod(value.dims)) for value in reads[0]])
+    keys = {"type": "fc", "outputs": str(outputs), **sources, **_rates(net, reads[0]), **_neuron(net)}
     _write_stage(net, f"fc{index}", (outputs,), reads, keys)
 
 
@@ -625,7 +653,16 @@ def _add_sfc(net: _Net, index: int) -> None:
     widths = [prod(value.dims) for value in reads[0]]
     parts = net.draw(st.sampled_from([p for p in range(1, 5) if all(width % p == 0 for width in widths)]))
     outputs = net.draw(st.integers(1, net.limits.channels))
-    keys = {"type": "sfc", "outputs": str(outputs), "parts": str(parts), **_rates(net, reads[0]), **_neuron(net)}
+    alike = [("sfc", outputs, parts, width) for width in widths]
+    sources = _draw_sources(net, f"sfc{index}", alike)
+    keys = {
+        **sources,
+        "type": "sfc",
+        "outputs": str(outputs),
+        "parts": str(parts),
+        **_rates(net, reads[0]),
+        **_neuron(net),
+    }
     _write_stage(net, f"sfc{index}", (outputs * parts,), reads, keys)
 
 

@@ -163,6 +163,7 @@ def _layer(row: LayerSummary) -> dict[str, object]:
         "macs": row.macs,
         "line": row.line,
         "file": row.file,
+        "shares": list(row.shares),
     }
 
 

@@ -26,7 +26,7 @@ def _row(row: LayerSummary) -> tuple[str, ...]:
         ", ".join(row.inputs),
         row.window,
         "x".join(map(str, row.shape or ())),
-        f"{row.weights + row.biases:,}" if row.weights else "",
+        f"{row.weights + row.biases:,}" if row.weights or row.shares else "",
         f"{row.macs:,}" if row.macs else "",
         ",".join(map(str, row.gpus)),
     )
@@ -52,6 +52,9 @@ def _totals(checked: Checked) -> str:
     loads["network"] = totals.network
     lines = [_load(name, load, totals.batch) for name, load in loads.items()]
     lines.append(f"neurons  {'-'.join(f'{count:,}' for count in neurons(checked))}, in the layers that learn")
+    shared = [pair for row in checked.layers for pair in row.shares]
+    if shared:
+        lines.append(f"shared   weights {', '.join(shared)}, counted once")
     if not checked.graph.dialect.is_ours:
         lines.append(f"dialect  {checked.graph.dialect.name}, the language of {checked.graph.dialect.program}")
     if checked.graph.net.note:
@@ -79,7 +82,7 @@ def neurons(checked: Checked) -> list[int]:
     for layer in checked.graph.order:
         row = rows[layer.name]
         below = max((depths[name] for name in layer.input_names if name in depths), default=0)
-        makes_neurons = bool(row.weights) and not layer.only_rescales
+        makes_neurons = bool(row.weights or row.shares) and not layer.only_rescales
         depths[layer.name] = below + makes_neurons
         if makes_neurons:
             sums[depths[layer.name]] = sums.get(depths[layer.name], 0) + (row.outputs or 0)

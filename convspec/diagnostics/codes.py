@@ -76,10 +76,13 @@ CODES: dict[str, Code] = {
     "CS306": Code("an input that stands twice", _W),
     "CS307": Code("a layer that cannot be taken out"),
     "CS308": Code("a layer that cannot stand where it says"),
+    "CS309": Code("weights of a layer or an input that does not exist"),
+    "CS310": Code("weights of a layer of another type"),
     "CS311": Code("a layer without a gradient above one that learns"),
     "CS312": Code("a layer that two others pass on"),
     "CS315": Code("a child of a cost that cannot be one"),
     "CS316": Code("a cost of outputs that need not lie between 0 and 1", _W),
+    "CS317": Code("weights without an owner"),
     "CS319": Code("an input that stands below the layer that reads it"),
     # 4xx: shapes
     "CS401": Code("the size of an input is not known"),
@@ -95,6 +98,7 @@ CODES: dict[str, Code] = {
     "CS411": Code("a network too large to count"),
     "CS412": Code("windows that do not cover the map"),
     "CS413": Code("channels that cannot be drawn at random"),
+    "CS414": Code("shared weights of different sizes"),
     "CS416": Code("a claim about a size that is wrong"),
     "CS418": Code("a layer whose size cannot be looked for"),
     # 5xx: which GPU holds what, and what the old kernels could run

@@ -40,11 +40,16 @@ class Holders:
             if isinstance(op, Conv2d | Linear | BatchNorm) and not self.has_bias_map(op):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
-            own = [op for op in ops if op.bias is not None and path_of(op.bias) == path_of(weight)]
-            first = next(iter([*own, *(op for op in ops if op.bias is None)]), None)
+            beside = {name for name in self._program.parameter if path_of(name) == path_of(weight)}
+            first = next((op for op in ops if self._brought_by(op) == beside), None)
             if first is not None:
                 modules[first.name] = first
         return modules
+
+    def _brought_by(self, op: Conv2d | Linear | BatchNorm) -> set[str]:
+        """The parameters that torch's module for `op` has: also a bias that another operator adds in its place."""
+        bias = f"{path_of(op.weight)}.bias" if self._leaves_out_bias(op) else op.bias
+        return {op.weight} if bias is None else {op.weight, bias}
 
     def is_module(self, op: Op) -> bool:
         """Whether a module of torch computes `op`, so that it is a call of `self.NAME`."""
@@ -87,10 +92,10 @@ class Holders:
             if module is not None:
                 path = path_of(module.weight)
                 lines[path] = [f"self.{path} = {self._constructor(module)}{comment}"]
-            elif isinstance(op, Weighted):
-                for path in dict.fromkeys(map(path_of, parameters_of(op))):
-                    if path not in self._paths:
-                        lines.setdefault(path, self._dictionary(path, comment))
+                continue
+            for path in dict.fromkeys(map(path_of, parameters_of(op))):
+                if path not in self._paths:
+                    lines.setdefault(path, self._dictionary(path, comment))
         return [line for definition in lines.values() for line in definition]
 
     def _constructor(self, op: Conv2d | Linear | BatchNorm) -> str:

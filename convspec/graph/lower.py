@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
 from convspec.graph.shapes import Shapes
+from convspec.graph.sharing import weight_owners
 from convspec.graph.turns import count_periods_in_minibatches, turns_of_minibatch
 from convspec.program.builder import Builder
 from convspec.program.program import Program
@@ -18,7 +19,7 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
     The sinks are the costs, what the costs judge, and the outputs of `[@net]`.
     """
     matrices = {name: found.matrix for name, found in shapes.inferences.items() if found.matrix is not None}
-    builder = Builder(graph.layers, graph.net.numerics, matrices)
+    builder = Builder(graph.layers, graph.net.numerics, matrices, weight_owners(graph))
     for layer in graph.order:
         gpus = placement[layer.name]
         builder.begin(layer.name, gpus[0] if layer.input_names and len(gpus) == 1 else None)

@@ -13,6 +13,7 @@ from convspec.graph.interpolation import interpolate
 from convspec.graph.merging import FOR_ALL, Merged, Sections
 from convspec.graph.restrictions import report_stopped_gradients
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
+from convspec.graph.sharing import report_sources
 from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Dialect
@@ -76,6 +77,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     known = {name: layer for name, layer in built.items() if layer is not None}
     graph = Graph(known, net, train, data, spec.dialect)
     report_bad_inputs(graph, built, {name: s.again for name, s in sections.items() if s.again}, report)
+    report_sources(graph, report)
     graph.report_cycles(report)
     report_stopped_gradients(graph, report)
     report_unread_layers(graph, built, report)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
 from convspec.graph.shapes import Shapes
-from convspec.layers.base import Cost
+from convspec.graph.sharing import Matrix, find_owners
+from convspec.layers.base import Cost, Layer, WeightLayer
+from convspec.program.shape import Shape
 
 _BYTES = 4
 
@@ -18,7 +21,8 @@ class LayerSummary(NamedTuple):
 
     shape: (channels, height, width) or (features,), or None where it could not be known. outputs: numbers a case.
     window: the arithmetic of its size. weights, biases: numbers that learn. macs: multiply-adds a case, forward.
-    file, line: where its header stands.
+    file, line: where its header stands. shares: weights of other layers that it reads through, `conv2[0] = conv1[0]`;
+    they are counted there, and not among `weights`.
     """
 
     name: str
@@ -33,6 +37,7 @@ class LayerSummary(NamedTuple):
     macs: int
     line: int
     file: str
+    shares: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int | None:
@@ -85,6 +90,7 @@ class Totals(NamedTuple):
 def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[LayerSummary, ...]:
     """A row for each layer, in file order."""
     rows = []
+    owners = find_owners(graph)
     for layer in graph.layers.values():
         is_known = layer.name in shapes
         shape = shapes.of(layer.name) if is_known else None
@@ -99,14 +105,24 @@ def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[Layer
                 shape=None if shape is None else shape.dims,
                 window=shapes.inferences[layer.name].window if is_known else "",
                 gpus=placement.get(layer.name, ()),
-                weights=cost.weights,
+                weights=cost.weights - _shared(layer, sources, shape, owners),
                 biases=cost.biases,
                 macs=cost.macs,
                 line=layer.header.line,
                 file=layer.header.file.name,
+                shares=tuple(f"{m} = {owner}" for m, owner in owners.items() if m.layer == layer.name),
             )
         )
     return tuple(rows)
+
+
+def _shared(layer: Layer, inputs: Sequence[Shape], output: Shape | None, owners: Mapping[Matrix, Matrix]) -> int:
+    """How many of its weights a layer has in common with the layer that they are counted for."""
+    own = [matrix for matrix in owners if matrix.layer == layer.name]
+    if not own or output is None:
+        return 0
+    assert isinstance(layer, WeightLayer)
+    return sum(prod(layer.weight_shape(matrix.input, inputs, output)) for matrix in own)
 
 
 def _neuron(call: tuple[str, tuple[float, ...]] | None) -> str:

@@ -24,6 +24,7 @@ from convspec.layers.keys import (
     quantizer,
     schedule_call,
     schedule_calls,
+    weight_sources,
 )
 from convspec.layers.rates import NO_DECLINE, schedule_of, validate_rate
 from convspec.program.initial import Piece
@@ -31,6 +32,7 @@ from convspec.program.parameter import Constraint, Initialization, Update
 from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
 from convspec.syntax import values
+from convspec.syntax.values import WeightSource
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
@@ -284,6 +286,11 @@ class WeightLayer(DroppableLayer):
         "initW", minimum=0, takes_default=True, doc="standard deviation of the initial weights, 0.01 in the paper"
     )
     init_b = number("initB", default=0.0, takes_default=True, doc="initial bias")
+    weight_sources = weight_sources(
+        "weightSource",
+        default=(),
+        doc="whose weights these are, as in conv1[0], an entry for each input; an empty entry for weights of its own",
+    )
     init_w_func = function_call("initWFunc", doc="function that gives the initial weights, as in initw.makew(RUN)")
     init_b_func = function_call("initBFunc", doc="function that gives the initial biases, as in initw.makeb(RUN)")
     eps_w = schedule_calls("epsW", home=Home.PARAMS, doc="learning rate of the weights, 0.01 in the paper")
@@ -335,6 +342,7 @@ class WeightLayer(DroppableLayer):
         validate_rate(self, "eps_w", self.eps_w, "sched_w", self.sched_w, report)
         validate_rate(self, "eps_b", (self.eps_b,), "sched_b", self.sched_b, report)
         validate_function(self, "init_w_func", self.init_w_func, report)
+        self._validate_sources(report)
         validate_function(self, "init_b_func", self.init_b_func, report)
         if self.dialect.learning.normalises and (self.super_eps or 0) > 0:
             self.remark(
@@ -343,6 +351,34 @@ class WeightLayer(DroppableLayer):
                 "superEps divides gradients by the root of their variance, E[g^2] - E[g]^2 + superEps",
                 note="the 2012 code takes E[g] where E[g]^2 is meant, and gets numbers that are not finite",
             )
+
+    def _validate_sources(self, report: Report) -> None:
+        count = len(self.shared_from)
+        if count and self.inputs and count != self.input_count:
+            self.is_broken = True
+            inputs = "1 input" if self.input_count == 1 else f"{self.input_count} inputs"
+            entries = "1 entry" if count == 1 else f"{count} entries"
+            self.blame(
+                report,
+                "CS206",
+                "weight_sources",
+                f"weightSource of {self.name} has {entries} for {inputs}",
+                labels=[Label(self.span("inputs"), inputs)] if self.is_given("inputs") else (),
+                help="give an entry for each input, and leave it empty where the weights are its own: conv1[0],",
+            )
+
+    @property
+    def shared_from(self) -> tuple[WeightSource | None, ...]:
+        """For each input whose weights these are, None for its own; () for a layer that shares none."""
+        return (self.weight_sources or ()) if "weightsource" in self.keys else ()
+
+    def weight_shape(self, index: int, inputs: Sequence[Shape], output: Shape) -> tuple[int, ...]:
+        """Of the weights of input `index`, as PyTorch lays them out. For layers whose weights can be shared."""
+        raise NotImplementedError(f"{self.type} shares no weights")
+
+    def describe_weights(self, index: int, inputs: Sequence[Shape], output: Shape) -> str:
+        """What layers that share the weights of input `index` must have in common, in words."""
+        return "x".join(map(str, self.weight_shape(index, inputs, output)))
 
     def weight_update(self, index: int) -> Update:
         """How the weights of input `index` learn."""

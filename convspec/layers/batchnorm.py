@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
 
-class BatchNorm(WeightLayer, without=["wball"]):
+class BatchNorm(WeightLayer, without=["wball", "weightsource"]):
     """scale * (x - mean) / sqrt(variance + eps) + shift, for each map, or each feature of a vector.
 
     Ioffe and Szegedy, Batch Normalization (2015), algorithms 1 and 2, as `torch.nn.BatchNorm2d`. In training, mean and

@@ -35,16 +35,19 @@ class FeatureLayer(WeightLayer):
         """Whether the inputs can be joined by feature and read by one matrix."""
         return self.learns_alike
 
+    def weight_shape(self, index: int, inputs: Sequence[Shape], output: Shape) -> tuple[int, ...]:
+        return self._weight_shape(inputs[index].features, output)
+
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
         weights = 0
-        for shape in inputs:
-            rows, columns = self._weight_shape(shape.features, output)[:2]
+        for index in range(len(inputs)):
+            rows, columns = self.weight_shape(index, inputs, output)[:2]
             weights += rows * columns
         return Cost(weights, output.features, weights)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         widths = [builder.shape(value).features for value in inputs]
-        if len(inputs) > 1 and not self._is_one_operator:
+        if len(inputs) > 1 and (builder.shares_weights or not self._is_one_operator):
             terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(inputs)]
             return builder.add(terms)
         weight = builder.parameter(

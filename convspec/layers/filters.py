@@ -233,17 +233,26 @@ class FilterLayer(WeightLayer):
         assert maps is not None
         return maps
 
+    def weight_shape(self, index: int, inputs: Sequence[Shape], output: Shape) -> tuple[int, ...]:
+        return self._weight_shape(index, self._maps(index, inputs[index]).channels, output)
+
+    def describe_weights(self, index: int, inputs: Sequence[Shape], output: Shape) -> str:
+        size = super().describe_weights(index, inputs, output)
+        if not self.rand_sparse[index]:
+            return size
+        return f"{size} over {self._maps(index, inputs[index]).channels} channels drawn for {self.groups[index]} groups"
+
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
         weights = macs = 0
-        for index, shape in enumerate(inputs):
-            size = self._weight_shape(index, self._maps(index, shape).channels, output)
+        for index in range(len(inputs)):
+            size = self.weight_shape(index, inputs, output)
             weights += _product(size)
             macs += _product(size[:4]) * output.height * output.width
         return Cost(weights, _product(self._bias_shape(output)), macs)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]
-        if len(values) > 1 and not self._is_one_operator:
+        if len(values) > 1 and (builder.shares_weights or not self._is_one_operator):
             terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(values)]
             return builder.add(terms)
         channels = [builder.shape(value).channels for value in values]

@@ -23,6 +23,7 @@ from convspec.syntax.values import (
     NeuronCall,
     ScheduleCall,
     ValueSyntaxError,
+    WeightSource,
 )
 
 if TYPE_CHECKING:
@@ -274,6 +275,10 @@ def schedule_calls(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Sche
 
 def decline_call(spelling: str, *, doc: str, **options: Any) -> Key[DeclineCall]:
     return Key(spelling, values.DECLINE, doc=doc, **options)
+
+
+def weight_sources(spelling: str, *, doc: str, **options: Any) -> Key[tuple[WeightSource | None, ...]]:
+    return Key(spelling, values.SOURCES, doc=doc, **options)
 
 
 def function_call(spelling: str, *, doc: str, **options: Any) -> Key[FunctionCall | None]:

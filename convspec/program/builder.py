@@ -55,7 +55,7 @@ from convspec.program.operators import (
     Slice,
     Softmax,
 )
-from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update
+from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update, WeightOwner
 from convspec.program.program import Output, Program
 from convspec.program.shape import Shape
 
@@ -68,11 +68,14 @@ class Builder:
         layers: Iterable[str],
         numerics: Numerics = Numerics(),  # noqa: B008 - immutable
         matrices: Mapping[str, Shape] = MappingProxyType({}),
+        owners: Mapping[tuple[str, int], WeightOwner] = MappingProxyType({}),
     ) -> None:
         """layers: all names that values will have, which no value inside a layer may take. matrices: sizes of those of
-        which data layers give some rows."""
+        which data layers give some rows. owners: of the weights that are shared, by layer and input."""
         self.numerics, self.matrices = numerics, matrices
         self._taken = set(layers)
+        self._owners = owners
+        self._identifiers: dict[str, str] = {}
         self._operators: list[Op] = []
         self._parameters: list[Parameter] = []
         self._buffers: list[Buffer] = []
@@ -86,9 +89,20 @@ class Builder:
 
     def begin(self, layer: str, gpu: int | None) -> None:
         self._layer = layer
-        self._identifier = self._names.unique(layer)
+        self._identifier = self._identifier_of(layer)
         self._gpu = gpu
         self._first = len(self._operators)
+
+    def _identifier_of(self, layer: str) -> str:
+        """The same each time; a layer that shares its weights may be named before its own turn."""
+        if layer not in self._identifiers:
+            self._identifiers[layer] = self._names.unique(layer)
+        return self._identifiers[layer]
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether the current layer has weights in common with others, so that each input needs a tensor of its own."""
+        return any(layer == self._layer for layer, _ in self._owners)
 
     def end(self, value: str) -> None:
         """Close the layer: `value` is what its readers get under its name."""
@@ -363,12 +377,15 @@ class Builder:
         joined: Sequence[int] = (),
         term: int | None = None,
     ) -> str:
-        """Append a parameter of the current layer; returns its name.
+        """Append a parameter of the current layer; returns its name. Of weights that are shared there is one for all.
 
         leaf: `weight` or `bias`. joined: widths of the inputs that a weight reads side by side, along its second axis.
         term: which input, where each has a module of its own. Canonical names count inputs in both cases:
         `conv3a.weights.0`.
         """
+        owner = self._owners.get((self._layer, term or 0)) if leaf == "weight" else None
+        if owner is not None:
+            return self._shared(owner, shape)
         module = self._identifier if term is None else f"{self._identifier}_{term}"
         rows = (0, shape[0])
         if len(joined) > 1:
@@ -383,6 +400,18 @@ class Builder:
         self._parameters.append(Parameter(name, shape, initialization, update, blocks))
         return name
 
+    def _shared(self, owner: WeightOwner, shape: tuple[int, ...]) -> str:
+        name = f"{self._owner_identifier(owner)}.weight"
+        if all(parameter.name != name for parameter in self._parameters):
+            block = Block(f"{owner.layer}.weight{owner.suffix}", (0, shape[0]), (0, shape[1]))
+            parameter = Parameter(name, shape, owner.initialization, owner.update, (block,), owner.sharers)
+            self._parameters.append(parameter)
+        return name
+
+    def _owner_identifier(self, owner: WeightOwner) -> str:
+        identifier = self._identifier_of(owner.layer)
+        return identifier if owner.term is None else f"{identifier}_{owner.term}"
+
     def buffer(
         self,
         leaf: str,
@@ -392,11 +421,21 @@ class Builder:
         is_integer: bool = False,
         term: int | None = None,
     ) -> str:
-        """Append a buffer of the current layer; returns its name. leaf: `running_mean`. term: as in `parameter`."""
+        """Append a buffer of the current layer; returns its name. leaf: `running_mean`. term: as in `parameter`.
+
+        Layers that share weights share their `connections` too (2012 code, layer.py:963-971).
+        """
+        owner = self._owners.get((self._layer, term or 0)) if leaf == "connections" else None
+        layer = self._layer if owner is None else owner.layer
+        module = self._identifier if term is None else f"{self._identifier}_{term}"
+        if owner is not None:
+            module, term = self._owner_identifier(owner), owner.term
+        name = f"{module}.{leaf}"
+        if any(buffer.name == name for buffer in self._buffers):
+            return name
         rows = (0, shape[0]) if shape else None
         canonical = leaf if term is None else f"{leaf}.{term}"
-        block = Block(f"{self._layer}.{canonical}", rows, (0, shape[1]) if len(shape) > 1 else None)
-        name = f"{self._identifier if term is None else f'{self._identifier}_{term}'}.{leaf}"
+        block = Block(f"{layer}.{canonical}", rows, (0, shape[1]) if len(shape) > 1 else None)
         self._buffers.append(Buffer(name, shape, initial, (block,), is_integer))
         return name
 

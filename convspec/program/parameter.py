@@ -83,12 +83,44 @@ class Block(NamedTuple):
         return (*(stop - start for start, stop in ranges), *whole[len(ranges) :])
 
 
+class Sharer(NamedTuple):
+    """A matrix that another layer has: `layer` reads its input of this number through it.
+
+    rate: that the sharer's own keys give. By cuda-convnet2 it means nothing, the owner's rule holds for the gradients of
+    all. In cuda-convnet 1, and for fc and local in the 2012 code, it is the rate of the sharer's own contribution
+    (cuda-convnet include/weights.cuh:52; 2012 layer.cu:659-672).
+    """
+
+    layer: str
+    input: int
+    rate: Schedule
+
+
+class WeightOwner(NamedTuple):
+    """The layer that has a shared matrix, and how it starts and learns.
+
+    term: the input of the owner that it belongs to; None where the owner has one input alone.
+    """
+
+    layer: str
+    term: int | None
+    initialization: Initialization
+    update: Update
+    sharers: tuple[Sharer, ...]
+
+    @property
+    def suffix(self) -> str:
+        """`s.1` of `conv3a.weights.1`; nothing where there is one input."""
+        return "" if self.term is None else f"s.{self.term}"
+
+
 class Parameter(NamedTuple):
     """A tensor that learns.
 
     name: its path in the emitted module, `conv1.weight`.
     shape: as PyTorch lays it out: OIHW, out x in, or (outputs,).
     blocks: canonical pieces that tile it; a single block of the same name where nothing was merged.
+    sharers: other inputs, or other layers, that read through it as well: gradients of all add up.
     """
 
     name: str
@@ -96,6 +128,7 @@ class Parameter(NamedTuple):
     initialization: Initialization
     update: Update
     blocks: tuple[Block, ...]
+    sharers: tuple[Sharer, ...] = ()
 
     @property
     def is_merged(self) -> bool:

@@ -19,6 +19,7 @@ from convspec.syntax.tables import load_parser
 
 T = TypeVar("T")
 _MAXIMUM_DIGITS = 18
+_SOURCE = re.compile(r"(?P<layer>[^\[\]\n]*[^\[\]\s])\s*(?:\[\s*(?P<index>[0-9]+)\s*\])?|(?P<odd>[^\]\n]+)")
 _CCN2_NUMBER = re.compile(r"(?:\d*\.)?\d+")
 
 
@@ -28,6 +29,16 @@ class Name(NamedTuple):
     text: str
     start: int
     end: int
+
+
+class WeightSource(NamedTuple):
+    """`conv1[0]`: the weights of an input of a layer, counted from 0; `conv1` is its first."""
+
+    name: Name
+    input: int
+
+    def __str__(self) -> str:
+        return f"{self.name.text}[{self.input}]"
 
 
 class NeuronCall(NamedTuple):
@@ -246,6 +257,27 @@ def _extents(children: Sequence[Any]) -> tuple[Extent, ...]:
     return tuple(Extent(dims[0], dims[-1]) for dims in (_dims(extent.children) for extent in children))
 
 
+def _sources(children: Sequence[Any]) -> tuple[WeightSource | None, ...]:
+    """An entry for each comma; an empty one is None."""
+    text = str(children[0])
+    sources: list[WeightSource | None] = []
+    start = 0
+    for entry in text.split(","):
+        first = start + len(entry) - len(entry.lstrip())
+        end = first + len(entry.strip())
+        match = _SOURCE.fullmatch(entry.strip())
+        if match is None and entry.strip():
+            raise ValueSyntaxError(first, end)
+        if match is not None:
+            layer = match["layer"] or match["odd"]
+            name = Name(layer, first, first + len(layer))
+            sources.append(WeightSource(name, _integer(match["index"] or "0")))
+        else:
+            sources.append(None)
+        start += len(entry) + 1
+    return tuple(sources)
+
+
 def _name(token: Token) -> Name:
     assert token.start_pos is not None
     return Name(str(token), token.start_pos, token.start_pos + len(token))
@@ -300,6 +332,7 @@ CCN2_NEURON = Form(
 INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
 EXTENT = Form("extents", "an integer, or two as in 3x5 for rows x columns", lambda children: _only(_extents(children)))
 EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x columns", _extents)
+SOURCES = Form("text", "layers with weights, as in conv1 or conv1[0]", _sources)
 SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
 SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
 CLAIM = Form("size", "a size such as 55x55x96, or a number", _dims)

@@ -11,6 +11,7 @@ import pytest
 
 from convspec.cli import main
 from convspec.resources import spec_path
+from tests.emit import small_specs
 
 ALEXNET = str(spec_path("alexnet.cfg"))
 
@@ -36,6 +37,20 @@ def test_rounding_that_differs_is_noted(capsys: pytest.CaptureFixture[str]) -> N
     assert "54" in out.split("= help:")[1].splitlines()[0]
 
 
+def test_shared_weights_are_counted_once_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layers = small_specs.layer("a", type="conv", inputs="data", filters=4, filterSize=3) + small_specs.layer(
+        "b", type="conv", inputs="data", filters=4, filterSize=3, weightSource="a"
+    )
+    path = tmp_path / "net.cfg"
+    path.write_text(small_specs.classifier(layers, leaves="a,b"))
+    assert main(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "shared   weights b[0] = a[0], counted once" in out.splitlines()
+    rows = {line.split()[0]: line for line in out.splitlines() if line}
+    assert " 112 " in rows["a"]
+    assert " 4 " in rows["b"]
+
+
 def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", ALEXNET, "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
@@ -54,6 +69,7 @@ def test_json_is_the_documented_contract(capsys: pytest.CaptureFixture[str]) -> 
         "macs": 111974400,
         "line": conv2a["line"],
         "file": ALEXNET,
+        "shares": [],
     }
     assert Path(ALEXNET).read_text().splitlines()[conv2a["line"] - 1] == "[conv2a]"
     totals = data["totals"]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import convspec
+from convspec.emit.load import instantiate
+from convspec.emit.module import emit
 from convspec.program.costs import NegativeLogLikelihood
 from convspec.program.operators import (
     AvgPool2d,
@@ -218,6 +220,23 @@ def test_swapped_towers_of_unshared_filters_are_rejected(parameter: str) -> None
     swapped = (Block(first.name, second.rows, first.columns), Block(second.name, first.rows, second.columns))
     with pytest.raises(AssertionError, match="differs by"):
         assert_program_is_spec(with_blocks(program, parameter, swapped), checked)
+
+
+def test_weights_that_are_not_shared_are_rejected() -> None:
+    """A module in which only the gradient of the first reader comes back."""
+    layers = layer("a", type="fc", inputs="data", outputs=5) + layer(
+        "b", type="fc", inputs="data", outputs=5, weightSource="a", neuron="abs"
+    )
+    checked = convspec.check(classifier(layers, leaves="a,b"))
+    program = lowered(checked)
+    source = emit(program, "net.cfg")
+    assert source.count("self.a.weight") == 1
+    net = instantiate(source.replace("self.a.weight", "self.a.weight.detach()"), "net").double().eval()
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    expected = interpret(checked.graph, batch, state)
+    assert_same(run(emitted(program), batch, state), expected)
+    with pytest.raises(AssertionError, match=r"gradient of a\.weight differs by"):
+        assert_same(run(net, batch, state), expected)
 
 
 def test_other_connections_are_rejected() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,104 @@ def test_filters_over_several_inputs(keys: dict[str, object], kind: str) -> None
         "x", **{"type": kind, "inputs": "data,a", "filters": 4, "filterSize": 3, "padding": 1, **keys}
     )
     assert_spec_is_right(classifier(layers, leaves="x", image="2x7x6"))
+
+
+SHARING = {
+    "two layers": (
+        layer("a", type="conv", inputs="data", filters=4, filterSize=3, padding=1, neuron="relu")
+        + layer(
+            "b", type="conv", inputs="data", filters=4, filterSize=3, stride=2, weightSource="a", neuron="tanh[1,1]"
+        )
+    ),
+    "the owner comes last": (
+        layer("b", type="conv", inputs="data", filters=2, filterSize=3, weightSource="a[0]")
+        + layer("s", type="neuron", inputs="data", neuron="tanh[1,1]")
+        + layer("a", type="conv", inputs="s", filters=2, filterSize=3)
+    ),
+    "a chain": (
+        layer("a", type="local", inputs="data", filters=2, filterSize=3)
+        + layer("b", type="local", inputs="data", filters=2, filterSize=3, weightSource="a", neuron="abs")
+        + layer("c", type="local", inputs="data", filters=2, filterSize=3, weightSource="b", neuron="tanh[1,1]")
+    ),
+    "a later matrix of its own": (
+        layer("s", type="neuron", inputs="data", neuron="tanh[1,1]")
+        + layer("a", type="conv", inputs="data,s", filters=2, filterSize=3, weightSource=",a[0]")
+        + layer("b", type="conv", inputs="s,data,s", filters=2, filterSize=3, weightSource="a[1],,b[1]")
+    ),
+    "of an input of several": (
+        layer("s", type="neuron", inputs="data", neuron="tanh[1,1]")
+        + layer("a", type="fc", inputs="data,s", outputs=5)
+        + layer("b", type="fc", inputs="s", outputs=5, weightSource="a[1]", neuron="abs")
+    ),
+    "parts": (
+        layer("a", type="sfc", inputs="data", outputs=2, parts=4)
+        + layer("b", type="sfc", inputs="data,data", outputs=2, parts=4, weightSource="a,", neuron="abs")
+    ),
+    "a bias an output": (
+        layer("a", type="conv", inputs="data", filters=2, filterSize=3, sharedBiases=0)
+        + layer("b", type="conv", inputs="data,data", filters=2, filterSize=3, weightSource="a,a", sharedBiases=0)
+        + layer("c", type="conv", inputs="data", filters=2, filterSize=3, weightSource="a", stride=2)
+    ),
+    "connections": (
+        layer("a", type="conv", inputs="data", filters=2, filterSize=3, randSparse=1, groups=2, filterChannels=4)
+        + layer(
+            "b",
+            type="conv",
+            inputs="data,data",
+            filters=2,
+            filterSize=3,
+            randSparse=1,
+            groups=2,
+            filterChannels=4,
+            weightSource=",a",
+        )
+    ),
+    "pools that take in the biases": (
+        "".join(
+            layer(name, type="conv", inputs="data", filters=2, filterSize=3, neuron="relu", **keys)
+            + layer(f"p{name}", type="pool", pool="max", inputs=name, sizeX=3, stride=2)
+            for name, keys in (("b", {"weightSource": "a"}), ("a", {}))
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("layers", SHARING.values(), ids=SHARING)
+def test_weights_that_layers_share(layers: str) -> None:
+    """One tensor for all that read through it; its gradient is the sum of theirs."""
+    names = re.findall(r"^\[(\w+)\]", layers, re.M)
+    leaves = [name for name in names if not re.search(rf"inputs=(.*,)?{name}\b", layers)]
+    assert_spec_is_right(classifier(layers, leaves=",".join(leaves), image="4x7x6"))
+
+
+def test_shared_weights_are_one_tensor() -> None:
+    layers = layer("a", type="fc", inputs="data", outputs=6) + layer(
+        "b", type="fc", inputs="data", outputs=6, weightSource="a", epsW="0.003"
+    )
+    program = lowered(convspec.check(classifier(layers, leaves="a,b")))
+    net = emitted(program)
+    assert [name for name, _ in net.named_parameters() if name.startswith(("a", "b"))] == [
+        "a.weight",
+        "a.bias",
+        "b.bias",
+    ]
+    assert {name for name in net.state_dict() if name.startswith("b")} == {"b.bias"}
+    parameter = program.parameter["a.weight"]
+    assert [(sharer.layer, sharer.input, sharer.rate.base) for sharer in parameter.sharers] == [("b", 0, 0.003)]
+    assert parameter.update.rate.base == 0.01
+
+
+@pytest.mark.parametrize("source", ["conv1a", "conv1b"])
+def test_towers_that_share_weights_stay_apart(source: str) -> None:
+    """A pair of towers with the same filters: neither is merged, and what stands above them is."""
+    sharer = {"conv1a": "conv1b", "conv1b": "conv1a"}[source]
+    checked = convspec.check(TWO_TOWERS, overrides=[f"{sharer}.weightSource={source}"])
+    assert checked.ok, checked.diagnostics
+    program = lowered(checked)
+    assert_program_is_spec(program, checked)
+    assert_program_is_spec(lowered(checked, all_layers(checked)), checked)
+    assert f"{source}.weight" in program.parameter
+    assert f"{sharer}.weight" not in program.parameter
 
 
 @pytest.mark.parametrize("kind", ["conv", "local"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import convspec
 from convspec.checker import Checked
-from convspec.layers.base import Layer
+from convspec.layers.base import Layer, WeightLayer
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
@@ -29,6 +29,7 @@ class MetaNetwork:
     def __init__(self, checked: Checked, inputs: dict[str, tuple[int, ...]]) -> None:
         self.rounds_up = checked.graph.net.rounding_name == "ceil"
         self.weights: dict[str, int] = {}
+        self.shared: dict[str, int] = {}
         self.biases: dict[str, int] = {}
         self.values: dict[str, Tensor] = {}
         for layer in checked.graph.order:
@@ -37,6 +38,12 @@ class MetaNetwork:
                 self.values[layer.name] = torch.empty((1, *inputs.get(layer.name, (width,))), device="meta")
             else:
                 self.values[layer.name] = self.run(layer, [self.values[name] for name in layer.input_names])
+
+    def count(self, layer: WeightLayer, index: int, weights: int) -> None:
+        """Weights of an input; those that stand in another layer's name are counted there."""
+        self.weights[layer.name] = self.weights.get(layer.name, 0) + weights
+        if layer.weight_sources and layer.weight_sources[index] is not None:
+            self.shared[layer.name] = self.shared.get(layer.name, 0) + weights
 
     def run(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer:
@@ -50,7 +57,8 @@ class MetaNetwork:
                 return self.split(layer, sources)
             case FullyConnected():
                 weights = [torch.empty(layer.out_features, x[0].numel(), device="meta") for x in sources]
-                self.weights[layer.name] = sum(weight.numel() for weight in weights)
+                for index, weight in enumerate(weights):
+                    self.count(layer, index, weight.numel())
                 self.biases[layer.name] = layer.out_features
                 return F.linear(sources[0].flatten(1), weights[0])
             case Pool():
@@ -88,7 +96,8 @@ class MetaNetwork:
 
     def split(self, layer: SplitFullyConnected, sources: list[Tensor]) -> Tensor:
         blocks = [torch.empty(layer.out_features, x[0].numel() // layer.parts, device="meta") for x in sources]
-        self.weights[layer.name] = sum(layer.parts * block.numel() for block in blocks)
+        for index, block in enumerate(blocks):
+            self.count(layer, index, layer.parts * block.numel())
         features = sources[0].flatten(1).chunk(layer.parts, dim=1)
         joined = torch.cat([F.linear(part, blocks[0]) for part in features], 1)
         self.biases[layer.name] = joined.numel()
@@ -111,7 +120,7 @@ class MetaNetwork:
             frame += [padding[axis], reach if given else padding[axis] + more]
         value = F.conv2d(F.pad(maps, frame), weight, stride=stride, groups=groups)
         windows = 1 if isinstance(layer, Conv) else value[0, 0].numel()
-        self.weights[layer.name] = self.weights.get(layer.name, 0) + weight.numel() * windows
+        self.count(layer, index, weight.numel() * windows)
         return value
 
     def pool(self, layer: Pool, maps: Tensor) -> Tensor:
@@ -134,7 +143,7 @@ def as_maps(value: Tensor, channels: int | None) -> Tensor:
 def assert_sizes_are_torch_s(checked: Checked, meta: MetaNetwork) -> None:
     for layer in checked.layers:
         assert layer.shape == tuple(meta.values[layer.name].shape[1:]), layer.name
-        assert layer.weights == meta.weights.get(layer.name, 0), layer.name
+        assert layer.weights == meta.weights.get(layer.name, 0) - meta.shared.get(layer.name, 0), layer.name
         assert layer.biases == meta.biases.get(layer.name, 0), layer.name
 
 

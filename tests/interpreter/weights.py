@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import numpy as np
 
-from convspec.layers.base import Layer
+from convspec.layers.base import WeightLayer
 from convspec.layers.conv import Conv
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
@@ -16,9 +16,27 @@ from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 
 
-def weight_names(layer: Layer) -> list[str]:
-    count = len(layer.input_names)
-    return [f"{layer.name}.weight"] if count == 1 else [f"{layer.name}.weights.{i}" for i in range(count)]
+def weight_names(layer: WeightLayer, tape: Tape, leaf: str = "weight") -> list[str]:
+    """Of the weights of each input: its own, or those that `weightSource=` leads to."""
+    return [_name_of_owner(layer, i, tape, leaf) for i in range(len(layer.input_names))]
+
+
+def _name_of_owner(layer: WeightLayer, index: int, tape: Tape, leaf: str) -> str:
+    source = layer.weight_sources[index] if layer.weight_sources else None
+    if source is not None:
+        owner = tape.graph.layers[source.name.text]
+        assert isinstance(owner, WeightLayer)
+        return _name_of_owner(owner, source.input, tape, leaf)
+    plural = leaf if leaf.endswith("s") else f"{leaf}s"
+    return f"{layer.name}.{leaf}" if len(layer.input_names) == 1 else f"{layer.name}.{plural}.{index}"
+
+
+def added(gradients: Iterable[tuple[str, Array]]) -> dict[str, Array]:
+    """Gradients by name: those of one name, from several inputs, add up."""
+    total: dict[str, Array] = {}
+    for name, gradient in gradients:
+        total[name] = total[name] + gradient if name in total else gradient
+    return total
 
 
 @interprets(Conv, Local)
@@ -27,20 +45,19 @@ def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[A
 
     A local layer has w[f, c, ky, kx, oy, ox]. Its biases, and those of a convolution with sharedBiases=0, are b[f, oy, ox].
     """
+    names = weight_names(layer, tape)
     terms = [
         _convolve(layer, index, source, tape.parameter(name), tape)
-        for index, (source, name) in enumerate(zip(sources, weight_names(layer), strict=True))
+        for index, (source, name) in enumerate(zip(sources, names, strict=True))
     ]
     bias = tape.parameter(f"{layer.name}.bias")
 
     is_shared = isinstance(layer, Conv) and layer.shared_biases
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
-        of_inputs, of_parameters = [], {f"{layer.name}.bias": gradient.sum((0, 2, 3) if is_shared else 0)}
-        for name, (_, back) in zip(weight_names(layer), terms, strict=True):
-            of_input, of_parameters[name] = back(gradient)
-            of_inputs.append(of_input)
-        return of_inputs, of_parameters
+        of_inputs, of_weights = zip(*(back(gradient) for _, back in terms), strict=True)
+        of_bias = {f"{layer.name}.bias": gradient.sum((0, 2, 3) if is_shared else 0)}
+        return list(of_inputs), {**added(zip(names, of_weights, strict=True)), **of_bias}
 
     return sum(value for value, _ in terms) + (bias[:, None, None] if is_shared else bias), pull
 
@@ -52,8 +69,7 @@ def _convolve(
     maps = as_maps(source, channels)
     x, connections = maps, None
     if layer.rand_sparse[index]:
-        name = f"{layer.name}.connections" + (f".{index}" if len(layer.input_names) > 1 else "")
-        connections = tape.parameter(name)
+        connections = tape.parameter(weight_names(layer, tape, "connections")[index])
         x = maps[:, connections]
     axes = zip(
         x.shape[2:],
@@ -105,13 +121,13 @@ def _group(in_channels: int, out_channels: int, index: int, groups: int) -> tupl
 @interprets(FullyConnected)
 def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
     """Bias + sum over inputs of x @ W; W is kept as (outputs, features)."""
-    names = weight_names(layer)
+    names = weight_names(layer, tape)
     flat = [source.reshape(len(source), -1) for source in sources]
     weights = [tape.parameter(name) for name in names]
     value = sum(np.einsum("ni,oi->no", x, w) for x, w in zip(flat, weights, strict=True))
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
-        of_weights = {name: np.einsum("no,ni->oi", gradient, x) for name, x in zip(names, flat, strict=True)}
+        of_weights = added((name, np.einsum("no,ni->oi", gradient, x)) for name, x in zip(names, flat, strict=True))
         of_inputs = [np.einsum("no,oi->ni", gradient, w) for w in weights]
         return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
 
@@ -121,7 +137,7 @@ def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape)
 @interprets(SplitFullyConnected)
 def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
     """Part p of the outputs is part p of the features times the rows of W that are its own."""
-    names = weight_names(layer)
+    names = weight_names(layer, tape)
     flat = [source.reshape(len(source), -1) for source in sources]
     weights = [tape.parameter(name) for name in names]
     made = layer.out_features
@@ -135,13 +151,13 @@ def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> t
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
         of_inputs = [np.zeros_like(x) for x in flat]
-        of_weights = {name: np.zeros_like(w) for name, w in zip(names, weights, strict=True)}
+        of_weights = [np.zeros_like(w) for w in weights]
         for part in range(layer.parts):
             outputs = slice(part * made, (part + 1) * made)
-            for x, of_x, name, w in zip(flat, of_inputs, names, weights, strict=True):
+            for x, of_x, of_w, w in zip(flat, of_inputs, of_weights, weights, strict=True):
                 features = slice(part * x.shape[1] // layer.parts, (part + 1) * x.shape[1] // layer.parts)
                 of_x[:, features] = gradient[:, outputs] @ w[outputs, :, 0, 0]
-                of_weights[name][outputs, :, 0, 0] = gradient[:, outputs].T @ x[:, features]
-        return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
+                of_w[outputs, :, 0, 0] = gradient[:, outputs].T @ x[:, features]
+        return of_inputs, {**added(zip(names, of_weights, strict=True)), f"{layer.name}.bias": gradient.sum(0)}
 
     return value, pull

@@ -1,0 +1,172 @@
+"""Weights that several layers have in common: `weightSource=conv1[0]` takes them from input 0 of conv1.
+
+A source may itself take its weights from another one; all of them then have those of the last, their owner. Biases are
+never shared. The rules are those of the originals (cuda-convnet2 layer.py, weights.cu:116, 325-356): both layers are of one
+type and their weights of one size. Where the originals read a file from top to bottom, a source stands above its reader;
+in our own dialect it may stand anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from convspec.diagnostics import Label, Report, did_you_mean
+from convspec.graph.graph import Graph
+from convspec.graph.shapes import Shapes
+from convspec.layers.base import WeightLayer
+from convspec.program.parameter import Sharer, WeightOwner
+from convspec.syntax.values import WeightSource
+
+
+class Matrix(NamedTuple):
+    """The weights of one input of a layer."""
+
+    layer: str
+    input: int
+
+    def __str__(self) -> str:
+        return f"{self.layer}[{self.input}]"
+
+
+def find_owners(graph: Graph) -> Mapping[Matrix, Matrix]:
+    """Every matrix that takes its weights from another one, and the one that has them; mistakes are left out."""
+    sources = {matrix: Matrix(source.name.text, source.input) for _, matrix, source in _sources(graph)}
+    owners = {}
+    for matrix in sources:
+        owner, seen = matrix, {matrix}
+        while (owner := sources.get(owner, owner)) not in seen:
+            seen.add(owner)
+        if owner not in sources and _has_matrix(graph, owner):
+            owners[matrix] = owner
+    return owners
+
+
+def report_sources(graph: Graph, report: Report) -> None:
+    """Report CS309, CS310 and CS317 for sources that are not there, that have other types or that go round in a circle."""
+    position = {name: i for i, name in enumerate(graph.layers)}
+    sources = {matrix: Matrix(source.name.text, source.input) for _, matrix, source in _sources(graph)}
+    reported: set[Matrix] = set()
+    for layer, matrix, source in _sources(graph):
+        span = layer.part("weight_sources", source.name)
+        owner = graph.layers.get(source.name.text)
+        cycle = _cycle(matrix, sources)
+        if owner is None:
+            message = f"{layer.name} takes its weights from {source.name.text}, which does not exist"
+            others = [other.name for other in graph.layers.values() if other.type == layer.type and other is not layer]
+            help = did_you_mean(source.name.text, others) or "name a layer of the same type above it"
+            report.add("CS309", span, message, help=help)
+        elif owner.type != layer.type:
+            message = (
+                f"{layer.name} is a {layer.type} layer, and takes its weights from {owner.name}, a {owner.type} layer"
+            )
+            report.add(
+                "CS310",
+                span,
+                message,
+                labels=[Label(owner.header, f"type={owner.type}")],
+                help="name a layer of the same type",
+            )
+        elif source.input >= max(owner.input_count, 1):
+            count = f"{owner.input_count} matrices" if owner.input_count != 1 else "one matrix"
+            message = f"{owner.name} has {count} of weights, one for each input, and no [{source.input}]"
+            help = f"inputs are counted from 0: write {owner.name}[{max(owner.input_count - 1, 0)}] for the last"
+            report.add("CS309", span, message, help=help)
+        elif cycle and not reported.intersection(cycle):
+            reported.update(cycle)
+            text = " from ".join(map(str, [*cycle, cycle[0]]))
+            message = (
+                f"{matrix} takes its weights from itself" if len(cycle) == 1 else f"these weights have no owner: {text}"
+            )
+            report.add(
+                "CS317",
+                span,
+                message,
+                help="one of these layers has to have weights of its own: take its weightSource out",
+            )
+        elif not cycle and not graph.dialect.reads_ahead:
+            here, there = (position[layer.name], matrix.input), (position[owner.name], source.input)
+            if there > here:
+                message = (
+                    f"{layer.name} takes its weights from {source}, which {graph.dialect.program} has not read yet"
+                )
+                report.add(
+                    "CS309",
+                    span,
+                    message,
+                    labels=[Label(owner.header, "here")],
+                    help=f"move [{owner.name}] above [{layer.name}]",
+                )
+        layer.is_broken |= report.has("CS309", span) or report.has("CS310", span) or bool(cycle)
+
+
+def report_unlike_weights(graph: Graph, shapes: Shapes, report: Report) -> None:
+    """Report CS414 for weights that are not of the size of those that they are to be."""
+    for matrix, owner in find_owners(graph).items():
+        layer, other = _weight_layer(graph, matrix), _weight_layer(graph, owner)
+        if layer.name not in shapes or other.name not in shapes:
+            continue
+        own, theirs = (_described(each, index, shapes) for each, index in ((layer, matrix.input), (other, owner.input)))
+        if own != theirs:
+            source = layer.shared_from[matrix.input]
+            assert source is not None
+            report.add(
+                "CS414",
+                layer.part("weight_sources", source.name),
+                f"the weights of {matrix} are {own}, those of {owner} are {theirs}",
+                labels=[Label(other.header, f"{owner.layer} has the weights")],
+                help="layers that share weights have filters of one size over equally many channels",
+            )
+
+
+def weight_owners(graph: Graph) -> Mapping[tuple[str, int], WeightOwner]:
+    """For every matrix that is shared, the owner's own among them: who has it, and by what numbers it starts and learns."""
+    owners = find_owners(graph)
+    sharers: dict[Matrix, list[Sharer]] = {owner: [] for owner in owners.values()}
+    for matrix, owner in owners.items():
+        update = _weight_layer(graph, matrix).weight_update(matrix.input)
+        sharers[owner].append(Sharer(matrix.layer, matrix.input, update.rate))
+    found: dict[tuple[str, int], WeightOwner] = {}
+    for owner, others in sharers.items():
+        layer = _weight_layer(graph, owner)
+        found[owner] = WeightOwner(
+            layer=owner.layer,
+            term=owner.input if layer.input_count > 1 else None,
+            initialization=layer.weight_initialization(owner.input),
+            update=layer.weight_update(owner.input),
+            sharers=tuple(others),
+        )
+    return found | {matrix: found[owner] for matrix, owner in owners.items()}
+
+
+def _sources(graph: Graph) -> Iterator[tuple[WeightLayer, Matrix, WeightSource]]:
+    for layer in graph.layers.values():
+        if isinstance(layer, WeightLayer):
+            for index, source in enumerate(layer.shared_from):
+                if source is not None:
+                    yield layer, Matrix(layer.name, index), source
+
+
+def _cycle(start: Matrix, sources: Mapping[Matrix, Matrix]) -> list[Matrix]:
+    """The matrices from `start` on that take their weights from one another and come back to it; else none."""
+    path = [start]
+    while (following := sources.get(path[-1])) is not None and following not in path:
+        path.append(following)
+    return path if following == start else []
+
+
+def _has_matrix(graph: Graph, matrix: Matrix) -> bool:
+    layer = graph.layers.get(matrix.layer)
+    return isinstance(layer, WeightLayer) and matrix.input < layer.input_count
+
+
+def _weight_layer(graph: Graph, matrix: Matrix) -> WeightLayer:
+    layer = graph.layers[matrix.layer]
+    assert isinstance(layer, WeightLayer)
+    return layer
+
+
+def _described(layer: WeightLayer, index: int, shapes: Shapes) -> str:
+    """What two layers must have in common to share weights, in words."""
+    sources = [shapes.of(name) for name in layer.input_names]
+    return layer.describe_weights(index, sources, shapes.of(layer.name))
