@@ -302,13 +302,17 @@ class _Writer:
             return _dictionary("return {", entries)
         lines = _dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
         reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
-        lines += [self._cost(cost) for cost in reported if cost.name not in self.optional]
+        for cost in reported:
+            if cost.name not in self.optional:
+                lines += self._cost(cost, "")
         for wanted in self._conditions():
-            lines.append(f"if {' and '.join(f'{literal(name)} in inputs' for name in wanted)}:")
+            lines += _folded("if ", [f"{literal(name)} in inputs" for name in wanted], "and", ":")
             for op in self.program.operators:
                 if self.optional.get(op.name) == wanted and not isinstance(op, Input | CostOperator):
                     lines += self._line(op)
-            lines += [f"    {self._cost(cost)}" for cost in reported if self.optional.get(cost.name) == wanted]
+            for cost in reported:
+                if self.optional.get(cost.name) == wanted:
+                    lines += self._cost(cost, "    ")
         return [*lines, "return outputs"]
 
     def _conditions(self) -> list[tuple[str, ...]]:
@@ -317,9 +321,18 @@ class _Writer:
         computed = {self.optional.get(op.name) for op in self.program.operators if not isinstance(op, Input)}
         return sorted((names for names in dict.fromkeys(wanted) if names in computed), key=len)
 
-    def _cost(self, cost: Cost) -> str:
-        text = expression(cost, [self._operand(cost, name) for name in cost.inputs], self._shapes(cost), self.holders)
-        return f"outputs[{literal(cost.name)}] = {text}"
+    def _cost(self, cost: Cost, indent: str) -> list[str]:
+        """The entry of a cost in `outputs`; where it is too long, with its arguments in lines below."""
+        operands = [self._operand(cost, name) for name in cost.inputs]
+        text = expression(cost, operands, self._shapes(cost), self.holders)
+        entry = f"{indent}outputs[{literal(cost.name)}]"
+        if len(f"{entry} = {text}") + 8 <= _WIDTH:
+            return [f"{entry} = {text}"]
+        opening, arguments = _parted(text)
+        lines = [f"{indent}    {arguments}"]
+        if len(lines[0]) + 8 > _WIDTH:
+            lines = [f"{indent}    {argument}," for argument in _elements(f"{arguments}]")]
+        return [f"{entry} = {opening}", *lines, f"{indent})"]
 
     def _objective(self) -> list[str]:
         terms = [
@@ -334,8 +347,17 @@ class _Writer:
         return [
             "def objective(self, outputs: dict[str, Tensor]) -> Tensor:",
             '    """What training makes small, from what `forward` gave."""',
-            f"    return {' + '.join(terms)}",
+            *(f"    {line}" for line in _folded("return ", terms, "+", "")),
         ]
+
+
+def _folded(opening: str, terms: Sequence[str], operator: str, closing: str) -> list[str]:
+    """Terms of an expression on one line, or where that is too long on a line each, in parentheses."""
+    line = f"{opening}{f' {operator} '.join(terms)}{closing}"
+    if len(line) + 8 <= _WIDTH or len(terms) == 1:
+        return [line]
+    first, *others = terms
+    return [f"{opening}(", f"    {first}", *(f"    {operator} {term}" for term in others), f"){closing}"]
 
 
 def _dictionary(opening: str, entries: Sequence[str]) -> list[str]:

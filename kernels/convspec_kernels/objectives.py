@@ -146,9 +146,10 @@ def subset_cross_entropy(energies: Tensor, labels: Tensor, *, set_size: int) -> 
         raise ValueError(f"labels are ({cases},), not {tuple(labels.shape)}")
     # One constant for all energies of a case changes no probability, and keeps the sums small.
     x = x - x.detach().topk(set_size).values[:, -1:]
-    others = torch.ones_like(x, dtype=torch.bool).scatter(1, labels[:, None], False)
     of_label = x.gather(1, labels[:, None])[:, 0]
-    with_fewer, without_label = log_elementary_symmetric(x[others].view(cases, -1), set_size)[:, -2:].unbind(1)
+    others = torch.arange(classes - 1, device=x.device).expand(cases, -1)
+    others = others + (others >= labels[:, None])
+    with_fewer, without_label = log_elementary_symmetric(x.gather(1, others), set_size)[:, -2:].unbind(1)
     return F.softplus(without_label - with_fewer - of_label).mean()
 
 

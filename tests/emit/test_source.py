@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from convspec.emit.module import class_name
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers
+from tests.emit.cost_specs import COSTS, spec
 from tests.emit.small_specs import TWO_TOWERS, UNSHARED
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -107,12 +109,22 @@ def test_equal_specs_give_equal_bytes(text: str) -> None:
     assert convspec.compile(text) == convspec.compile(text)
 
 
+def _with_long_names(text: str, length: int) -> str:
+    for name in ("tags", "labels", "guesses", "scores"):
+        text = re.sub(rf"\b{name}\b", name + "_" * (length - 1) + "x", text)
+    return text
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of all specs, of one that gives every layer, and of some generated ones."""
     folder = tmp_path_factory.mktemp("emitted")
     texts: dict[str, str | Path] = {Path(name).stem.replace("-", "_"): spec_path(name) for name in SPECS}
     texts["two_towers"] = TWO_TOWERS
+    texts["all_costs"] = spec(*COSTS, net="name=AllCosts")
+    for length in range(4, 44, 4):
+        # Names so long that the line of a cost, or that of its arguments, no longer fits.
+        texts[f"long_costs_{length}"] = _with_long_names(spec(*COSTS), length)
     texts["unshared"] = UNSHARED
 
     @given(text=specs(towers=2, max_layers=8))

@@ -109,6 +109,22 @@ def test_gradients(name: str) -> None:
         assert gradgradcheck(function, leaves)
 
 
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_costs_are_compiled_whole(name: str) -> None:
+    """One graph each, forward and backward, with the numbers of the plain function."""
+    function, values = GRADIENTS[name]
+    wanted = [value.clone().requires_grad_() for value in values]
+    plain = function(*wanted)
+    plain.backward()
+    torch.compiler.reset()
+    leaves = [value.clone().requires_grad_() for value in values]
+    found = torch.compile(function, backend="aot_eager", fullgraph=True)(*leaves)
+    found.backward()
+    torch.testing.assert_close(found, plain, rtol=TOLERANCE, atol=TOLERANCE)
+    for leaf, other in zip(leaves, wanted, strict=True):
+        torch.testing.assert_close(leaf.grad, other.grad, rtol=TOLERANCE, atol=TOLERANCE)
+
+
 def test_maps_are_cases_too() -> None:
     maps, targets = shares(3, 2, 4, 4), shares(3, 2, 4, 4, seed=1)
     for cost in (kernels.cross_entropy, kernels.binary_cross_entropy, kernels.log_square_error):
