@@ -132,6 +132,17 @@ def test_a_cost_without_weight_teaches_nothing(name: str, tmp_path: Path) -> Non
         go(spec(name, coefficient=0), tmp_path / "none")
 
 
+@pytest.mark.parametrize("name", COSTS)
+def test_every_cost_trains_in_bf16(name: str, tmp_path: Path) -> None:
+    """Products in bf16, costs in float32: nearly the values of float32."""
+    narrow = go(spec(name), tmp_path / "bf16", "@train.precision=bf16", "@train.epochs=1").validation
+    wide = go(spec(name), tmp_path / "fp32", "@train.epochs=1").validation
+    assert narrow is not None
+    assert wide is not None
+    assert narrow.costs["cost"].loss == pytest.approx(wide.costs["cost"].loss, rel=0.01)
+    assert narrow.costs["cost"].loss != wide.costs["cost"].loss
+
+
 def test_costs_are_trained_by_their_weighted_sum(tmp_path: Path) -> None:
     more = "[norm]\ntype=cost.sum2\ninputs=code\ncoeff=0.25\n"
     go(spec("crossent", more), tmp_path / "run", max_steps=2)
