@@ -47,9 +47,3 @@ def cost_expression(op: Cost, operands: Sequence[str]) -> str:
             return f"topographic_energy({operands[0]}, {size})"
         case _:
             assert_never(op)
-
-
-def cost_kernel(op: Cost) -> str | None:
-    """The function of `convspec_kernels` in the expression of a cost, if there is one."""
-    name = cost_expression(op, [""] * len(op.inputs)).partition("(")[0]
-    return None if name.startswith("F.") else name
