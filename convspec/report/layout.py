@@ -138,20 +138,25 @@ class _Drawing:
         return tops, bottoms
 
     def _tracks(self) -> dict[tuple[str, str], int]:
-        """Which of the tracks beside its column each long line to another column takes: the first that is free there."""
+        """Which of the tracks beside its column each long line to another column takes: the first that is free there.
+        Lines from one box run together until they part."""
+        long = [
+            (source, target)
+            for source, target in self.edges
+            if self.column_of[source] != self.column_of[target] and self.level_of[target] - self.level_of[source] > 1
+        ]
+        lowest: dict[str, int] = {}
+        for source, target in long:
+            lowest[source] = max(lowest.get(source, 0), self.level_of[target])
         taken: dict[tuple[int | None, int], list[tuple[int, int]]] = {}
-        tracks = {}
-        for source, target in self.edges:
-            first, last = self.level_of[source], self.level_of[target]
-            column = self.column_of[source]
-            if last - first < 2 or column == self.column_of[target]:
-                continue
-            number = 0
+        number_of: dict[str, int] = {}
+        for source, last in lowest.items():
+            first, column, number = self.level_of[source], self.column_of[source], 0
             while any(start < last and first < end for start, end in taken.get((column, number), [])):
                 number += 1
             taken.setdefault((column, number), []).append((first, last))
-            tracks[source, target] = number
-        return tracks
+            number_of[source] = number
+        return {(source, target): number_of[source] for source, target in long}
 
     def _track_count(self, gpu: int | None) -> int:
         return max((n + 1 for (source, _), n in self.tracks.items() if self.column_of[source] == gpu), default=0)
