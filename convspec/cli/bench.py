@@ -10,7 +10,7 @@ from convspec.cli.options import parse_inputs, spec_arguments
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
-@click.command()
+@click.command(short_help="Time it here, beside plain PyTorch.")
 @spec_arguments
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step; else what [@train] says.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds to take medians of.")

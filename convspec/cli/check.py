@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 
 
-@click.command()
+@click.command(short_help="Every mistake, or what each layer is.")
 @spec_arguments
 @click.option("--format", "form", type=click.Choice([f.value for f in Format]), default="full", help="How to print.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that there are; no layer may be on another one.")

@@ -15,7 +15,7 @@ from convspec.program.program import Program
 _STAGES = ("lower", *(rewrite.__name__ for rewrite in FOLDED))
 
 
-@click.command()
+@click.command(short_help="The network as a PyTorch module.")
 @spec_arguments
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--outputs", default="", metavar="LAYER,...", help="Layers that forward gives beside the costs.")
@@ -33,7 +33,12 @@ def command(
     print_after: tuple[str, ...],
     allow_init_imports: bool,
 ) -> int:
-    """Compile SPEC to the source of an nn.Module, on standard output or in a file."""
+    """Compile SPEC to the source of an nn.Module, on standard output or in a file.
+
+    \b
+    convspec compile alexnet.cfg -o alexnet.py
+    convspec compile alexnet.cfg --print-after merge_towers
+    """
     _check_stages(print_after)
     wanted = [name.strip() for name in outputs.split(",") if name.strip()]
 

@@ -7,10 +7,10 @@ import click
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(short_help="Completion for a shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> int:
-    r"""Print the script that completes commands, options, layer files and codes in SHELL.
+    """Print the script that completes commands, options, layer files and codes in SHELL.
 
     \b
     eval "$(convspec completion bash)"       in ~/.bashrc

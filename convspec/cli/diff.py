@@ -26,7 +26,7 @@ _SIGNS = {Change.ADDED: "+", Change.REMOVED: "-"}
 _COLORS = {"+": "32", "-": "31", "~": "33"}
 
 
-@click.command()
+@click.command(short_help="What differs between two specs.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print.")
 @click.option("--dialect", type=click.Choice(NAMES), help="Language of both files; else it is recognised.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for both.")

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import groupby
+
 import click
 
 from convspec.cli.options import offering
-from convspec.diagnostics.codes import CODES
+from convspec.diagnostics.codes import CODES, GROUPS, Severity
 from convspec.diagnostics.explain import explanation
+from convspec.diagnostics.render import Style, wants_color
 
 
-@click.command()
+@click.command(short_help="What a diagnostic means, or a list of all.")
 @click.argument("code", required=False, shell_complete=offering("codes"))
 def command(code: str | None) -> int:
-    """Explain the diagnostic CODE, such as CS402; without a code, list them all."""
+    """Explain the diagnostic CODE: what it is about, a spec that has it, and one that has not. Without a code, list all.
+
+    \b
+    convspec explain CS402
+    convspec explain | grep warning
+    """
     if code is None:
-        for name, entry in CODES.items():
-            click.echo(f"{name}  {entry.severity.value:<7}  {entry.title}")
+        color = wants_color(sys.stdout)
+        click.echo(_list(color=color), nl=False, color=color)
     else:
         click.echo(explanation(code), nl=False)
     return 0
+
+
+def _list(*, color: bool) -> str:
+    """Codes with severity and title, under what their hundred is about."""
+    blocks = []
+    for digit, names in groupby(CODES, key=lambda name: name.removeprefix("CS")[0]):
+        rows = [f"  {name}  {_severity(CODES[name].severity, color=color)}  {CODES[name].title}" for name in names]
+        blocks.append("\n".join([_painted(GROUPS[digit], Style.MESSAGE, color=color), *rows]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _severity(severity: Severity, *, color: bool) -> str:
+    return _painted(f"{severity.value:<7}", Style[severity.name], color=color)
+
+
+def _painted(text: str, style: Style, *, color: bool) -> str:
+    return f"\x1b[{style.value}m{text}\x1b[0m" if color else text

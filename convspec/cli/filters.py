@@ -12,12 +12,16 @@ from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 
 
-@click.command()
+@click.command(short_help="A picture of what the first layer learned.")
 @click.argument("run")
 @click.option("-o", "--output", metavar="FILE", help="PNG file to write; else filters.png in the run.")
 @click.option("--scale", type=click.IntRange(1, 64), default=4, help="Pixels a weight.")
 def command(run: str, output: str | None, scale: int) -> int:
-    """Draw the kernels that the layers on the images have learned in RUN, GPU by GPU."""
+    """Draw the kernels that the layers on the images have learned in RUN, GPU by GPU.
+
+    \b
+    convspec filters runs/alexnet-small -o filters.png
+    """
     spec = Path(run) / "resolved.cfg"
     if not spec.is_file():
         raise DiagnosticError(

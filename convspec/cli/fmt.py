@@ -18,12 +18,12 @@ from convspec.syntax.parser import parse_document, read_source
 _COLORS = {"+": "32", "-": "31", "@": "36"}
 
 
-@click.command()
+@click.command(short_help="Lay out files the one way.")
 @click.argument("files", nargs=-1, required=True, shell_complete=offering("layer_files_or_any"))
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 where a file would change.")
 @click.option("--diff", "only_diff", is_flag=True, help="Change nothing; print what would change; exit 1 if anything.")
 def command(files: tuple[str, ...], only_check: bool, only_diff: bool) -> int:
-    r"""Lay out FILES the one way. Comments stay; a file that does not parse is left alone, and the others are not.
+    """Lay out FILES the one way. Comments stay; a file that does not parse is left alone, and the others are not.
 
     \b
     convspec fmt my.cfg                  blanks, line ends, empty lines

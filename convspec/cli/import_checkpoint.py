@@ -7,7 +7,7 @@ import click
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
-@click.command()
+@click.command(short_help="A run from a checkpoint of the original programs.")
 @click.argument("checkpoint")
 @click.option("-o", "--output", "run_dir", metavar="RUN", required=True, help="New folder for the run.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of its layers.")

@@ -30,7 +30,7 @@ extends={extends}
 """
 
 
-@click.command()
+@click.command(short_help="Begin a spec from another one.")
 @click.option("--copy", "is_copy", is_flag=True, help="Write the whole spec, not a variant that extends it.")
 @click.option(
     "--from",

@@ -10,7 +10,7 @@ from convspec.cli.write import replace_text
 from convspec.diagnostics import DiagnosticError, Severity
 
 
-@click.command()
+@click.command(short_help="A picture of the network.")
 @spec_arguments
 @click.option("-o", "--output", metavar="FILE.svg", help="Write to FILE.svg instead of standard output.")
 def command(

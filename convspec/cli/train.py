@@ -13,7 +13,7 @@ from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
-@click.command()
+@click.command(short_help="Train the network.")
 @partial(spec_arguments, required=False)
 @click.option("--data", metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says.")
 @click.option("--run", "run_dir", metavar="DIR", help="New folder for the run; else the next free one under runs/.")
@@ -42,6 +42,11 @@ def command(
     """Train SPEC on its data. A run is a folder: spec, emitted module, metrics and checkpoints.
 
     A signal stops the run after its step and saves it; --resume goes on, without SPEC by the spec of the run itself.
+
+    \b
+    convspec train alexnet-small.cfg
+    convspec train alexnet.cfg --data imagenet/train --run runs/alexnet
+    convspec train --resume runs/alexnet
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")

@@ -141,3 +141,15 @@ CODES: dict[str, Code] = {
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),
 }
+
+# What the codes of a hundred are about, by their first digit.
+GROUPS: dict[str, str] = {
+    "1": "reading files, and the structure of a file",
+    "2": "keys and values of one section",
+    "3": "the graph",
+    "4": "shapes",
+    "5": "which GPU holds what, and what the old kernels could run",
+    "6": "compiling",
+    "7": "data and training",
+    "8": "this installation",
+}
