@@ -27,3 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="torch finds no GPU"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many answers of the original programs were given again: `corpus: 83/83 pairs, ...`."""
+    counts: dict[str, tuple[int, int]] = {}
+    for outcome in ("passed", "failed", "xfailed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, suite in report.user_properties if report.when == "call" else ():
+                if name == "corpus":
+                    agreed, asked = counts.get(suite, (0, 0))
+                    counts[suite] = (agreed + (outcome == "passed"), asked + 1)
+    if counts:
+        listed = ", ".join(f"{agreed}/{asked} {suite}" for suite, (agreed, asked) in sorted(counts.items()))
+        terminalreporter.write_line(f"corpus: {listed}")

@@ -101,6 +101,7 @@ CODES: dict[str, Code] = {
     "CS414": Code("shared weights of different sizes"),
     "CS416": Code("a claim about a size that is wrong"),
     "CS418": Code("a layer whose size cannot be looked for"),
+    "CS419": Code("costs with classes of their own", _N),
     # 5xx: which GPU holds what, and what the old kernels could run
     "CS501": Code("a layer above the data that names no GPU"),
     "CS502": Code("a GPU that is named twice"),

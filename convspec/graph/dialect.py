@@ -13,7 +13,7 @@ from convspec.syntax.document import Entry
 
 
 class Sign(NamedTuple):
-    """dialect: whose sign it is. text: what it looks like, for people. is_in: whether an entry bears it."""
+    """dialect: whose sign it is; ours where none of the originals could have read it. text: what it looks like, for people. is_in: whether an entry bears it."""
 
     dialect: Dialect
     text: str
@@ -32,12 +32,17 @@ def _has_key(dialect: Dialect, *spellings: str) -> Sign:
     return Sign(dialect, ", ".join(f"{spelling}=" for spelling in spellings), lambda e: e.key in keys)
 
 
+def _has_positions(entry: Entry) -> bool:
+    return entry.key in ("schedw", "schedb") and "[" in entry.value and "=" not in entry.value
+
+
 SIGNS: tuple[Sign, ...] = (
     _has_type_of(ALEXNET2012),
     _has_type_of(CCN2),
     _has_key(CCN2, "sumWidth"),
     Sign(CCN2, "gpu= with several numbers", lambda e: e.key == "gpu" and "," in e.value),
     Sign(CCN2, "epsW= or epsB= with brackets", lambda e: e.key in ("epsw", "epsb") and "[" in e.value),
+    Sign(CONVSPEC, "schedW= or schedB= whose arguments have no names, which no released program took", _has_positions),
     _has_key(ALEXNET2012, "schedW", "schedB", "quantF", "quantB"),
 )
 

@@ -88,10 +88,19 @@ class CostLayer(Layer):
         return False
 
     def has_classes(self, index: int, shape: Shape, context: Context) -> bool:
-        """Whether input `index` gives a number for each class of the data; else reports CS402."""
+        """Whether input `index` gives a number for each class of the data; else reports CS402.
+
+        Where costs have labels of their own, one count of classes cannot hold for all of them: then it notes CS419.
+        """
         if context.classes is None or shape.features == context.classes:
             return True
         name = self.inputs[index]
+        labels = {layer.input_names[:1] for layer in context.layers.values() if isinstance(layer, CostLayer)}
+        if len(labels) > 1:
+            message = f"{self.name} judges {shape.features} classes, and the data are said to have {context.classes}"
+            note = "costs with labels of their own may have classes of their own; the original programs had one count for all"
+            context.report.add("CS419", self.part("inputs", name), message, notes=[note])
+            return True
         context.report.add(
             "CS402",
             self.part("inputs", name),

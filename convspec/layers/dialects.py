@@ -186,6 +186,8 @@ class Row(NamedTuple):
 UNREAD = None
 _REQUIRED = {"default": REQUIRED}
 _ANY_NUMBER = {"minimum": None, "maximum": None, "above": None}
+# Of a key that has no effect in any dialect: whatever stands there.
+_ANYTHING = {"form": values.TEXT}
 
 _BOTH_CCN1 = (CCN1, CCN1_DNOURI)
 _UP_TO_2012 = (*_BOTH_CCN1, ALEXNET2012)
@@ -200,6 +202,9 @@ ROWS: tuple[Row, ...] = (
     Row((CCN2,), "conv", "sumWidth", {**_REQUIRED, **_ANY_NUMBER}),
     Row(_BOTH_CCN1, _LEARNING, "wc", _REQUIRED),
     # Which keys it reads.
+    Row(_UP_TO_2012, "conv", "sumWidth", _ANYTHING),
+    Row((CCN2,), "conv", "partialSum", _ANYTHING),
+    Row(_ORIGINALS, "data", "inputs", UNREAD),
     Row(_BOTH_CCN1, "*", "quantF quantB", UNREAD),
     Row(_BOTH_CCN1, "*", "gpu", {"has_effect": False, "doc": "cuda-convnet runs on one GPU"}),
     Row((CCN2,), "*", "quantF quantB", UNREAD),

@@ -28,6 +28,8 @@ def recognized(layers: str, params: str | None = PARAMS) -> str:
         (WITHOUT_SIGNS + "partialSum=4\n", TOP, PARAMS, "alexnet2012"),
         (WITHOUT_SIGNS, QUIET_TOP, PARAMS + "[fc]\nschedW=exp[tgtFactor=2,noiseStdev=0]\n", "alexnet2012"),
         (WITHOUT_SIGNS + "[d]\ntype=hs\ninputs=conv\nkeep=0.5\n", QUIET_TOP, PARAMS, "alexnet2012"),
+        (WITHOUT_SIGNS, QUIET_TOP, PARAMS + "[fc]\nschedW=exp[2,0]\n", "convspec"),
+        (WITHOUT_SIGNS + "[d]\ntype=hs\ninputs=conv\n", QUIET_TOP, PARAMS + "[fc]\nschedW=exp[2,0]\n", "alexnet2012"),
         (WITHOUT_SIGNS, TOP, PARAMS, "ccn2"),
         (WITHOUT_SIGNS + "sumWidth=4\npartialSum=4\n", TOP, PARAMS, "ccn2"),
         (WITHOUT_SIGNS + "gpu=0,1\npartialSum=4\n", QUIET_TOP, PARAMS, "ccn2"),
@@ -66,7 +68,7 @@ def test_a_dialect_that_does_not_exist_is_a_mistake_in_the_spec() -> None:
 
 def test_each_sign_belongs_to_a_program_and_reads_well() -> None:
     assert next(sign.text for sign in SIGNS if sign.dialect.name == "alexnet2012").startswith("type=cost.crossent2, ")
-    assert all(not sign.dialect.is_ours and sign.text for sign in SIGNS)
+    assert all(sign.text for sign in SIGNS)
 
 
 def test_a_resolved_spec_is_read_in_the_dialect_it_came_from() -> None:

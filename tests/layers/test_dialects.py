@@ -85,6 +85,17 @@ def test_a_required_key_is_required_where_it_was(key: str, dialects: set[str]) -
     assert {name for name in DIALECTS if "CS203" in codes(checked(name, conv=conv))} == dialects
 
 
+def test_what_a_program_does_not_read_can_be_anything() -> None:
+    for key, readers in (("partialSum", {"ccn1", "ccn1_dnouri", "alexnet2012"}), ("sumWidth", {"ccn2"})):
+        conv = CONV.replace(f"{key}=", f"{key}=some")
+        assert {name for name in DIALECTS if not checked(name, conv=conv).ok} == readers | {"convspec"}
+    for name in DIALECTS:
+        result = check(
+            DATA.replace("dataIdx=0", "dataIdx=0\ninputs=labels") + CONV + TOP.format("conv"), PARAMS, dialect=name
+        )
+        assert ("CS303" in codes(result)) == (name == "convspec")
+
+
 def test_weight_decay_was_optional_from_2012_on() -> None:
     params = PARAMS.replace("wc=0.004\n", "", 1)
     assert {name for name in DIALECTS if not checked(name, params=params).ok} == {"ccn1", "ccn1_dnouri"}

@@ -1,0 +1,53 @@
+"""83 pairs of layer and parameter file from public repositories: `convspec` gives the verdict that their program gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from convspec.checker import check
+from convspec.layers.dialects import dialect_named
+from tests.corpus.comparison import ask, disagreements, expect_failure_without_types, given
+from tests.corpus.originals import CORPUS, REASON, Answer, pairs
+
+pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=REASON)
+PAIRS = pytest.mark.parametrize("answer", pairs(), ids=lambda answer: str(answer.name))
+# Files of 2012 that were kept with another program than the one whose words they use, and what they are taken for.
+TAKEN_FOR = {
+    "computerhistory__example-layers_layers-example": "ccn1",
+    "computerhistory__layers-cifar_layers-18pct__p-18pct-noisylr": "convspec",
+}
+
+
+@PAIRS
+def test_pair(answer: Answer, record_property: pytest.RecordProperty) -> None:
+    record_property("corpus", "pairs")
+    expect_failure_without_types(answer)
+    assert disagreements(answer, ask(answer)) == []
+
+
+@PAIRS
+def test_the_program_of_a_pair_is_recognized(answer: Answer) -> None:
+    expect_failure_without_types(answer)
+    result = check(answer.layers_text, answer.params_text, **given(answer))
+    assert result.graph.dialect.name == TAKEN_FOR.get(answer.name, dialect_named(answer.dialect).name)
+    assert result.ok == (answer.error is None)
+
+
+@PAIRS
+def test_each_orphan_of_the_parameter_file_is_one_warning(answer: Answer) -> None:
+    result = ask(answer)
+    assert result.params is not None
+    layers = {section.name for section in result.document.sections}
+    orphans = [section for section in result.params.sections if section.name not in {*layers, "DEFAULT"}]
+    warned = [d.span for d in result.diagnostics if d.code == "CS209"]
+    assert warned == [section.span for section in _first_of_each(orphans)]
+
+
+def _first_of_each(sections: list) -> Iterator:  # type: ignore[type-arg]
+    seen: set[str] = set()
+    for section in sections:
+        if section.name not in seen:
+            yield section
+        seen.add(section.name)
