@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convspec.data.batches import Batch
+from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, LogSquareError
 from convspec.program.operators import Input
 from convspec.program.program import Program
 
@@ -63,18 +64,19 @@ class InputTensors:
 
 
 def label_capacity(program: Program) -> int | None:
-    """How many classes the labels can have that the network reads; None if it reads no labels.
+    """How many classes the labels can have that the network reads; None if it reads none, or takes any number for one.
 
-    A single number that is no class is a target of 0 or 1.
+    A single number that a cost compares with an output is a target of 0 or 1.
     """
     found: list[int] = []
     for op in program.inputs:
+        readers = [cost for cost in program.costs if cost.inputs[0] == op.name]
         if op.data_index == IMAGES:
             continue
         if op.name in program.class_inputs:
-            found += [
-                program.values[cost.inputs[1]].shape.features for cost in program.costs if cost.inputs[0] == op.name
-            ]
-        else:
-            found.append(op.shape.features if op.shape.features > 1 else 2)
+            found += [program.values[cost.inputs[1]].shape.features for cost in readers]
+        elif op.shape.features > 1:
+            found.append(op.shape.features)
+        elif any(isinstance(cost, CrossEntropy | BinaryCrossEntropy | LogSquareError) for cost in readers):
+            found.append(2)
     return min(found, default=None)

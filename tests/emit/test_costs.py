@@ -267,7 +267,7 @@ def test_energies_of_nothing(cost: str) -> None:
 
 AUTOENCODER = """
 [@net]
-input=data:6
+input=data:2x3x3
 [@params]
 initW=0.1
 epsW=0.01
@@ -281,9 +281,18 @@ dataIdx=0
 type=fc
 inputs=data
 outputs=2
+neuron=tanh[1,1]
+[reconstruction]
+type=fc
+inputs=code
+outputs=18
+[difference]
+type=eltsum
+inputs=data,reconstruction
+coeffs=1,-1
 [cost]
 type=cost.sum2
-inputs=code
+inputs=difference
 coeff=1
 """
 
@@ -293,9 +302,25 @@ def test_a_network_without_labels_needs_none() -> None:
     assert "if " not in source
     assert "outputs: dict[str, Tensor] = {}" in source
     net = convspec.load(AUTOENCODER)
-    outputs = net({"data": torch.ones(3, 6)})
+    outputs = net({"data": torch.ones(3, 2, 3, 3)})
     assert list(outputs) == ["cost"]
     net.objective(outputs).backward()
+    checked = convspec.check(AUTOENCODER)
+    assert_program_is_spec(lowered(checked), checked, cases=3)
+    assert_program_is_spec(lowered(checked, all_layers(checked)), checked, cases=3)
+
+
+def test_a_distance_to_labels_waits_for_them() -> None:
+    """As layers-flickr-105.cfg of 2012 has it: predicting needs no labels, and gives what `[@net]` names."""
+    text = EDGE.format(neuron="neuron=logistic").replace("classes=4", "classes=4\noutputs=scores") + (
+        "[difference]\ntype=eltsum\ninputs=tags,scores\ncoeffs=1,-1\n[cost]\ntype=cost.sum2\ninputs=difference\ncoeff=1\n"
+    )
+    checked = convspec.check(text)
+    assert checked.ok, checked.diagnostics
+    assert_program_is_spec(lowered(checked), checked, cases=3)
+    net = convspec.load(text)
+    assert list(net({"data": torch.ones(2, 4)})) == ["scores"]
+    assert list(net({"data": torch.ones(2, 4), "tags": torch.eye(4)[:2]})) == ["scores", "cost"]
 
 
 def test_what_only_labels_lead_to_waits_for_them() -> None:
@@ -331,6 +356,12 @@ def test_labels_of_one_output_are_a_column() -> None:
     checked = convspec.check(text)
     assert checked.ok, checked.diagnostics
     assert "tags (N, 1)" in convspec.compile(text)
+    distance = text.replace("type=cost.bce\ninputs=tags,yes", "type=cost.sum2\ninputs=far") + (
+        "[far]\ntype=eltsum\ninputs=tags,yes\ncoeffs=1,-1\n"
+    )
+    regression = convspec.check(distance)
+    assert regression.ok, regression.diagnostics
+    assert_program_is_spec(lowered(regression), regression, cases=4)
     assert_program_is_spec(lowered(checked), checked, cases=4)
     both = text + "[probs]\ntype=softmax\ninputs=scores\n[class]\ntype=cost.logreg\ninputs=tags,probs\ncoeff=1\n"
     checked = convspec.check(both)

@@ -231,6 +231,34 @@ def test_one_output_is_right_or_wrong(tmp_path: Path) -> None:
     assert cost.error == 0
 
 
+RECONSTRUCTION = (
+    "[back]\ntype=fc\ninputs=code\noutputs=64\nepsW=0.0001\n"
+    "[difference]\ntype=eltsum\ninputs=data,back\ncoeffs=1,-1\n"
+    "[cost]\ntype=cost.sum2\ninputs=difference\ncoeff=0.001\n"
+)
+
+
+def test_an_autoencoder_learns_to_reconstruct(tmp_path: Path) -> None:
+    """Without labels. What it loses falls to half of the energy of the pictures, which a code of nothing would lose."""
+    result = go(HEAD + RECONSTRUCTION, tmp_path / "run", "@train.epochs=20", "@train.batch=64", "code.initW=0.01")
+    first, *_, last = (record["test"]["costs"]["cost"]["loss"] for record in events(tmp_path / "run", "validation"))
+    assert last < first / 2
+    assert result.validation is not None
+    assert result.validation.error is None
+
+
+def test_labels_may_be_numbers_to_come_near(tmp_path: Path) -> None:
+    """A distance to the number of the class, of which there can be any; and to tags, of which there are as many as classes."""
+    distance = "[far]\ntype=eltsum\ninputs=labels,one\ncoeffs=1,-1\n[cost]\ntype=cost.sum2\ninputs=far\ncoeff=1\n"
+    go(HEAD + LABELS + "[one]\ntype=fc\ninputs=code\noutputs=1\n" + distance, tmp_path / "one")
+    first, last = (record["test"]["costs"]["cost"]["loss"] for record in events(tmp_path / "one", "validation"))
+    assert last < first
+    distance = distance.replace("labels,one", "tags,guesses")
+    go(HEAD + TAGS + GUESSES + distance, tmp_path / "tags")
+    first, last = (record["test"]["costs"]["cost"]["loss"] for record in events(tmp_path / "tags", "validation"))
+    assert last < first
+
+
 def _folder_of_two(folder: Path) -> Path:
     from PIL import Image
 
