@@ -50,7 +50,7 @@ def _check_inputs(program: Program) -> None:
             message = (
                 f"{op.name} reads matrix {op.data_index} of the data, and there are 0 (pictures), 1 and 2 (labels)"
             )
-            raise DiagnosticError(Diagnostic("CS730", message, help=f"write dataIdx=0, 1 or 2 in {op.name}"))
+            raise DiagnosticError(Diagnostic("CS730", message, help=f"write dataIdx=0, 1 or 2 in {op.key}"))
     if all(op.data_index != IMAGES for op in program.inputs):
         message = "no layer of the network reads the pictures"
         raise DiagnosticError(Diagnostic("CS730", message, help="add a layer of type=data with dataIdx=0"))

@@ -22,6 +22,7 @@ from convspec.program.costs import (
     SumOfSquares,
     TopographicEnergy,
 )
+from convspec.program.operators import Slice
 from convspec.program.program import Program
 
 Values = Mapping[str, Tensor]
@@ -64,9 +65,13 @@ class CostResult(NamedTuple):
 
 
 def values_by_name(program: Program, outputs: Values, inputs: Values) -> dict[str, Tensor]:
-    """What a forward pass read and gave, by the names of the program's values."""
-    given = {o.value: outputs[o.layer].detach() for o in program.outputs if o.layer in outputs}
-    return {**inputs, **given}
+    """What a forward pass read and gave, by the names of the program's values; parts of what it read are values too."""
+    values = {op.name: inputs[op.key] for op in program.inputs}
+    values |= {o.value: outputs[o.layer].detach() for o in program.outputs if o.layer in outputs}
+    for op in program.operators:
+        if isinstance(op, Slice) and op.inputs[0] in values:
+            values[op.name] = values[op.inputs[0]][:, op.start : op.stop]
+    return values
 
 
 def has_error(cost: Cost) -> bool:

@@ -259,6 +259,18 @@ def test_labels_may_be_numbers_to_come_near(tmp_path: Path) -> None:
     assert last < first
 
 
+def test_targets_may_be_a_part_of_the_labels(tmp_path: Path) -> None:
+    """Four classes among ten, as cuda-convnet2 slices data: the error is that of the slice."""
+    part = TAGS + "start=2\nend=6\n" + GUESSES.replace("outputs=10", "outputs=4")
+    text = HEAD.replace("data:1x8x8", "data:1x8x8,tags:10") + part
+    result = go(text + "[cost]\ntype=cost.bce\ninputs=tags,guesses\ncoeff=1\n", tmp_path / "run", "@train.epochs=1")
+    assert result.validation is not None
+    cost = result.validation.costs["cost"]
+    assert cost.error is not None
+    assert 0.5 < cost.error <= 1  # six of ten digits are none of the four
+    assert cost.output_error == pytest.approx(0.1, abs=0.02)  # one in ten is right, and nothing is declared yet
+
+
 def _folder_of_two(folder: Path) -> Path:
     from PIL import Image
 
