@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
 from convspec.layers.base import WeightLayer
-from convspec.program.program import Parameter, Program
+
+if TYPE_CHECKING:
+    # `check` starts without the operators.
+    from convspec.program.program import Parameter, Program
 
 
 def turns_of_minibatch(graph: Graph, placement: Placement) -> int:

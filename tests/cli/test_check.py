@@ -150,6 +150,21 @@ def test_nothing_heavy_is_imported() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_nothing_is_imported_that_a_check_does_not_need() -> None:
+    """What other commands and options need: each of these would cost the start of every check its milliseconds."""
+    script = (
+        "import sys\n"
+        "from convspec.cli import main\n"
+        f"assert main(['check', {ALEXNET!r}]) == 0\n"
+        "unneeded = {'convspec.program.operators', 'convspec.program.builder', 'convspec.passes', 'convspec.emit',"
+        " 'convspec.difference', 'convspec.report', 'convspec.train', 'convspec.data', 'convspec.diagnostics.sarif',"
+        " 'convspec.diagnostics.github', 'convspec.cli.completing', 'convspec.cli.watching', 'convspec.cli.fits',"
+        " 'convspec.graph.fitting', 'click.shell_completion', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not unneeded, unneeded\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_a_reader_who_leaves_early_is_no_error() -> None:
     script = f"{sys.executable} -m convspec check {ALEXNET} | head -n 1"
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)

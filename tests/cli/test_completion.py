@@ -94,15 +94,3 @@ def test_a_bash_completes(folder: Path) -> None:
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.splitlines()[0] == "my.cfg"
     assert "_convspec_completion" in done.stdout.splitlines()[1]
-
-
-def test_a_check_does_not_load_it() -> None:
-    script = (
-        "import sys\n"
-        "from convspec.cli import main\n"
-        "main(['check', 'alexnet.cfg'])\n"
-        "loaded = {'click.shell_completion', 'convspec.cli.completing', 'convspec.cli.watching', 'convspec.cli.fits',"
-        " 'convspec.diagnostics.sarif', 'convspec.difference', 'convspec.report'} & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
