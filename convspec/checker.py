@@ -130,6 +130,10 @@ def check(
     report_unlike_weights(graph, shapes, report)
     placement = place_layers(graph)
     report_placement(graph, placement, gpus, report)
+    if not graph.dialect.is_ours:
+        from convspec.graph.quirks import report_quirks
+
+        report_quirks(graph, report)
     report_turns(graph, placement, report)
     report_shared_passes(graph, placement, report)
     if portable:

@@ -154,6 +154,8 @@ def _change(row: Row) -> str:
         words.append("any number")
     if row.change.get("has_effect") is False:
         words.append(f"no effect: {row.change['doc']}")
+    if row.change.get("can_be_blank"):
+        words.append("may be left blank")
     assert words, row
     return "; ".join(words)
 

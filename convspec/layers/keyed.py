@@ -149,7 +149,7 @@ class Keyed:
         """Whether the key has a value, or needs none."""
         entry = raw.entry(key)
         value = key.default
-        if entry is not None:
+        if entry is not None and not (key.can_be_blank and not entry.value):
             self._entries[key.attribute] = entry
             value = self._value(key, entry, raw, report)
         elif value is REQUIRED:

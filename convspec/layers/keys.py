@@ -61,6 +61,7 @@ class Key(Generic[T]):
     is_individual: whether it says something of this one section, so that not even `[@params TYPE]` may supply it.
     is_compiled: False for a key that `check` understands and `compile` refuses (CS603) unless it is at its default.
     has_effect: False for a key that meant something to the original programs only.
+    can_be_blank: whether `key=` without a value says the same as no such line.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Key(Generic[T]):
         per_input: bool = False,
         is_compiled: bool = True,
         has_effect: bool = True,
+        can_be_blank: bool = False,
         takes_default: bool | None = None,
         is_individual: bool = False,
     ) -> None:
@@ -94,6 +96,7 @@ class Key(Generic[T]):
         self.per_input = per_input
         self.is_compiled = is_compiled
         self.has_effect = has_effect
+        self.can_be_blank = can_be_blank
         self.takes_default = home is Home.PARAMS if takes_default is None else takes_default
         self.is_individual = is_individual
         self.attribute = ""

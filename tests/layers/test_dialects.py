@@ -96,6 +96,13 @@ def test_what_a_program_does_not_read_can_be_anything() -> None:
         assert ("CS303" in codes(result)) == (name == "convspec")
 
 
+@pytest.mark.parametrize("key", ["neuron", "initWFunc", "initBFunc"])
+def test_a_function_that_is_left_blank_is_none(key: str) -> None:
+    assert {name for name in DIALECTS if checked(name, conv=CONV + f"{key}=\n").ok} == set(ORIGINALS)
+    blank = "[x]\ntype=neuron\ninputs=conv\nneuron=\n"
+    assert {name for name in DIALECTS if checked(name, more=blank, top="x").ok} == set()
+
+
 def test_weight_decay_was_optional_from_2012_on() -> None:
     params = PARAMS.replace("wc=0.004\n", "", 1)
     assert {name for name in DIALECTS if not checked(name, params=params).ok} == {"ccn1", "ccn1_dnouri"}
