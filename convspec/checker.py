@@ -15,6 +15,7 @@ from convspec.graph.assembly import assemble
 from convspec.graph.extension import SpecFiles, extends_entry
 from convspec.graph.graph import Graph
 from convspec.graph.merging import Sections, print_sections
+from convspec.graph.overrides import changes_network
 from convspec.graph.placement import Placement, place_layers
 from convspec.graph.replicas import report_placement
 from convspec.graph.resolve import resolve
@@ -126,6 +127,7 @@ def check(
     graph = resolve(sections, report, lacks_params=lacks_params)
     dims = _input_dims(graph, inputs or {}, report)
     context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
+    context = context._replace(is_as_written=not inputs and not changes_network(overrides))
     shapes = infer_shapes(graph, context)
     report_unlike_weights(graph, shapes, report)
     placement = place_layers(graph)

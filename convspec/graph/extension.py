@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from convspec.diagnostics import Report, SourceFile, Span
-from convspec.graph.merging import Merged, join_files, merge_sections
+from convspec.graph.merging import CLAIM, Merged, join_files, merge_sections
 from convspec.layers import layer_type
 from convspec.layers.dialects import Dialect
 from convspec.syntax.document import Document, Entry
@@ -21,7 +21,6 @@ MAXIMUM_FILES = 32
 _NET = "@net"
 _EXTENDS = "extends"
 _OF_ITS_FILE = {_NET: (_EXTENDS, "name", "note")}
-_CLAIM = "expect"
 
 
 class SpecFiles(NamedTuple):
@@ -156,7 +155,7 @@ def _entries_that_stay(before: Merged, section: Merged) -> Mapping[str, Entry]:
 def _without_what_is_of_its_file(sections: Mapping[str, Merged]) -> dict[str, Merged]:
     result = {}
     for name, section in sections.items():
-        dropped = [key for key in (*_OF_ITS_FILE.get(name, ()), _CLAIM) if key in section.entries]
+        dropped = [key for key in (*_OF_ITS_FILE.get(name, ()), CLAIM) if key in section.entries]
         entries = {key: entry for key, entry in section.entries.items() if key not in dropped}
         result[name] = section._replace(entries=entries) if dropped else section
     return result

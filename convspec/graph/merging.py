@@ -12,6 +12,7 @@ from convspec.layers.keys import Home
 from convspec.syntax.document import Document, Entry
 
 FOR_ALL = "DEFAULT"
+CLAIM = "expect"
 
 
 class Merged(NamedTuple):
@@ -165,9 +166,11 @@ def report_misplaced(section: str, entry: Entry, home: Home, right: Home | None,
 
 
 def print_sections(sections: Sections) -> str:
-    """The text of one file that says the same: one entry a key, no comments. It names its dialect, unless that is ours."""
+    """The text of one file that says the same: one entry a key, no comments, no claims. It names its dialect, unless that is ours."""
     joined = {name: section for name, section in sections.joined.items() if not section.is_parameters}
-    lines = {name: [_line(entry) for entry in section.entries.values()] for name, section in joined.items()}
+    lines = {
+        name: [_line(entry) for entry in section.without(CLAIM).entries.values()] for name, section in joined.items()
+    }
     if not sections.dialect.is_ours:
         of_net = joined["@net"].entries.values() if "@net" in joined else ()
         stated = [f"dialect={sections.dialect.name}", *(_line(entry) for entry in of_net if entry.key != "dialect")]

@@ -70,6 +70,11 @@ def _override_document(
     return None
 
 
+def changes_network(overrides: Sequence[str]) -> bool:
+    """Whether any of these overrides is of the network, and not of its training or its data."""
+    return any(not text.strip().startswith(("@train.", "@data.")) for text in overrides)
+
+
 def report_unused(added: Mapping[str, Span], sections: Mapping[str, Merged], report: Report) -> None:
     """Report CS213 for overrides of layers that were not made. sections: with the layers that were."""
     for name, span in added.items():

@@ -68,6 +68,7 @@ class Context(NamedTuple):
     input_dims: sizes of the data layers, by name; empty where a size was given and has been refused. classes: of the data, or None where nobody said.
     layers: all of them by name, and known: what was inferred so far; for messages only, a size follows from the inputs.
     dialect: of the spec; a layer has it too, as `self.dialect`.
+    is_as_written: whether neither overrides nor sizes from outside change the network that the files describe.
     """
 
     report: Report
@@ -77,6 +78,7 @@ class Context(NamedTuple):
     layers: Mapping[str, Layer] = {}
     known: Mapping[str, Inference] = {}
     dialect: Dialect = CONVSPEC
+    is_as_written: bool = True
 
     @property
     def rounds_up(self) -> bool:

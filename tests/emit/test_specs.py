@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 import convspec
-from convspec.checker import Checked
-from convspec.layers.conv import Conv
-from convspec.layers.fc import FullyConnected
 from convspec.resources import spec_path
 from tests.emit.comparison import (
     all_layers,
@@ -20,28 +15,10 @@ from tests.emit.comparison import (
     random_batch,
     random_state,
 )
+from tests.emit.shrinking import shrunk
 from tests.interpreter import interpret
 
 SPECS = sorted(path.name for path in spec_path("alexnet.cfg").parent.glob("*.cfg"))
-CLASSES = 6
-
-
-def shrunk(path: Path) -> Checked:
-    """The spec with 6 maps a convolution, 10 neurons a layer, 6 classes and the smallest image that passes."""
-    overrides = [f"@net.classes={CLASSES}"]
-    graph = convspec.check(path).graph
-    judged = {source for layer in graph.layers.values() if layer.type == "softmax" for source in layer.input_names}
-    for layer in graph.layers.values():
-        if isinstance(layer, Conv):
-            overrides.append(f"{layer.name}.filters=6")
-        elif isinstance(layer, FullyConnected):
-            overrides.append(f"{layer.name}.outputs={CLASSES if layer.name in judged else 10}")
-    (data, dims), *_ = graph.net.input
-    for side in range(8, dims[1] + 1):
-        checked = convspec.check(path, inputs={data: (dims[0], side, side)}, overrides=overrides)
-        if checked.ok:
-            return checked
-    raise AssertionError(checked.diagnostics)
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -86,7 +86,15 @@ def test_a_wrong_claim_has_the_formula_and_is_said_where_it_begins() -> None:
     assert diagnostic.span is not None
     assert diagnostic.span.text == "55x55x3"
     assert not convspec.check(POOL).ok
-    assert convspec.check(POOL, inputs={"data": (3, 227, 227)}).ok
+    assert convspec.check(POOL.replace("224", "227")).ok
+
+
+def test_claims_are_about_the_files_as_they_are_written() -> None:
+    assert convspec.check(POOL, inputs={"data": (3, 224, 224)}).ok
+    assert convspec.check(POOL, overrides=["pool1.sizeX=10"]).ok
+    assert not convspec.check(POOL, overrides=["@train.epochs=5", "@data.size=256"]).ok
+    assert not convspec.check(POOL, overrides=["pool2.expect=5"]).ok
+    assert "expect" not in convspec.check(POOL).resolved_text
 
 
 def test_a_claim_that_holds_ends_the_doubt() -> None:
@@ -97,9 +105,8 @@ def test_a_claim_that_holds_ends_the_doubt() -> None:
 
 
 def test_channels_first_is_explained() -> None:
-    [diagnostic] = convspec.check(
-        HEAD + "[a]\ntype=neuron\nneuron=abs\ninputs=data\nexpect=3x9x9\n", overrides=["@net.outputs=a"]
-    ).diagnostics
+    head = HEAD.replace("outputs=a,b", "outputs=a")
+    [diagnostic] = convspec.check(head + "[a]\ntype=neuron\nneuron=abs\ninputs=data\nexpect=3x9x9\n").diagnostics
     assert "channels first" in diagnostic.message
     assert diagnostic.help == "write expect=9x9x3"
 
