@@ -41,6 +41,7 @@ LAYER_TYPES: tuple[str, ...] = (
     "batchnorm",
     "cnorm",
     "globalpool",
+    "cmpool",
     "concat",
     "pass",
     "eltsum",
@@ -309,6 +310,8 @@ def _add_stage(net: _Net, index: int) -> None:  # noqa: C901 - a case a type
             _add_norm(net, index, kind)
         case "batchnorm":
             _add_batchnorm(net, index)
+        case "cmpool":
+            _add_channel_pool(net, index)
         case "globalpool":
             _add_globalpool(net, index)
         case "concat" | "pass":
@@ -561,7 +564,9 @@ def _add_pool(net: _Net, index: int) -> None:
     if not _seldom(net):
         axes = [_draw_window(net, min(height, width))] * 2
     sizes, strides, starts = (list(numbers) for numbers in zip(*axes, strict=True))
-    keys |= {"type": "pool", "pool": draw(st.sampled_from(["max", "avg"]))}
+    keys |= {"type": "pool", "pool": draw(st.sampled_from(["max", "avg", "max", "avg", "maxabs"]))}
+    if keys["pool"] == "avg" and _seldom(net):
+        keys["sum"] = "1"
     keys |= {"sizeX": _extent(sizes), "stride": _extent(strides)}
     if any(starts) or draw(st.booleans()):
         keys["start"] = _extent(starts)
@@ -615,6 +620,16 @@ def _add_image_layer(net: _Net, index: int, kind: str) -> None:
         keys["stride"] = str(stride)
         height, width = -(-height // stride), -(-width // stride)
     _write_stage(net, f"{kind}{index}", (channels, height, width), _own(stage), keys)
+
+
+def _add_channel_pool(net: _Net, index: int) -> None:
+    stage = _any_stage(net, net.stages)
+    (channels, height, width), keys = _maps_of(net, stage[0])
+    size = net.draw(st.integers(1, min(channels, 4)))
+    stride, start = net.draw(st.integers(1, size)), net.draw(st.integers(1 - size, 0))
+    outputs = max(-(-(channels - start - size) // stride), 0) + 1
+    keys |= {"type": "cmpool", "size": str(size), "stride": str(stride), "start": str(start)}
+    _write_stage(net, f"cmpool{index}", (outputs, height, width), _own(stage), keys)
 
 
 def _add_globalpool(net: _Net, index: int) -> None:

@@ -28,6 +28,7 @@ from convspec.program.operators import (
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    MaxAbsPool2d,
     Maximum,
     MaxPool2d,
     Neuron,
@@ -118,10 +119,12 @@ def expression(  # noqa: C901 - a case an operator
             return f"contrast_norm({x}, {size}, alpha={alpha!r}, beta={beta!r}, k={k!r}{gradient})"
         case MaxPool2d():
             return f"max_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
+        case MaxAbsPool2d():
+            return f"max_abs_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case FusedLRNPool():
             return f"bias_act_lrn_max_pool2d({', '.join([x, *_fused_arguments(op, shapes[0], holders)])})"
-        case AvgPool2d():
-            return f"avg_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
+        case AvgPool2d(is_sum=is_sum):
+            return f"{'sum' if is_sum else 'avg'}_pool2d({', '.join([x, *_pool_arguments(op, op, shapes[0])])})"
         case Dropout():
             return _dropout(op, x)
         case Softmax():
@@ -182,7 +185,7 @@ def literal(text: str) -> str:
     return json.dumps(text)
 
 
-def _pool_arguments(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:
+def _pool_arguments(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:
     """Arguments after the first; the output size only where it is not what rounding up gives."""
     arguments = [one_or_both(pool.kernel_size), f"stride={one_or_both(pool.stride)}"]
     if pool.start != (0, 0):
@@ -191,6 +194,8 @@ def _pool_arguments(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shap
     rounded_up = [-((start + kernel - size) // stride) + 1 for size, kernel, stride, start in axes]
     if rounded_up != list(op.shape.dims[1:]):
         arguments.append(f"output_size={op.shape.dims[1:]}")
+    if not isinstance(pool, AvgPool2d) and pool.ties_share:
+        arguments.append('ties="all"')
     return arguments
 
 
@@ -229,11 +234,9 @@ def _channel_pool(op: ChannelPool, x: str, source: Shape) -> str:
     options = f"stride={op.stride}" + (f", start={op.start}" if op.start else "")
     if -((op.start + op.size - source.channels) // op.stride) + 1 != op.shape.channels:
         options += f", out_channels={op.shape.channels}"
-    return f"channel_max_pool({x}, {op.size}, {options}{_ties(op.ties_share)})"
-
-
-def _ties(share: bool) -> str:
-    return ', ties="all"' if share else ""
+    if op.ties_share:
+        options += ', ties="all"'
+    return f"channel_max_pool({x}, {op.size}, {options})"
 
 
 def _pick(op: Pick2d, x: str, maps: Shape) -> str:

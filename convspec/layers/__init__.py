@@ -31,7 +31,7 @@ from convspec.layers.join import ConcatLayer, ElementwiseMaximum, ElementwiseSum
 from convspec.layers.local import Local
 from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.output_costs import BinaryCrossEntropy, CrossEntropy2, DetectionCrossEntropy, RobustFlickr
-from convspec.layers.pool import GlobalPool, Pool
+from convspec.layers.pool import ChannelPool, GlobalPool, Pool
 
 BUILT_IN: Mapping[str, type[Layer]] = {
     layer.type: layer
@@ -43,6 +43,7 @@ BUILT_IN: Mapping[str, type[Layer]] = {
         SplitFullyConnected,
         Pool,
         GlobalPool,
+        ChannelPool,
         BatchNorm,
         CrossMapResponseNorm,
         SameMapResponseNorm,

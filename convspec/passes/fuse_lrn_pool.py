@@ -165,5 +165,5 @@ def _fused(run: _Run) -> FusedLRNPool:
         relu_before=_is_relu(first),
         relu_after=not _is_relu(first) and any(map(_is_relu, run.operators)),
         norm=None if norm is None else LRNWindow(norm.size, norm.alpha, norm.beta, norm.k, norm.groups),
-        pool=None if pool is None else PoolWindow(pool.kernel_size, pool.stride, pool.start),
+        pool=None if pool is None else PoolWindow(pool.kernel_size, pool.stride, pool.start, pool.ties_share),
     )

@@ -42,6 +42,7 @@ from convspec.program.operators import (
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    MaxAbsPool2d,
     Maximum,
     MaxPool2d,
     Neuron,
@@ -226,12 +227,36 @@ class Builder:
     def max_pool2d(
         self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
     ) -> str:
-        return self._add(MaxPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
+        share = self.numerics.ties_share
+        return self._pool(MaxPool2d, value, shape, kernel_size, stride, start, ties_share=share)
+
+    def max_abs_pool2d(
+        self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
+    ) -> str:
+        share = self.numerics.ties_share
+        return self._pool(MaxAbsPool2d, value, shape, kernel_size, stride, start, ties_share=share)
 
     def avg_pool2d(
         self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
     ) -> str:
-        return self._add(AvgPool2d, [value], shape, kernel_size=kernel_size, stride=stride, start=start)
+        return self._pool(AvgPool2d, value, shape, kernel_size, stride, start)
+
+    def sum_pool2d(
+        self, value: str, shape: Shape, *, kernel_size: tuple[int, int], stride: tuple[int, int], start: tuple[int, int]
+    ) -> str:
+        return self._pool(AvgPool2d, value, shape, kernel_size, stride, start, is_sum=True)
+
+    def _pool(
+        self,
+        operator: type[Op],
+        value: str,
+        shape: Shape,
+        kernel_size: tuple[int, int],
+        stride: tuple[int, int],
+        start: tuple[int, int],
+        **attributes: bool,
+    ) -> str:
+        return self._add(operator, [value], shape, kernel_size=kernel_size, stride=stride, start=start, **attributes)
 
     def dropout(self, value: str, *, keep: float, rescale_at_test: bool, enabled: bool) -> str:
         shape = self.shape(value)

@@ -159,12 +159,23 @@ class ContrastNorm(Operator):
 class MaxPool2d(Operator):
     """Largest pixel of each window; windows start at `start + i*stride` and are clipped to the map.
 
-    kernel_size, stride, start: along (height, width).
+    kernel_size, stride, start: along (height, width). ties_share: of equal largest pixels each gets the whole gradient.
     """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     start: tuple[int, int] = (0, 0)
+    ties_share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxAbsPool2d(Operator):
+    """Pixel of largest magnitude of each window, the last of equal ones; windows and ties as in `MaxPool2d`."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    start: tuple[int, int] = (0, 0)
+    ties_share: bool = False
 
 
 class LRNWindow(NamedTuple):
@@ -183,6 +194,7 @@ class PoolWindow(NamedTuple):
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     start: tuple[int, int]
+    ties_share: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,11 +213,12 @@ class FusedLRNPool(Operator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvgPool2d(Operator):
-    """Mean over the pixels of each window that lie in the map; windows as in `MaxPool2d`."""
+    """Mean, or sum, over the pixels of each window that lie in the map; windows as in `MaxPool2d`."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     start: tuple[int, int] = (0, 0)
+    is_sum: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +351,7 @@ Op = (
     | ResponseNorm
     | ContrastNorm
     | MaxPool2d
+    | MaxAbsPool2d
     | FusedLRNPool
     | AvgPool2d
     | Dropout

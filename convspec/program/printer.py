@@ -27,7 +27,8 @@ def _output(output: Output) -> str:
 
 
 def _operator(op: Op) -> str:
-    attributes = [f"{f.name}={_value(getattr(op, f.name))}" for f in fields(op) if f.name not in _SHARED]
+    said = (f.name for f in fields(op) if f.name not in _SHARED and (f.default is not False or getattr(op, f.name)))
+    attributes = [f"{name}={_value(getattr(op, name))}" for name in said]
     gpu = "" if op.gpu is None else f" gpu {op.gpu}"
     layers = "" if op.layers == (op.name,) else f"  # {' || '.join(op.layers)}"
     return f"{op.name}: {op.shape} = {type(op).__name__}({', '.join([*op.inputs, *attributes])}){gpu}{layers}"

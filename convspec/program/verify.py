@@ -28,6 +28,7 @@ from convspec.program.operators import (
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
+    MaxAbsPool2d,
     Maximum,
     MaxPool2d,
     Op,
@@ -114,7 +115,7 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
         case BatchNorm(weight=weight):
             _require(program.parameter[weight].shape == (inputs[0].channels,), op, "has a weight of another width")
             return inputs[0]
-        case MaxPool2d() | AvgPool2d():
+        case MaxPool2d() | MaxAbsPool2d() | AvgPool2d():
             return _infer_pool(op, op, inputs[0])
         case FusedLRNPool(pool=pool):
             return inputs[0] if pool is None else _infer_pool(op, pool, inputs[0])
@@ -169,7 +170,7 @@ def _infer_local(op: LocallyConnected2d, maps: Shape, program: Program) -> Shape
     return shape
 
 
-def _infer_pool(op: Op, pool: MaxPool2d | AvgPool2d | PoolWindow, maps: Shape) -> Shape:
+def _infer_pool(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWindow, maps: Shape) -> Shape:
     """The declared shape, once every window is known to hold a pixel."""
     axes = zip(maps.dims[1:], op.shape.dims[1:], pool.kernel_size, pool.stride, pool.start, strict=True)
     for size, count, kernel, stride, start in axes:

@@ -82,6 +82,10 @@ class MetaNetwork:
             case "eltsum" | "eltmax":
                 is_alike = len({x.shape for x in sources}) == 1
                 return sum(sources if is_alike else [x.flatten(1) for x in sources])
+            case "cmpool":
+                maps = as_maps(sources[0], layer.channels)
+                seen = F.pad(maps.flatten(2).transpose(1, 2), (-layer.start, layer.stride - 1))
+                return F.max_pool1d(seen, layer.size, layer.stride).transpose(1, 2).unflatten(2, maps.shape[2:])
             case "globalpool":
                 return F.adaptive_avg_pool2d(as_maps(sources[0], layer.channels), 1)
             case "batchnorm":
@@ -124,7 +128,7 @@ class MetaNetwork:
         return value
 
     def pool(self, layer: Pool, maps: Tensor) -> Tensor:
-        pooling = F.max_pool2d if layer.pool == "max" else F.avg_pool2d
+        pooling = F.avg_pool2d if layer.pool == "avg" else F.max_pool2d
         frame: list[int] = []
         for axis in (1, 0):
             size, stride, start, given = (key[axis] for key in (layer.size, layer.stride, layer.start, layer.outputs_x))

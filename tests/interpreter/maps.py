@@ -8,14 +8,15 @@ from itertools import product
 import numpy as np
 
 from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
-from convspec.layers.pool import GlobalPool, Pool
+from convspec.layers.pool import ChannelPool, GlobalPool, Pool
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 
 
 @interprets(Pool)
 def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
-    """The first largest pixel, or the mean, of each window's pixels inside the image."""
+    """The first largest pixel, the last of largest magnitude, the mean or the sum of each window's pixels inside the image;
+    where ties share, the gradient goes to each pixel that equals the output."""
     x = as_maps(sources[0], layer.channels)
     rows, columns = (
         [
@@ -32,17 +33,54 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
     shares = {}
     for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
         window = x[:, :, ys, xs].reshape(*x.shape[:2], -1)
-        share = np.full_like(window, 1 / window.shape[2])
-        if layer.pool == "max":
-            share = np.eye(window.shape[2])[window.argmax(2)]
-        shares[oy, ox] = share
+        share = _shares(layer, window)
         value[:, :, oy, ox] = (share * window).sum(2)
+        if layer.pool != "avg" and tape.graph.net.ties == "all":
+            share = (window == value[:, :, oy, ox, None]).astype(np.float64)
+        shares[oy, ox] = share
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
         of_x = np.zeros_like(x)
         for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
             of_window = shares[oy, ox] * gradient[:, :, oy, ox, None]
             of_x[:, :, ys, xs] += of_window.reshape(x[:, :, ys, xs].shape)
+        return [of_x], {}
+
+    return value, pull
+
+
+def _shares(layer: Pool, window: Array) -> Array:
+    """What of each pixel of a window, along the last axis, the output has."""
+    count = window.shape[2]
+    match layer.pool:
+        case "avg":
+            return np.full_like(window, 1 if layer.sums else 1 / count)
+        case "maxabs":
+            return np.eye(count)[count - 1 - np.abs(window)[:, :, ::-1].argmax(2)]
+        case _:
+            return np.eye(count)[window.argmax(2)]
+
+
+@interprets(ChannelPool)
+def channel_pool(layer: ChannelPool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """The first largest of the maps start + o stride, ... + size, of those that there are; or all of them, where ties
+    share. Windows as many as are asked for, or until the last map is seen."""
+    x = as_maps(sources[0], layer.channels)
+    windows: list[list[int]] = []
+    while len(windows) < layer.out_channels or (
+        not layer.out_channels and (not windows or windows[-1][-1] < x.shape[1] - 1)
+    ):
+        first = layer.start + len(windows) * layer.stride
+        windows.append([c for c in range(first, first + layer.size) if 0 <= c < x.shape[1]])
+    value = np.stack([x[:, window].max(1) for window in windows], 1)
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_x = np.zeros_like(x)
+        for o, window in enumerate(windows):
+            is_largest = x[:, window] == value[:, o : o + 1]
+            if tape.graph.net.ties == "first":
+                is_largest &= is_largest.cumsum(1) == 1
+            of_x[:, window] += is_largest * gradient[:, o : o + 1]
         return [of_x], {}
 
     return value, pull
@@ -56,11 +94,14 @@ def global_pool(layer: GlobalPool, sources: Sequence[Array], tape: Tape) -> tupl
     share = (
         np.eye(pixels.shape[2])[pixels.argmax(2)] if layer.pool == "max" else np.full_like(pixels, 1 / pixels.shape[2])
     )
+    value = (share * pixels).sum(2)
+    if layer.pool == "max" and tape.graph.net.ties == "all":
+        share = (pixels == value[:, :, None]).astype(np.float64)
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
         return [(share * gradient.reshape(*x.shape[:2], 1)).reshape(x.shape)], {}
 
-    return (share * pixels).sum(2)[:, :, None, None], pull
+    return value[:, :, None, None], pull
 
 
 @interprets(CrossMapResponseNorm)

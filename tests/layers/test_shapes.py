@@ -269,6 +269,46 @@ def test_layers_that_learn_nothing_refuse(size: str, section: str, code: str) ->
 
 
 @pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("size=4\nstride=4", (3, 4, 4)),  # (12 - 4) / 4 + 1
+        ("size=5\nstride=4", (3, 4, 4)),  # (12 - 5) / 4 + 1 = 2.75, rounded up
+        ("size=4\nstride=4\nstart=-2", (4, 4, 4)),  # (12 + 2 - 4) / 4 + 1 = 3.5, rounded up
+        ("size=4\nstride=4\noutputs=3", (3, 4, 4)),
+        ("size=4\nstride=3\noutputs=4", (4, 4, 4)),  # the last window covers maps 9 to 12
+        ("size=4\nstride=4\noutputs=2", "CS412"),
+        ("size=4\nstride=4\noutputs=4", "CS407"),
+        ("size=4\nstride=5", "CS205"),
+        ("size=4\nstride=4\nstart=1", "CS205"),
+        ("size=4\nstride=4\nstart=-4", "CS407"),
+        ("size=13\nstride=4", "CS408"),
+        ("size=4\nstride=4\npool=avg", "CS212"),
+    ],
+)
+def test_windows_of_maps(keys: str, expected: tuple[int, ...] | str) -> None:
+    checked = net("12x4x4", f"type=cmpool\ninputs=data\n{keys}")
+    if isinstance(expected, str):
+        assert codes(checked) == [expected]
+    else:
+        assert shape(checked) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ("pool=avg\nsum=1", []),
+        ("pool=max\nsum=1", ["CS207"]),
+        ("pool=rand\ndoMax=1", []),
+        ("pool=rand", []),
+        ("pool=avg\ndoMax=0", ["CS207"]),
+        ("pool=maxabs", []),
+    ],
+)
+def test_keys_of_one_kind_of_pooling(keys: str, found: list[str]) -> None:
+    assert codes(net("3x9x9", f"type=pool\ninputs=data\nsizeX=3\nstride=2\n{keys}")) == found
+
+
+@pytest.mark.parametrize(
     ("size", "rows", "expected"),
     [
         ("4096", "start=0\nend=3072", (3072,)),

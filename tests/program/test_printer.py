@@ -22,10 +22,7 @@ def test_operators_and_parameters_stand_on_a_line_each() -> None:
 
 def test_towers_are_named_where_they_merged() -> None:
     text = print_program(lowered(convspec.check(TWO_TOWERS), passes=UNFUSED))
-    assert (
-        "LocalResponseNorm(conv1, size=3, alpha=5.0, beta=0.75, k=2.0, groups=2, blocked=False)  # rnorm1a || rnorm1b"
-        in text
-    )
+    assert "LocalResponseNorm(conv1, size=3, alpha=5.0, beta=0.75, k=2.0, groups=2)  # rnorm1a || rnorm1b" in text
     assert "# conv3a.weights.0, conv3a.weights.1, conv3b.weights.1, conv3b.weights.0" in text.replace(
         "conv3b.weights.0, conv3b.weights.1", "conv3b.weights.1, conv3b.weights.0"
     )
