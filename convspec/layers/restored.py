@@ -41,7 +41,7 @@ def restore(container: object) -> Restored:
 
     Raises Misfit.
     """
-    layers = _in_order(_without_detached_neurons(_named(container)))
+    layers = _in_order(_without_detached_neurons(_named(container)), has_places=isinstance(container, list))
     dialect = _dialect(container, layers.values())
     sections = "\n\n".join(section(layer, layers, dialect) for layer in layers.values()) + "\n"
     return Restored(
@@ -125,13 +125,12 @@ def _without_detached_neurons(layers: Mapping[str, OldLayer]) -> dict[str, OldLa
     }
 
 
-def _in_order(layers: Mapping[str, OldLayer]) -> dict[str, OldLayer]:
+def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, OldLayer]:
     """Each layer after what it reads; otherwise by its number in cuda-convnet2, its place in cuda-convnet, its name.
 
     Dictionaries of Python 2 have no order, so that names must do for the code of 2012.
     """
-    is_list = any(isinstance(source, int) for layer in layers.values() for source in layer.fields.get("inputs", ()))
-    places = {name: place if is_list else 0 for place, name in enumerate(layers)}
+    places = {name: place if has_places else 0 for place, name in enumerate(layers)}
     waiting = {name: set(layer.inputs) for name, layer in layers.items()}
 
     def rank(name: str) -> tuple[Any, ...]:
@@ -195,7 +194,7 @@ def _full_width(layer: OldLayer, layers: Mapping[str, OldLayer]) -> int:
     alike = [
         other
         for other in layers.values()
-        if other.type == "data" and other.fields.get("dataIdx") == layer.fields.get("dataIdx")
+        if other.type == "data" and integer(other.fields.get("dataIdx")) == integer(layer.fields.get("dataIdx"))
     ]
     ends = [integer(other.fields.get("end", other.fields.get("outputs"))) for other in alike]
     width = max(ends)

@@ -74,7 +74,12 @@ def _value_text(key: Key[Any], layer: OldLayer, layers: Mapping[str, OldLayer], 
 
 def _is_default(value: Any, default: object) -> bool:
     values = value if isinstance(value, list | tuple) else [value]
-    return all(each == default and isinstance(each, str) == isinstance(default, str) for each in values)
+    return all(
+        isinstance(each, bool | int | float | str)
+        and isinstance(each, str) == isinstance(default, str)
+        and each == default
+        for each in values
+    )
 
 
 _NOT_SAID = frozenset({"initwfunc", "initbfunc", "initcfunc"})
@@ -108,9 +113,9 @@ def _number(value: float, what: str) -> str:
 def _neuron(value: object, name: str) -> str:
     """`neuron` as written, or as the parser of a neuron layer left it: its type, and its parameters by letter."""
     match value:
-        case None | "":
+        case None:
             return ""
-        case str() if _PLAIN.fullmatch(value):
+        case str() if not value or _PLAIN.fullmatch(value):
             return value
         case {"type": str() as kind, "params": dict() as parameters} if _PLAIN.fullmatch(kind):
             letters = sorted(key for key in parameters if isinstance(key, str))
@@ -122,14 +127,14 @@ def _neuron(value: object, name: str) -> str:
 
 def _weight_source(layer: OldLayer, layers: Mapping[str, OldLayer]) -> str | None:
     """`conv1[0],,fc2[1]`: what the indices say, because weights may have been unshared since."""
-    matrices = layer.fields.get("weightSourceMatrixIndices") or []
+    matrices = _list(layer.fields.get("weightSourceMatrixIndices", []))
     sources = layer.fields.get("weightSourceLayers")
     if sources is None:
-        all_names = list(layer.fields.get("weightSource") or [])
-        indices = layer.fields.get("weightSourceLayerIndices") or []
-        sources = [name if index >= 0 else "" for name, index in zip(all_names, indices, strict=False)]
+        all_names = _list(layer.fields.get("weightSource", []))
+        indices = _list(layer.fields.get("weightSourceLayerIndices", []))
+        sources = [name if integer(index) >= 0 else "" for name, index in zip(all_names, indices, strict=False)]
     entries = []
-    for source, matrix in zip(sources, matrices, strict=False):
+    for source, matrix in zip(_list(sources), matrices, strict=False):
         if not isinstance(source, str) or not isinstance(matrix, int):
             raise Misfit(f"weightSource of {layer.name} is of a form that no layer file gives")
         name = re.sub(r"\[\d+\]\s*$", "", source).strip()
@@ -200,11 +205,11 @@ def _forced_outputs(fields: Fields) -> object:
 
 
 def _filter_channels(fields: Fields) -> object:
-    return fields.get("filterChannels") if any(_list(fields.get("randSparse", False))) else None
+    return fields.get("filterChannels") if _rand_sparse(fields) else None
 
 
 def _rand_sparse(fields: Fields) -> object:
-    entries = [bool(each) for each in _list(fields.get("randSparse", False))]
+    entries = [isinstance(each, bool | int) and bool(each) for each in _list(fields.get("randSparse", False))]
     return entries if any(entries) else None
 
 
@@ -251,7 +256,7 @@ def _rates(name: str) -> Callable[[Fields], object]:
 
 def _rate(value: object, what: str) -> object:
     match value:
-        case {"type": "const", "params": {"base": float() | int() as base}}:
+        case {"type": str() as kind, "params": {"base": float() | int() as base}} if kind == "const":
             # cuda-convnet2 takes digits and a point alone
             text = _text(base, what)
             return base if re.fullmatch(r"(\d*\.)?\d+", text) else f"const[base={text}]"
@@ -268,7 +273,7 @@ def _decline(name: str) -> Callable[[Fields], object]:
 
     def undone(fields: Fields) -> object:
         match fields.get(name):
-            case None | {"type": "default"}:
+            case {"type": str() as kind} if kind == "default":
                 return None
             case {"type": str() as kind, "params": dict() as parameters}:
                 what = f"{name} of {fields['name']}"
@@ -284,7 +289,7 @@ def _decline(name: str) -> Callable[[Fields], object]:
 def _quantizer(name: str) -> Callable[[Fields], object]:
     def undone(fields: Fields) -> object:
         match fields.get(name):
-            case {"type": "default"}:
+            case {"type": str() as kind} if kind == "default":
                 return None
             case {"type": str() as kind}:
                 return kind

@@ -24,7 +24,8 @@ from convspec.data.pickles import describe
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.emit.load import instantiate
 from convspec.layers.restored import Misfit, OldLayer, Restored, restore
-from convspec.program.program import Parameter, Program
+from convspec.layers.unparsed import entry
+from convspec.program.program import Block, Parameter, Program
 from convspec.train.checkpoint import Checkpoint, save_checkpoint
 from convspec.train.matrices import Matrix, biases_of, matrix_shape, weights_of
 from convspec.train.old_state import OldState, read_state, unlike
@@ -163,7 +164,27 @@ def _weights(
         if name not in weights:
             raise misfit(state.path, f"{place.layer.name} has no {place.field}")
     _report_resting([name for name in weights if name not in moves], state.path, notify)
+    weights |= {b.name: _connections(state.path, b, layers) for buffer in program.buffers for b in buffer.blocks}
     return weights, moves
+
+
+def _connections(path: Path, block: Block, layers: Mapping[str, OldLayer]) -> Tensor:
+    """`filterConns`: the channels that the groups of a sparse layer see, one after another."""
+    match = _CONNECTIONS.fullmatch(block.name)
+    assert match is not None, block.name
+    layer, index = layers[match["layer"]], int(match["index"] or 0)
+    assert block.rows is not None
+    wanted, channels = block.rows[1], entry(layer.fields.get("channels"), index)
+    listed = layer.fields.get("filterConns")
+    found = listed[index] if isinstance(listed, list) and index < len(listed) else None
+    found = found.tolist() if isinstance(found, np.ndarray) else found
+    if not isinstance(found, list) or len(found) != wanted or any(type(each) is not int for each in found):
+        raise misfit(
+            path, f"filterConns[{index}] of {layer.name} is {describe(found)}, not {wanted} numbers of channels"
+        )
+    if not all(0 <= each < channels for each in found):
+        raise misfit(path, f"filterConns[{index}] of {layer.name} names a channel beyond the {channels} that there are")
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def _blocks(parameter: Parameter) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -228,6 +249,7 @@ class _Place:
         return weights_of(self.layer.type, matrix, self.shape, self.parts)
 
 
+_CONNECTIONS = re.compile(r"(?P<layer>.+)\.connections(?:\.(?P<index>\d+))?")
 _CANONICAL = re.compile(r"(?P<layer>.+)\.(?:(?P<bias>bias)|weight|weights\.(?P<index>\d+))")
 
 

@@ -37,13 +37,14 @@ def _filtered(fields: dict[str, Any], sources: list[Matrix]) -> Matrix:
         pixels = source.reshape(channels, image, image, cases)
         weights = fields["weights"][i].astype(np.float64)
         rows = of_group * size * size
+        seen = fields.get("filterConns", [[]] * len(sources))[i] or list(range(channels))
         for module in range(modules):
             top, left = module // side * stride - padding, module % side * stride - padding
             for f in range(filters):
                 first = f // (filters // groups) * of_group
                 column = weights[:, f] if fields["type"] == "conv" else weights[module * rows : (module + 1) * rows, f]
                 row = 0
-                for c in range(first, first + of_group):
+                for c in seen[first : first + of_group]:
                     for y in range(top, top + size):
                         for x in range(left, left + size):
                             if 0 <= y < image and 0 <= x < image:

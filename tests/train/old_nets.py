@@ -58,6 +58,8 @@ class Net:
         [side] = modules
         [filters] = {f * g for f, g in zip(lists["filters"], lists["groups"], strict=True)}
         per_group = [c // g for c, g in zip(lists["channels"], lists["groups"], strict=True)]
+        sparse = self._list(given.get("randSparse", False), count)
+        per_group = self._list(given.get("filterChannels", per_group), count)
         pixels = [size**2 for size in lists["filterSize"]]
         shared = bool(given.get("sharedBiases", True)) and kind == "conv"
         fields = self._new(name, kind, inputs, outputs=filters * side**2, **given)
@@ -71,6 +73,12 @@ class Net:
             "modulesX": side,
             "modules": side**2,
         }
+        if self.program != "ccn2":
+            fields |= {"randSparse": sparse, "filterConns": []}
+            for i, (groups, channels) in enumerate(zip(lists["groups"], lists["channels"], strict=True)):
+                draws = groups * per_group[i] // channels if sparse[i] else 0
+                orders = [self.random.permutation(channels).tolist() for _ in range(draws)]
+                fields["filterConns"].append([channel for order in orders for channel in order])
         if kind == "conv":
             fields |= {"sharedBiases": shared, ("sumWidth" if self.program == "ccn2" else "partialSum"): 1}
         each = 1 if kind == "conv" else side**2

@@ -115,7 +115,25 @@ def unshared() -> Net:
     return ended(net, "sfc5")
 
 
-NETS: dict[str, Callable[[], Net]] = {make.__name__: make for make in (ccn1, alexnet2012, ccn2, unshared)}
+def sparse() -> Net:
+    """Groups that see channels drawn at random, each channel twice; one input in order and one not."""
+    net = begun("alexnet2012")
+    net.conv("conv1", ["data"], filters=8, filterSize=3, padding=1, gpu=0, neuron="relu")
+    net.conv("conv2", ["conv1"], channels=8, groups=4, filterChannels=4, filters=2, randSparse=True, neuron="relu")
+    net.conv(
+        "conv3",
+        ["conv2", "conv1"],
+        channels=[8, 8],
+        groups=[2, 2],
+        filters=3,
+        filterSize=[2, 4],
+        randSparse=[False, True],
+    )
+    net.conv("local4", ["conv3"], "local", channels=6, groups=2, filters=2, filterSize=2, randSparse=True)
+    return ended(net, "local4")
+
+
+NETS: dict[str, Callable[[], Net]] = {make.__name__: make for make in (ccn1, alexnet2012, ccn2, unshared, sparse)}
 
 
 def inputs_of(net: Net) -> dict[str, Any]:
@@ -357,6 +375,21 @@ def test_what_does_not_fit_is_told(
 ) -> None:
     diagnostic = spoilt(tmp_path, spoil)
     assert diagnostic.code == code
+    assert says in diagnostic.message
+
+
+@pytest.mark.parametrize(
+    ("connections", "says"),
+    [
+        (None, "filterConns[0] of conv2 is None, not 16 numbers of channels"),
+        ([[1] * 15], "is a list of length 15, not 16"),
+        ([[0.5] * 16], "is a list of length 16, not 16 numbers"),
+        ([[8] * 16], "names a channel beyond the 8"),
+    ],
+)
+def test_connections_that_do_not_fit(connections: Any, says: str, tmp_path: Path) -> None:
+    diagnostic = spoilt(tmp_path, set_in("conv2", filterConns=connections), sparse)
+    assert diagnostic.code == "CS722"
     assert says in diagnostic.message
 
 
