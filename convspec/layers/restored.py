@@ -126,7 +126,8 @@ def _without_detached_neurons(layers: Mapping[str, OldLayer]) -> dict[str, OldLa
 
 
 def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, OldLayer]:
-    """Each layer after what it reads; otherwise by its number in cuda-convnet2, its place in cuda-convnet, its name.
+    """Each layer after what it reads; otherwise by its number in cuda-convnet2, its place in cuda-convnet; data
+    before others, by name.
 
     Dictionaries of Python 2 have no order, so that names must do for the code of 2012.
     """
@@ -135,7 +136,8 @@ def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, 
 
     def rank(name: str) -> tuple[Any, ...]:
         number = layers[name].fields.get("id")
-        return number if isinstance(number, int) else 0, places[name], _natural(name)
+        is_data = layers[name].type == "data"
+        return number if isinstance(number, int) else 0, places[name], not is_data, _natural(name)
 
     ready = [(rank(name), name) for name, sources in waiting.items() if not sources]
     heapify(ready)

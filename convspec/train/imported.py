@@ -38,7 +38,7 @@ NAME = "ConvNet"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of it. program: that saved the checkpoint. layers, numbers: how many. epochs, share: as in OldState."""
+    """What came of it. program: that saved the checkpoint. layers: how many; numbers: that learn. epochs, share: as in OldState."""
 
     run_dir: Path
     program: str
@@ -74,7 +74,7 @@ def import_checkpoint(
         run_dir=run.path,
         program=restored.dialect.program,
         layers=len(restored.layers),
-        numbers=sum(tensor.numel() for tensor in weights.values()),
+        numbers=sum(tensor.numel() for tensor in weights.values() if tensor.is_floating_point()),
         epochs=state.epochs,
         share=state.share,
         is_finished=checkpoint.state["finished"],
