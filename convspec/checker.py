@@ -66,7 +66,8 @@ class Checked:
     @cached_property
     def resolved_text(self) -> str:
         """The network as one file: parameter file and overrides joined in, comments left out."""
-        return print_sections(self.sections)
+        values = {layer.name: layer.resolved_values() for layer in self.graph.layers.values()}
+        return print_sections(self.sections, values)
 
     @cached_property
     def totals(self) -> Totals:

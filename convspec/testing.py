@@ -19,6 +19,7 @@ This module needs the package `hypothesis`; nothing else of convspec does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isqrt, prod
@@ -34,6 +35,7 @@ LAYER_TYPES: tuple[str, ...] = (
     "local",
     "fc",
     "sfc",
+    "treefc",
     "pool",
     "neuron",
     "cmrnorm",
@@ -166,6 +168,7 @@ class _Net:
     draw: DrawFn
     limits: _Limits
     rounds_up: bool = True
+    classes: int = 2
     sections: list[str] = field(default_factory=list)
     stages: list[_Stage] = field(default_factory=list)
     unread: dict[str, _Value] = field(default_factory=dict)
@@ -196,7 +199,7 @@ def _texts(draw: DrawFn, limits: _Limits) -> str:
     net.rounds_up = draw(st.sampled_from([True, True, False]))
     height, width = _draw_sides(draw, limits)
     channels = draw(st.integers(1, min(3, limits.channels)))
-    classes = draw(st.integers(2, 6))
+    classes = net.classes = draw(st.integers(2, 6))
     rounding = "ceil" if net.rounds_up else "floor"
     net.write("@net", {"input": f"data:{channels}x{height}x{width}", "classes": str(classes), "rounding": rounding})
     net.write(
@@ -304,6 +307,8 @@ def _add_stage(net: _Net, index: int) -> None:  # noqa: C901 - a case a type
             _add_fc(net, index)
         case "sfc":
             _add_sfc(net, index)
+        case "treefc":
+            _add_treefc(net, index)
         case "pool":
             _add_pool(net, index)
         case "cmrnorm" | "rnorm" | "cnorm":
@@ -381,7 +386,7 @@ def _differing(net: _Net, keys: _Keys) -> _Keys:
     if not net.draw(st.sampled_from([False] * 7 + [True])):
         return keys
     changed = dict(keys)
-    if keys["type"] in ("conv", "local", "fc", "sfc", "batchnorm"):
+    if keys["type"] in ("conv", "local", "fc", "sfc", "treefc", "batchnorm"):
         changed["epsB"] = "0.03"
     elif "neuron" in keys:
         changed["neuron"] = net.draw(st.sampled_from(net.limits.neurons or (keys["neuron"],)))
@@ -660,6 +665,20 @@ def _add_fc(net: _Net, index: int) -> None:
     sources = _draw_sources(net, f"fc{index}", [("fc", outputs, prod(value.dims)) for value in reads[0]])
     keys = {"type": "fc", "outputs": str(outputs), **sources, **_rates(net, reads[0]), **_neuron(net)}
     _write_stage(net, f"fc{index}", (outputs,), reads, keys)
+
+
+def _add_treefc(net: _Net, index: int) -> None:
+    """The classes are put together, a few at a time, until one node is above all."""
+    stage = _any_stage(net, net.stages)
+    children: list[list[int]] = [[] for _ in range(net.classes)]
+    tops = list(range(net.classes))
+    while len(tops) > 1:
+        below = net.draw(st.permutations(tops))[: net.draw(st.integers(2, len(tops)))]
+        tops = [node for node in tops if node not in below] + [len(children)]
+        children.append(below)
+    tree = json.dumps({"children": children, "root": tops[0]})
+    keys = {"type": "treefc", "tree": tree, **_neuron(net)}
+    _write_stage(net, f"treefc{index}", (net.classes,), _own(stage), keys)
 
 
 def _add_sfc(net: _Net, index: int) -> None:

@@ -99,6 +99,7 @@ CODES: dict[str, Code] = {
     "CS412": Code("windows that do not cover the map"),
     "CS413": Code("channels that cannot be drawn at random"),
     "CS414": Code("shared weights of different sizes"),
+    "CS415": Code("a tree of classes that is none"),
     "CS416": Code("a claim about a size that is wrong"),
     "CS418": Code("a layer whose size cannot be looked for"),
     "CS419": Code("costs with classes of their own", _N),
@@ -116,6 +117,7 @@ CODES: dict[str, Code] = {
     "CS603": Code("a part of the language that is not compiled yet"),
     "CS604": Code("a part of the language that has no public source"),
     "CS605": Code("code that training would import"),
+    "CS606": Code("a tree of classes that nobody gave"),
     # 7xx: data and training
     "CS701": Code("a dataset that cannot be found"),
     "CS702": Code("a dataset folder without images"),

@@ -42,6 +42,7 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    TreeLinear,
     parameters_of,
 )
 from convspec.program.shape import Shape
@@ -107,6 +108,8 @@ def expression(  # noqa: C901 - a case an operator
             return f"locally_connected2d({_joined(operands)}, {holders.arguments(op)}{window_options(op)})"
         case Linear():
             return _linear(op, operands, shapes, holders)
+        case TreeLinear(weight=weight):
+            return f"self.{path_of(weight)}({x})"
         case Activation():
             return _activation(op, x)
         case LocalResponseNorm(size=size, alpha=alpha, beta=beta, k=k, groups=groups, blocked=blocked):

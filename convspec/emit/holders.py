@@ -14,6 +14,7 @@ from convspec.program.operators import (
     Linear,
     LocallyConnected2d,
     Op,
+    TreeLinear,
     Weighted,
     parameters_of,
 )
@@ -32,12 +33,12 @@ class Holders:
         self._modules = self._find_modules()
         self._paths = {path_of(op.weight) for op in self._modules.values()}
 
-    def _find_modules(self) -> dict[str, Conv2d | Linear | BatchNorm]:
+    def _find_modules(self) -> dict[str, Conv2d | Linear | TreeLinear | BatchNorm]:
         """Operators whose parameters a module of torch holds, by name: one for each weight at most."""
-        modules: dict[str, Conv2d | Linear | BatchNorm] = {}
-        users: dict[str, list[Conv2d | Linear | BatchNorm]] = {}
+        modules: dict[str, Conv2d | Linear | TreeLinear | BatchNorm] = {}
+        users: dict[str, list[Conv2d | Linear | TreeLinear | BatchNorm]] = {}
         for op in self._program.operators:
-            if isinstance(op, Conv2d | Linear | BatchNorm) and not self.has_bias_map(op):
+            if isinstance(op, Conv2d | Linear | TreeLinear | BatchNorm) and not self.has_bias_map(op):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
             beside = {name for name in self._program.parameter if path_of(name) == path_of(weight)}
@@ -46,7 +47,7 @@ class Holders:
                 modules[first.name] = first
         return modules
 
-    def _brought_by(self, op: Conv2d | Linear | BatchNorm) -> set[str]:
+    def _brought_by(self, op: Conv2d | Linear | TreeLinear | BatchNorm) -> set[str]:
         """The parameters that torch's module for `op` has: also a bias that another operator adds in its place."""
         bias = f"{path_of(op.weight)}.bias" if self._leaves_out_bias(op) else op.bias
         return {op.weight} if bias is None else {op.weight, bias}
@@ -98,7 +99,14 @@ class Holders:
                     lines.setdefault(path, self._dictionary(path, comment))
         return [line for definition in lines.values() for line in definition]
 
-    def _constructor(self, op: Conv2d | Linear | BatchNorm) -> str:
+    def parents(self) -> dict[str, tuple[int, ...]]:
+        """The trees of the network, by the attribute whose layer is over their leaves."""
+        return {path_of(op.weight): op.parents for op in self._program.operators if isinstance(op, TreeLinear)}
+
+    def _constructor(self, op: Conv2d | Linear | TreeLinear | BatchNorm) -> str:
+        if isinstance(op, TreeLinear):
+            path = path_of(op.weight)
+            return f'TreeLinear({self._program.parameter[op.weight].shape[1]}, PARENTS["{path}"])'
         if isinstance(op, BatchNorm):
             kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
             return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"

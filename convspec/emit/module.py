@@ -7,7 +7,8 @@ expression. The text depends on the program alone: equal programs give equal byt
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
@@ -18,6 +19,7 @@ from convspec.program.names import KERNELS, Names
 from convspec.program.operators import (
     Add,
     BatchNorm,
+    Gather,
     Input,
     Op,
     buffers_of,
@@ -34,6 +36,9 @@ def emit(program: Program, spec_name: str) -> str:
     """The module's source; its class is `class_name(program.name)`. spec_name: of the spec, for the docstring."""
     writer = _Writer(program)
     body = [writer.module()]
+    trees = writer.holders.parents()
+    if trees:
+        body.append(_parents_table(trees))
     if writer.merged:
         body += [_blocks_table(writer.merged), _HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
@@ -101,6 +106,15 @@ def _wrapped_import(names: Sequence[str]) -> list[str]:
     if len(line) <= _WIDTH:
         return [line]
     return ["from convspec_kernels import (", *(f"    {name}," for name in names), ")"]
+
+
+def _parents_table(trees: Mapping[str, Sequence[int]]) -> str:
+    lines = ["# The node above each node of the trees of classes; -1 above the root. The classes are the first nodes."]
+    lines += ["# fmt: off", "PARENTS: dict[str, list[int]] = {"]
+    for path, parents in trees.items():
+        numbers = textwrap.wrap(f"{', '.join(map(str, parents))},", _WIDTH - 8)
+        lines += [f'    "{path}": [', *(f"        {line}" for line in numbers), "    ],"]
+    return "\n".join([*lines, "}", "# fmt: on"])
 
 
 def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
@@ -223,7 +237,7 @@ class _Writer:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
         if self.program.parameters:
             lines.append("    parameters = dict(self.named_parameters())")
-        lines += [f"    {_initialization(parameter)}" for parameter in self.program.parameters]
+        lines += [f"    {line}" for parameter in self.program.parameters for line in _initialization(parameter)]
         for op in self.program.operators:
             if isinstance(op, BatchNorm):
                 lines.append(f"    self.{path_of(op.weight)}.reset_running_stats()")
@@ -288,6 +302,8 @@ class _Writer:
         """Whether `op` stands inside the expression of its only reader, which is of the same layer."""
         readers = self.program.readers[op.name]
         if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
+            return False
+        if isinstance(op, Gather) or any(map(self.holders.has_bias_map, (op, readers[0]))):
             return False
         is_operand = is_call(op) and not self.holders.is_function(op)
         if isinstance(readers[0], Add):
@@ -395,13 +411,15 @@ def _elements(text: str) -> list[str]:
     return elements
 
 
-def _initialization(parameter: Parameter) -> str:
-    std, constant = parameter.initialization.std, parameter.initialization.constant
+def _initialization(parameter: Parameter) -> list[str]:
+    std, constant, rows = parameter.initialization
     path = f'parameters["{parameter.name}"]'
-    if std:
-        mean = f"mean={constant!r}, " if constant else ""
-        return f"nn.init.normal_({path}, {mean}std={std!r})"
-    return _filled(path, constant)
+    zeros = [_filled(path, 0)] if rows is not None else []
+    if not std:
+        return [_filled(path, constant)]
+    mean = f"mean={constant!r}, " if constant else ""
+    drawn = path if rows is None else f"{path}[:{rows}]"
+    return [*zeros, f"nn.init.normal_({drawn}, {mean}std={std!r})"]
 
 
 def _start(buffer: Buffer) -> str:

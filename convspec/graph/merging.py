@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from convspec.diagnostics import Label, Report, SourceFile, Span
@@ -165,18 +166,25 @@ def report_misplaced(section: str, entry: Entry, home: Home, right: Home | None,
         )
 
 
-def print_sections(sections: Sections) -> str:
-    """The text of one file that says the same: one entry a key, no comments, no claims. It names its dialect, unless that is ours."""
-    joined = {name: section for name, section in sections.joined.items() if not section.is_parameters}
-    lines = {
-        name: [_line(entry) for entry in section.without(CLAIM).entries.values()] for name, section in joined.items()
-    }
+def print_sections(sections: Sections, values: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> str:
+    """The text of one file that says the same: one entry a key, no comments, no claims. It names its dialect, unless that
+    is ours.
+
+    values: of keys, by section and key, in place of those that stand in the sections.
+    """
+    joined = {name: section.without(CLAIM) for name, section in sections.joined.items() if not section.is_parameters}
+    given = {name: {**section.entries, **_replaced(section, values.get(name, {}))} for name, section in joined.items()}
+    lines = {name: [_line(entry) for entry in entries.values()] for name, entries in given.items()}
     if not sections.dialect.is_ours:
         of_net = joined["@net"].entries.values() if "@net" in joined else ()
         stated = [f"dialect={sections.dialect.name}", *(_line(entry) for entry in of_net if entry.key != "dialect")]
         lines = {"@net": stated, **{name: own for name, own in lines.items() if name != "@net"}}
     blocks = ["\n".join([f"[{name}]", *own]) for name, own in lines.items()]
     return "\n\n".join(blocks) + "\n"
+
+
+def _replaced(section: Merged, values: Mapping[str, str]) -> Mapping[str, Entry]:
+    return {key: section.entries[key]._replace(value=value) for key, value in values.items() if key in section.entries}
 
 
 def _line(entry: Entry) -> str:

@@ -32,6 +32,7 @@ from convspec.layers.local import Local
 from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.output_costs import BinaryCrossEntropy, CrossEntropy2, DetectionCrossEntropy, RobustFlickr
 from convspec.layers.pool import ChannelPool, GlobalPool, Pool
+from convspec.layers.treefc import TreeFullyConnected
 
 BUILT_IN: Mapping[str, type[Layer]] = {
     layer.type: layer
@@ -41,6 +42,7 @@ BUILT_IN: Mapping[str, type[Layer]] = {
         Local,
         FullyConnected,
         SplitFullyConnected,
+        TreeFullyConnected,
         Pool,
         GlobalPool,
         ChannelPool,

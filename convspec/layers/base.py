@@ -219,6 +219,10 @@ class Layer(Keyed, ABC):
     def validate_sources(self, sources: Sequence[Layer], report: Report) -> None:
         """Report inputs of a type that this layer cannot read. Called once, where all inputs exist."""
 
+    def resolved_values(self) -> dict[str, str]:
+        """Keys, by name, of which a spec that stands alone has another value: what a file beside it holds."""
+        return {}
+
     def refuse_unsourced(self, crosses: bool, report: Report) -> None:
         """Report CS604 for what nobody can compute, because the code behind it was never published. Called by `compile`.
 

@@ -201,6 +201,7 @@ ROWS: tuple[Row, ...] = (
     Row(_UP_TO_2012, "conv", "partialSum", {**_REQUIRED, **_ANY_NUMBER}),
     Row((CCN2,), "conv", "sumWidth", {**_REQUIRED, **_ANY_NUMBER}),
     Row(_BOTH_CCN1, _LEARNING, "wc", _REQUIRED),
+    Row((ALEXNET2012,), "treefc", "tree", {"default": ""}),
     # Which keys it reads.
     Row(_UP_TO_2012, "conv", "sumWidth", _ANYTHING),
     Row((CCN2,), "conv", "partialSum", _ANYTHING),

@@ -21,6 +21,7 @@ from convspec.program.operators import (
     Neuron,
     Op,
     Resize,
+    TreeLinear,
 )
 from convspec.program.program import Program
 
@@ -51,7 +52,7 @@ def _is_sharable(op: Op) -> bool:
     match op:
         case Input() | Dropout() | CostOperator():
             return False
-        case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
+        case Conv2d() | LocallyConnected2d() | Linear() | TreeLinear() | BatchNorm():
             return False
         case Resize(is_random=is_random):
             return not is_random

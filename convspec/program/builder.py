@@ -55,6 +55,7 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    TreeLinear,
 )
 from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update, WeightOwner
 from convspec.program.program import Output, Program
@@ -186,6 +187,10 @@ class Builder:
     def linear(self, values: Sequence[str], shape: Shape, *, weight: str, bias: str | None) -> str:
         """Over `values` flattened and joined by feature."""
         return self._add(Linear, values, shape, weight=weight, bias=bias)
+
+    def tree_linear(self, value: str, shape: Shape, *, weight: str, bias: str, parents: tuple[int, ...]) -> str:
+        """Of a vector; `weight` has a row for each node, of which `parents` gives the one above it, -1 for the root."""
+        return self._add(TreeLinear, [value], shape, weight=weight, bias=bias, parents=parents)
 
     def activation(self, value: str, neuron: str, arguments: tuple[float, ...]) -> str:
         """neuron: a name of the layer file, `relu`, but not `ident`."""

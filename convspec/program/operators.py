@@ -95,6 +95,19 @@ class Linear(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreeLinear(Operator):
+    """A linear layer of classes, the leaves of a tree: the weights of a class are the sum of the rows of `weight` from its
+    leaf up to the root.
+
+    weight: (nodes, features), the classes first. parents: of each node; -1 for the root.
+    """
+
+    weight: str
+    bias: str
+    parents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activation(Operator):
     neuron: Neuron
     arguments: tuple[float, ...] = ()
@@ -345,6 +358,7 @@ Op = (
     | Conv2d
     | LocallyConnected2d
     | Linear
+    | TreeLinear
     | Activation
     | BatchNorm
     | LocalResponseNorm
@@ -375,7 +389,7 @@ Values = Mapping[str, Op]
 def parameters_of(op: Op) -> tuple[str, ...]:
     """Names of the parameters that an operator reads, its weight first."""
     match op:
-        case Conv2d() | LocallyConnected2d() | Linear() | BatchNorm():
+        case Conv2d() | LocallyConnected2d() | Linear() | TreeLinear() | BatchNorm():
             return tuple(name for name in (op.weight, op.bias) if name is not None)
         case FusedLRNPool(bias=bias):
             return () if bias is None else (bias,)

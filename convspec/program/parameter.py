@@ -8,10 +8,14 @@ from convspec.program.schedule import Schedule
 
 
 class Initialization(NamedTuple):
-    """First values of a parameter: normal with mean 0 and deviation `std`, plus `constant`."""
+    """First values of a parameter: normal with mean 0 and deviation `std`, plus `constant`.
+
+    rows: how many of its rows are drawn, the others being 0; None for all.
+    """
 
     std: float = 0.0
     constant: float = 0.0
+    rows: int | None = None
 
 
 class Constraint(NamedTuple):

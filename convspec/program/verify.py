@@ -41,6 +41,7 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    TreeLinear,
     buffers_of,
     parameters_of,
 )
@@ -112,6 +113,10 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
             rows, columns = program.parameter[op.weight].shape
             _require(columns == sum(shape.features for shape in inputs), op, "has a weight of another width")
             return Shape.of_vector(rows)
+        case TreeLinear(parents=parents):
+            rows, columns = program.parameter[op.weight].shape
+            _require((rows, columns) == (len(parents), inputs[0].features), op, "has a weight of another size")
+            return Shape.of_vector(len(parents) - len(set(parents) - {-1}))
         case BatchNorm(weight=weight):
             _require(program.parameter[weight].shape == (inputs[0].channels,), op, "has a weight of another width")
             return inputs[0]

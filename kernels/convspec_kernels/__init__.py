@@ -39,9 +39,11 @@ from convspec_kernels.objectives import (
 )
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.pooling import channel_max_pool, max_abs_pool2d, maximum, sum_pool2d
+from convspec_kernels.trees import TreeLinear
 from convspec_kernels.windows import Axes, as_axes
 
 __all__ = [
+    "TreeLinear",
     "augment",
     "avg_pool2d",
     "bias_act_lrn_max_pool2d",

@@ -23,6 +23,7 @@ from convspec.program.operators import (
     MaxPool2d,
     Op,
     Pad,
+    TreeLinear,
 )
 from convspec.program.parameter import Block
 from convspec.program.program import Program
@@ -220,6 +221,20 @@ def test_swapped_towers_of_unshared_filters_are_rejected(parameter: str) -> None
     swapped = (Block(first.name, second.rows, first.columns), Block(second.name, first.rows, second.columns))
     with pytest.raises(AssertionError, match="differs by"):
         assert_program_is_spec(with_blocks(program, parameter, swapped), checked)
+
+
+@pytest.mark.parametrize("parents", [(4, 4, 5, 5, 6, 6, -1), (4, 5, 4, 5, 6, 6, -1), (6, 4, 5, 5, 6, 6, -1)])
+def test_another_tree_is_rejected(parents: tuple[int, ...]) -> None:
+    """The right one passes; classes under other nodes do not."""
+    tree = '{"children": [[], [], [], [], [0, 1], [2, 3], [4, 5]], "root": 6}'
+    checked = convspec.check(classifier(layer("x", type="treefc", inputs="data", tree=tree), leaves="x", image="2x2x2"))
+    program = lowered(checked)
+    changed = with_change(program, lambda op: replace(op, parents=parents), TreeLinear)
+    if changed == program:
+        assert_program_is_spec(program, checked)
+        return
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_program_is_spec(changed, checked)
 
 
 def test_weights_that_are_not_shared_are_rejected() -> None:

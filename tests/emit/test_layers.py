@@ -247,6 +247,38 @@ SHARING = {
 }
 
 
+TREES = {
+    "two levels": '{"children": [[], [], [], [], [0, 1], [2, 3], [4, 5]], "root": 6}',
+    "a chain": '{"children": [[], [], [], [], [3, 7], [4], [0, 5], [1, 2]], "root": 6}',
+    "flat": '{"children": [[], [], [], [], [3, 1, 0, 2]], "root": 4}',
+}
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+def test_trees_of_classes(tree: str) -> None:
+    """Of a vector and of maps; the weights of a class are those of its leaf and of all nodes above it."""
+    layers = layer("x", type="treefc", inputs="data", tree=tree, neuron="tanh[1,1]") + layer(
+        "y", type="treefc", inputs="x", tree=tree
+    )
+    assert_spec_is_right(classifier(layers, leaves="x,y", image="2x3x2"))
+
+
+def test_a_tree_starts_with_its_leaves() -> None:
+    text = classifier(
+        layer("x", type="treefc", inputs="data", tree=TREES["a chain"], initW=0.5, initB=0.25),
+        leaves="x",
+        image="2x3x2",
+    )
+    program = lowered(convspec.check(text))
+    net = emitted(program)
+    weight = net.get_parameter("x.weight")
+    assert weight.shape == (8, 12)
+    assert weight[:4].std().item() == pytest.approx(0.5, rel=0.5)
+    assert not weight[4:].any()
+    assert net.get_parameter("x.bias").tolist() == [0.25] * 4
+    assert list(net.state_dict()) == ["x.weight", "x.bias", "scores.weight", "scores.bias"]
+
+
 @pytest.mark.parametrize("layers", SHARING.values(), ids=SHARING)
 def test_weights_that_layers_share(layers: str) -> None:
     """One tensor for all that read through it; its gradient is the sum of theirs."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import pickle
 import re
@@ -27,7 +28,7 @@ from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers
 from tests.emit.cost_specs import COSTS, spec
-from tests.emit.small_specs import TWO_TOWERS, UNSHARED
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED, classifier, layer
 
 GOLDENS = Path(__file__).parent / "goldens"
 SPECS = sorted(path.name for path in spec_path("alexnet.cfg").parent.glob("*.cfg"))
@@ -126,6 +127,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Names so long that the line of a cost, or that of its arguments, no longer fits.
         texts[f"long_costs_{length}"] = _with_long_names(spec(*COSTS), length)
     texts["unshared"] = UNSHARED
+    tree = {"children": [[] for _ in range(200)] + [list(range(100)), list(range(100, 200)), [200, 201]], "root": 202}
+    texts["tree"] = classifier(layer("x", type="treefc", inputs="data", tree=json.dumps(tree)), leaves="x").replace(
+        "classes=4\n", "\n"
+    )
 
     @given(text=specs(towers=2, max_layers=8))
     @settings(max_examples=40, database=None, derandomize=True)

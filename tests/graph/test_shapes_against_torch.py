@@ -19,8 +19,10 @@ from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
 from convspec.layers.join import ConcatLayer
 from convspec.layers.pool import Pool
+from convspec.layers.treefc import TreeFullyConnected
 from convspec.resources import spec_path
 from convspec.testing import specs
+from convspec_kernels import TreeLinear
 
 
 class MetaNetwork:
@@ -71,6 +73,11 @@ class MetaNetwork:
 
     def run_by_type(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer.type:
+            case "treefc":
+                assert isinstance(layer, TreeFullyConnected)
+                tree = TreeLinear(sources[0][0].numel(), layer.class_tree.parents)
+                self.weights[layer.name], self.biases[layer.name] = tree.weight.numel(), tree.bias.numel()
+                return sources[0].new_empty((1, tree.out_features))
             case "softmax":
                 return F.softmax(sources[0].flatten(1), 1)
             case "cmrnorm" | "rnorm" | "cnorm" | "href" | "blur":

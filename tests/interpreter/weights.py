@@ -12,6 +12,7 @@ from convspec.layers.conv import Conv
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
 from convspec.layers.local import Local
+from convspec.layers.treefc import TreeFullyConnected
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 
@@ -161,3 +162,27 @@ def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> t
         return of_inputs, {**added(zip(names, of_weights, strict=True)), f"{layer.name}.bias": gradient.sum(0)}
 
     return value, pull
+
+
+@interprets(TreeFullyConnected)
+def tree(layer: TreeFullyConnected, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
+    """X @ (W @ A) + bias, A[n, l] = 1 where node n is leaf l or above it; W is kept as (nodes, features)."""
+    x = sources[0].reshape(len(sources[0]), -1)
+    weight, bias = tape.parameter(f"{layer.name}.weight"), tape.parameter(f"{layer.name}.bias")
+    children = layer.class_tree.children
+    above = np.zeros((len(children), len(bias)))
+
+    def mark(node: int, path: list[int]) -> None:
+        if not children[node]:
+            above[[*path, node], node] = 1
+        for child in children[node]:
+            mark(child, [*path, node])
+
+    mark(layer.class_tree.root, [])
+    of_leaves = above.T @ weight
+
+    def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
+        of_weight = above @ (gradient.T @ x)
+        return [gradient @ of_leaves], {f"{layer.name}.weight": of_weight, f"{layer.name}.bias": gradient.sum(0)}
+
+    return x @ of_leaves.T + bias, pull

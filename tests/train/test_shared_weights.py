@@ -69,3 +69,32 @@ def test_check_counts_them_once(kind: str, keys: dict[str, object]) -> None:
     assert rows["a"].weights > 0
     assert (rows["b"].weights, rows["b"].biases, rows["b"].macs) == (0, rows["a"].biases, rows["a"].macs)
     assert (rows["a"].shares, rows["b"].shares) == ((), ("b[0] = a[0]",))
+
+
+def test_the_nodes_of_a_tree_learn_by_the_classes_below_them() -> None:
+    """By the 2012 code (softmaxtree.cu:68-143): v <- m v - epsW/s (g + wc/s w) for a node above s classes, g being the sum
+    of the gradients below it; the class weights are W @ A at every step."""
+    tree = '{"children": [[], [], [], [], [0, 1], [2, 3, 4]], "root": 5}'
+    above = torch.tensor(torch.eye(4).tolist() + [[1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.float64)
+    counts = above.sum(1, keepdim=True)
+    text = classifier(
+        layer("x", type="treefc", inputs="data", tree=tree, epsW=0.5, momW=0.75, wc=0.25, neuron="tanh[1,1]"),
+        leaves="x",
+        image="2x3x3",
+    )
+    plain = classifier(layer("x", type="fc", inputs="data", outputs=4, neuron="tanh[1,1]"), leaves="x", image="2x3x3")
+    compiled = compile_spec(text)
+    torch.manual_seed(0)
+    net = instantiate(compiled.source, compiled.name).double()
+    optimizer = PaperSGD(compiled.program, net)
+    w, v = net.get_parameter("x.weight").detach().clone(), torch.zeros(6, 18, dtype=torch.float64)
+    for step in range(3):
+        images = torch.randn(2, 2, 3, 3, dtype=torch.float64)
+        state = {name: value.clone() for name, value in net.state_dict().items()}
+        of_leaves = gradients(plain, {**state, "x.weight": above.T @ w}, images)["x.weight"]
+        v = 0.75 * v - 0.5 / counts * (above @ of_leaves + 0.25 / counts * w)
+        w = w + v
+        net.objective(net({"data": images, "labels": torch.tensor([0, 3])})).backward()
+        optimizer.step(step)
+        optimizer.zero_grad()
+        torch.testing.assert_close(net.get_parameter("x.weight").detach(), w, rtol=1e-12, atol=1e-12)
