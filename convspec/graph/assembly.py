@@ -1,4 +1,7 @@
-"""From the files of a spec to its sections: all that is said before anyone asks what it means."""
+"""From the files of a spec to its sections: all that is said before anyone asks what it means.
+
+Where a spec is more than plain sections, `changes` makes plain ones of it; most specs are not, and do not load it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,10 @@ from itertools import chain as chained
 
 from convspec.diagnostics import Report
 from convspec.graph.dialect import recognize
-from convspec.graph.edits import EDITS, apply_edits
-from convspec.graph.expansion import Expansion, expand, needs_expansion
 from convspec.graph.extension import Level, OpenBase, Ranks, SpecFiles, lay_over_one_another, read_chain
-from convspec.graph.merging import Merged, Sections, join_files
-from convspec.graph.overrides import apply_overrides, report_unused
-from convspec.layers import layer_type
+from convspec.graph.merging import EDITS, Merged, Sections, join_files, needs_expansion
+from convspec.graph.overrides import apply_overrides
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
-from convspec.layers.keyed import DEFAULTS
 from convspec.syntax.document import Entry
 
 
@@ -50,13 +49,9 @@ def assemble(
         return Sections(sections, parameters, files, dialect)
     if parameters is not None:
         sections = join_files(sections, parameters, dialect, report)
-    made = expand(sections, report) if makes_layers else Expansion(sections)
-    unused = {name: span for name, span in added.items() if made.sections.get(name) is sections[name]}
-    report_unused(unused, {name: s for name, s in made.sections.items() if name not in unused}, report)
-    kept = {name: section for name, section in made.sections.items() if name not in unused}
-    edited, removed = apply_edits(kept, Ranks(chain), report)
-    edited = _without_defaults_of(removed, edited)
-    return Sections(edited, None, files, dialect, made.broken, made.templates)
+    from convspec.graph.changes import change
+
+    return change(Sections(sections, None, files, dialect), added, Ranks(chain), report)
 
 
 def _stated(overrides: Sequence[str], levels: Sequence[Level]) -> Dialect | None:
@@ -79,18 +74,3 @@ def _entries(sections: Mapping[str, Merged]) -> Iterable[Entry]:
 
 def _is_edited(sections: Mapping[str, Merged]) -> bool:
     return any(key in section.entries for section in sections.values() for key in EDITS)
-
-
-def _without_defaults_of(removed: Sequence[Merged], sections: dict[str, Merged]) -> dict[str, Merged]:
-    """Without the entries of `[@params]` that only the layers took which are gone."""
-    if removed and DEFAULTS in sections:
-        unread = _takes_default(removed) - _takes_default(sections.values())
-        sections[DEFAULTS] = sections[DEFAULTS].without(*unread)
-    return sections
-
-
-def _takes_default(sections: Iterable[Merged]) -> set[str]:
-    """The keys that these layers take from `[@params]`."""
-    types = {entry.value for section in sections if (entry := section.entries.get("type")) is not None}
-    classes = [cls for cls in map(layer_type, types) if cls is not None]
-    return {name for cls in classes for name, key in cls.keys.items() if key.takes_default}

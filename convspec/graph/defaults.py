@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convspec.diagnostics import Report, closest, did_you_mean
-from convspec.graph.merging import Merged
+from convspec.graph.merging import OF_TYPE, Merged
 from convspec.layers import layer_type, layer_types
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS
 from convspec.layers.keys import Key
 from convspec.syntax.document import Entry
-
-OF_TYPE = f"{DEFAULTS} "
 
 
 def read_type_defaults(

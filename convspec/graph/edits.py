@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from convspec.diagnostics import Label, Report, Span, did_you_mean
 from convspec.graph.extension import Ranks
-from convspec.graph.merging import Merged
+from convspec.graph.merging import EDITS, Merged
 from convspec.graph.wires import Wire, inputs_entry, read_wires, write_wires
 from convspec.layers import layer_type
 from convspec.layers.keys import Key, flag
@@ -24,7 +24,6 @@ from convspec.syntax.values import NAME, Name
 
 REMOVE = flag("remove", doc="1: take the layer out; who reads it reads what it reads")
 AFTER: Key[Name] = Key("after", NAME, doc="the layer that it reads, and whose readers read it instead")
-EDITS = (REMOVE.name, AFTER.name)
 
 
 def apply_edits(

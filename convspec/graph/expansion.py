@@ -13,27 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convspec.diagnostics import Label, Report, Span, did_you_mean
-from convspec.graph.merging import Merged
+from convspec.graph.merging import TEMPLATE, Merged, is_of_template
 from convspec.graph.templates import (
-    HEADER,
     RESERVED,
     Fragment,
     Instance,
     Said,
     Template,
-    is_of_template,
     read_templates,
     substituted,
 )
-from convspec.graph.wires import Wire, inputs_entry, read_wires, write_wires
+from convspec.graph.wires import FORMS_WITH_NAMES, inputs_entry, names_in, with_names
 from convspec.layers import layer_type
 from convspec.layers.base import Layer
 from convspec.layers.keys import integer
 from convspec.syntax.document import Entry, Piece
-from convspec.syntax.values import NAMES, Name, ValueSyntaxError
+from convspec.syntax.values import NAME, NAMES, Form, Name
 
 MAXIMUM_LAYERS = 20_000
 MAXIMUM_CHARACTERS = 2**22
@@ -55,10 +53,6 @@ class Expansion(NamedTuple):
     templates: tuple[str, ...] = ()
 
 
-def needs_expansion(sections: Mapping[str, Merged]) -> bool:
-    return any(is_of_template(name) or REPEAT.name in section.entries for name, section in sections.items())
-
-
 def expand(sections: Mapping[str, Merged], report: Report) -> Expansion:
     """Make the layers that templates and `repeat=` stand for. Reports CS109, CS120 to CS124, CS203 and CS207."""
     templates = read_templates(sections, report)
@@ -77,11 +71,11 @@ def expand(sections: Mapping[str, Merged], report: Report) -> Expansion:
 
 def _renamed(section: Merged, aliases: Mapping[str, str]) -> Merged:
     """The section with the names of instances and of repeated layers turned into those of the layers that they give."""
-    for key in _keys_with_names(section.name, section.entries):
+    for key, form in _keys_with_names(section.name, section.entries).items():
         entry = section.entries.get(key)
-        wires = read_wires(entry) if entry is not None else None
-        if entry is not None and wires is not None and any(wire.source in aliases for wire in wires):
-            section = section.with_entry(write_wires(entry, [Wire(_final(w.source, aliases), w.span) for w in wires]))
+        names = names_in(entry, form) if entry is not None else ()
+        if entry is not None and any(name.text in aliases for name in names):
+            section = section.with_entry(with_names(entry, names, [_final(name.text, aliases) for name in names]))
     return section
 
 
@@ -91,18 +85,18 @@ def _final(name: str, aliases: Mapping[str, str]) -> str:
     return name
 
 
-def _keys_with_names(section: str, entries: Mapping[str, Entry]) -> Sequence[str]:
-    """Keys whose values are names of layers."""
+def _keys_with_names(section: str, entries: Mapping[str, Entry]) -> Mapping[str, Form[Any]]:
+    """The keys whose values hold names of layers, with the forms of these."""
     if section == "@net":
-        return ("outputs",)
+        return {"outputs": NAMES}
     written = entries.get("type")
     cls = layer_type(written.value) if written is not None else None
-    return ("inputs", "after") if cls is None else _keys_with_names_of(cls)
+    return {"inputs": NAMES, "after": NAME} if cls is None else _keys_with_names_of(cls)
 
 
 @cache
-def _keys_with_names_of(cls: type[Layer]) -> tuple[str, ...]:
-    return (*(key.name for key in cls.keys.values() if key.form is NAMES), "after")
+def _keys_with_names_of(cls: type[Layer]) -> Mapping[str, Form[Any]]:
+    return {"after": NAME, **{key.name: key.form for key in cls.keys.values() if key.form in FORMS_WITH_NAMES}}
 
 
 class _TooMuch(Exception):
@@ -275,7 +269,7 @@ class _Maker:
         known = [*template.parameters, *RESERVED]
         for key, said in keys.items():
             if key not in known and not self._report.has("CS207", said.entry.key_span):
-                taken = f"delete it, or add {said.entry.written_key}= to [{HEADER}{template.name}]"
+                taken = f"delete it, or add {said.entry.written_key}= to [{TEMPLATE}{template.name}]"
                 message = (
                     f"nothing reads {said.entry.written_key} of {name}: template {template.name} has no such parameter"
                 )
@@ -328,8 +322,8 @@ class _Maker:
             return
         self._names.add(name)
         written = {"type": _entry(keys["type"])} if "type" in keys else {}
-        with_names = _keys_with_names(name, written)
-        entries = {key: _named(said) if key in with_names else _entry(said) for key, said in keys.items()}
+        forms = _keys_with_names(name, written)
+        entries = {key: _named(said, forms[key]) if key in forms else _entry(said) for key, said in keys.items()}
         self._made[name] = Merged(name, section.header, entries, section.unreadable, maker=maker)
 
 
@@ -351,17 +345,12 @@ def _entry(said: Said) -> Entry:
     return entry._replace(value=said.text, value_span=span, pieces=tuple(pieces))
 
 
-def _named(said: Said) -> Entry:
+def _named(said: Said, form: Form[Any]) -> Entry:
     """The key as an entry in which the names of a template's layers are those of the instance's."""
     entry = _entry(said)
-    try:
-        names = NAMES.parse(entry.value) if said.fragments is not None else ()
-    except ValueSyntaxError:
-        return entry
-    wires = [Wire(_meant(name, said.parts()), entry.part(name.start, name.end)) for name in names]
-    if [wire.source for wire in wires] == [name.text for name in names]:
-        return entry
-    return write_wires(entry, wires)
+    names = names_in(entry, form) if said.fragments is not None else ()
+    meant = [_meant(name, said.parts()) for name in names]
+    return entry if meant == [name.text for name in names] else with_names(entry, names, meant)
 
 
 def _meant(name: Name, fragments: Sequence[Fragment]) -> str:

@@ -14,6 +14,11 @@ from convspec.syntax.document import Document, Entry
 
 FOR_ALL = "DEFAULT"
 CLAIM = "expect"
+# The keys and the sections that make more of a spec than plain layers.
+EDITS = ("remove", "after")
+REPEAT = "repeat"
+TEMPLATE = "@template "
+OF_TYPE = "@params "
 
 
 class Merged(NamedTuple):
@@ -67,6 +72,19 @@ class Sections(NamedTuple):
     def joined(self) -> dict[str, Merged]:
         """Everything as one file, without the keys that stand in the wrong file, where nothing reads them."""
         return self.layers if self.params is None else join_files(self.layers, self.params, self.dialect)
+
+
+def is_of_template(name: str) -> bool:
+    """Whether a section is `[@template block]` or `[@block.conv]`."""
+    return name.startswith("@") and (f"{name} ".startswith(TEMPLATE) or is_template_layer(name))
+
+
+def is_template_layer(name: str) -> bool:
+    return name.startswith("@") and "." in name and not name.startswith((TEMPLATE, OF_TYPE))
+
+
+def needs_expansion(sections: Mapping[str, Merged]) -> bool:
+    return any(REPEAT in section.entries or is_of_template(name) for name, section in sections.items())
 
 
 def merge_sections(document: Document, report: Report) -> dict[str, Merged]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convspec.diagnostics import Report, SourceFile, Span, did_you_mean
-from convspec.graph.defaults import OF_TYPE
-from convspec.graph.merging import Merged, home_of
+from convspec.graph.merging import OF_TYPE, Merged, home_of
 from convspec.graph.settings import SETTINGS
 from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS

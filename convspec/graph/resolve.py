@@ -7,10 +7,10 @@ from typing import Any
 
 from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
 from convspec.graph.connections import report_bad_inputs, report_unread_layers
-from convspec.graph.defaults import OF_TYPE, read_type_defaults, report_unread_defaults, report_unread_keys
+from convspec.graph.defaults import read_type_defaults, report_unread_defaults, report_unread_keys
 from convspec.graph.graph import Graph
 from convspec.graph.interpolation import interpolate
-from convspec.graph.merging import FOR_ALL, Merged, Sections
+from convspec.graph.merging import FOR_ALL, OF_TYPE, Merged, Sections
 from convspec.graph.restrictions import report_stopped_gradients
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
 from convspec.graph.sharing import report_sources

@@ -26,12 +26,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from convspec.diagnostics import Report, Span, did_you_mean
-from convspec.graph.defaults import OF_TYPE
-from convspec.graph.merging import Merged
+from convspec.graph.merging import TEMPLATE, Merged, is_template_layer
 from convspec.layers import layer_type
 from convspec.syntax.document import Entry
 
-HEADER = "@template "
 # Keys of an instance that say something of it, and are no parameters.
 RESERVED = ("type", "inputs", "repeat", "remove", "after", "expect")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -83,25 +81,16 @@ class Said(NamedTuple):
         return "".join(fragment.text for fragment in self.fragments)
 
 
-def is_of_template(name: str) -> bool:
-    """Whether a section is `[@template block]` or `[@block.conv]`."""
-    return name.startswith("@") and (name == HEADER.strip() or name.startswith(HEADER) or _is_layer(name))
-
-
-def _is_layer(name: str) -> bool:
-    return name.startswith("@") and "." in name and not name.startswith((HEADER, OF_TYPE))
-
-
 def read_templates(sections: Mapping[str, Merged], report: Report) -> dict[str, Template | None]:
     """The templates of a spec by name; None for one that is wrong. Reports CS109 and CS120."""
-    headers = {name.removeprefix(HEADER): section for name, section in sections.items() if name.startswith(HEADER)}
+    headers = {name.removeprefix(TEMPLATE): section for name, section in sections.items() if name.startswith(TEMPLATE)}
     if "@template" in sections:
         report.add(
             "CS120", sections["@template"].header, "a template needs a name", help="write [@template block], say"
         )
     layers: dict[str, dict[str, Merged]] = {name: {} for name in headers}
     for name, section in sections.items():
-        if _is_layer(name):
+        if is_template_layer(name):
             template, _, layer = name[1:].partition(".")
             if template in layers:
                 layers[template][layer] = section
@@ -135,7 +124,7 @@ def _report_unknown_template(name: str, section: Merged, headers: Mapping[str, M
         "CS109",
         section.header,
         f"[{section.name}] is a layer of a template {name}, which does not exist",
-        help=did_you_mean(name, headers) or f"add a section [{HEADER}{name}] with its parameters, if it has any",
+        help=did_you_mean(name, headers) or f"add a section [{TEMPLATE}{name}] with its parameters, if it has any",
     )
 
 
@@ -203,5 +192,5 @@ def _report_no_value(name: str, span: Span, instance: Instance, report: Report) 
             span,
             f"template {template.name} has no parameter {name}",
             help=did_you_mean(name, [*template.parameters, "inputs"])
-            or f"it has {known}; add {name}= to [{HEADER}{template.name}], with a default or without",
+            or f"it has {known}; add {name}= to [{TEMPLATE}{template.name}], with a default or without",
         )

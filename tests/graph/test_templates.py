@@ -147,6 +147,19 @@ def test_parameters_may_be_parts_of_values_and_types() -> None:
     assert checked.graph.layers["last.x"].neuron == ("tanh", (2.0, 2.5))
 
 
+def test_weights_and_children_are_named_as_the_template_calls_them() -> None:
+    template = (
+        "[@template tied]\nfilters=3\n[@tied.a]\ntype=conv\ninputs=$inputs\nfilters=$filters\nfilterSize=3\npadding=1\n"
+    )
+    template += "[@tied.b]\ntype=conv\ninputs=a\nfilters=$filters\nfilterSize=3\npadding=1\nweightSource=a[0]\n"
+    checked = net(template + "[last]\ntype=tied\ninputs=data\nrepeat=2\n")
+    assert told(checked) == []
+    assert [checked.graph.layers[f"last_{i}.b"].weight_sources[0].name.text for i in (1, 2)] == ["last_1.a", "last_2.a"]
+    assert "weightSource=last_2.a[0]" in checked.resolved_text
+    [diagnostic] = net(template.replace("a[0]", "a[7]") + "[last]\ntype=tied\ninputs=data\n").diagnostics
+    assert (diagnostic.code, diagnostic.span.text) == ("CS309", "a")  # type: ignore[union-attr]
+
+
 def test_keys_for_one_copy() -> None:
     text = (
         BLOCK
