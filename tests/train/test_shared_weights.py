@@ -75,7 +75,7 @@ def test_the_nodes_of_a_tree_learn_by_the_classes_below_them() -> None:
     """By the 2012 code (softmaxtree.cu:68-143): v <- m v - epsW/s (g + wc/s w) for a node above s classes, g being the sum
     of the gradients below it; the class weights are W @ A at every step."""
     tree = '{"children": [[], [], [], [], [0, 1], [2, 3, 4]], "root": 5}'
-    above = torch.tensor(torch.eye(4).tolist() + [[1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.float64)
+    above = torch.tensor([*torch.eye(4).tolist(), [1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.float64)
     counts = above.sum(1, keepdim=True)
     text = classifier(
         layer("x", type="treefc", inputs="data", tree=tree, epsW=0.5, momW=0.75, wc=0.25, neuron="tanh[1,1]"),
