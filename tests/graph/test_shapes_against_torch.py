@@ -57,6 +57,10 @@ class MetaNetwork:
                 return terms[0]
             case SplitFullyConnected():
                 return self.split(layer, sources)
+            case TreeFullyConnected():
+                tree = TreeLinear(sources[0][0].numel(), layer.class_tree.parents)
+                self.weights[layer.name], self.biases[layer.name] = tree.weight.numel(), tree.bias.numel()
+                return sources[0].new_empty((1, tree.out_features))
             case FullyConnected():
                 weights = [torch.empty(layer.out_features, x[0].numel(), device="meta") for x in sources]
                 for index, weight in enumerate(weights):
@@ -73,11 +77,6 @@ class MetaNetwork:
 
     def run_by_type(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer.type:
-            case "treefc":
-                assert isinstance(layer, TreeFullyConnected)
-                tree = TreeLinear(sources[0][0].numel(), layer.class_tree.parents)
-                self.weights[layer.name], self.biases[layer.name] = tree.weight.numel(), tree.bias.numel()
-                return sources[0].new_empty((1, tree.out_features))
             case "softmax":
                 return F.softmax(sources[0].flatten(1), 1)
             case "cmrnorm" | "rnorm" | "cnorm" | "href" | "blur":
