@@ -39,6 +39,7 @@ from convspec_kernels.objectives import (
 )
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.pooling import channel_max_pool, max_abs_pool2d, maximum, sum_pool2d
+from convspec_kernels.scaling import scale_gradient
 from convspec_kernels.trees import TreeLinear
 from convspec_kernels.windows import Axes, as_axes
 
@@ -65,6 +66,7 @@ __all__ = [
     "response_norm",
     "rgb_to_lab",
     "rgb_to_yuv",
+    "scale_gradient",
     "subset_cross_entropy",
     "sum_of_squares",
     "sum_pool2d",

@@ -22,7 +22,10 @@ FC = "[x]\ntype=fc\ninputs=data\ninitW=1\nepsW=1\nepsB=1\nmomW=0\nmomB=0\n"
 # Pieces of the language and of what breaks parsers; texts of them reach further than random characters.
 PIECES = st.sampled_from(
     [
-        *"""[x] [data] [@net] [@params] [DEFAULT] [ ] [] [x ]x type = conv fc pool data cmrnorm cost.logreg softmax concat neuron\n    inputs=data inputs=x,data type=fc type=conv type=pool type=data type=neuron type=softmax type=cost.logreg pool=max\n    input=data:3x8x8 outputs= filters=4 filterSize=3 stride= sizeX= 0 -1 1e400 nan 99999999999999999999 dataIdx=0\n    neuron=tanh[1,2] neuron= epsW=dexp[base=1;tgtFactor=2;numSteps=3] coeff=1 rem %(x)s gpu=0,1 channels=3 groups=2\n    rounding=floor [@template t] [@t.y] [x_2] [x.y] type=t inputs=$inputs inputs=y repeat=3 repeat=99999 filters=$n n= n=4 $n ${n} $ [@params conv] expect=8x8x3 extends=alexnet-small.cfg extends= remove=1 after=x after=data classes=0 outputsX=9 start=-1 topk=9 keep= , ; # : [ ]""".split(),
+        *"""[x] [data] [@net] [@params] [DEFAULT] [ ] [] [x ]x type = conv fc pool data cmrnorm cost.logreg softmax concat neuron\n    inputs=data inputs=x,data type=fc type=conv type=pool type=data type=neuron type=softmax type=cost.logreg pool=max\n    input=data:3x8x8 outputs= filters=4 filterSize=3 stride= sizeX= 0 -1 1e400 nan 99999999999999999999 dataIdx=0\n    neuron=tanh[1,2] neuron= epsW=dexp[base=1;tgtFactor=2;numSteps=3] coeff=1 rem %(x)s gpu=0,1 channels=3 groups=2\n    rounding=floor [@template t] [@t.y] [x_2] [x.y] type=t inputs=$inputs inputs=y repeat=3 repeat=99999 filters=$n n= n=4 $n ${n} $ [@params conv] expect=8x8x3 extends=alexnet-small.cfg extends= remove=1 after=x after=data classes=0 outputsX=9 start=-1 topk=9 keep= , ; # : [ ]
+        schedW=dexp[250,0,4] schedB=jdexp[tgtFactor=2,noiseStdev=0,numSteps=3] schedW=exp[0] schedW=default[1] wball=1,2
+        wcNormMin=1 wcNormMax=0.5 updatePeriod=9999999999 superEps=1 superMom=x quantF=half[] quantB=half[1] dialect=ccn2
+        dialect=alexnet2012 initWFunc=initw.makew(x) initBFunc=initw.makeb_vec(1,x) initCFunc=a.b(,) initWFunc=a..b ( )""".split(),
         "\n",
         "\n",
         "\n",
