@@ -550,10 +550,18 @@ def _draw_connections(net: _Net, inputs: Sequence[int], groups: Sequence[int]) -
 
 
 def _rates(net: _Net, inputs: Sequence[Any]) -> _Keys:
-    """Learning rates: where there are several inputs, they may differ."""
+    """Learning rates, which may differ where there are several inputs, and now and then what goes beyond them."""
+    keys = net.draw(st.sampled_from([{}, {}, {}, *_LEARNING]))
     if len(inputs) < 2 or not net.draw(st.booleans()):
-        return {}
-    return {"epsW": ",".join(f"0.0{i + 1}" for i in range(len(inputs)))}
+        return keys
+    return {"epsW": ",".join(f"0.0{i + 1}" for i in range(len(inputs))), **keys}
+
+
+_LEARNING: tuple[_Keys, ...] = (
+    {"schedW": "dexp[tgtFactor=10,noiseStdev=0.2,numSteps=2]", "schedB": "linear[tgtFactor=2,noiseStdev=0]"},
+    {"wball": "0.3", "updatePeriod": "2"},
+    {"superEps": "0.1"},
+)
 
 
 def _listed(entries: Sequence[int | str]) -> str:
