@@ -13,6 +13,7 @@ from convspec.emit.module import emit
 from convspec.graph.initial import initial_values
 from convspec.graph.lower import lower
 from convspec.graph.settings import DataSettings, TrainSettings
+from convspec.graph.sharing import report_parted_rates
 from convspec.passes.pipeline import run_passes
 from convspec.program.initial import Called, InitialValue
 from convspec.program.program import Program
@@ -66,11 +67,12 @@ def compile_checked(
     after: Callable[[str, Program], None] | None = None,
     allow_init_imports: bool = False,
 ) -> Compiled:
-    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 to CS605 of its own."""
+    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 to CS607 of its own."""
     report = Report()
     _report_unknown_outputs(checked, outputs, report)
     _report_uncompiled(checked, report)
     _report_unsourced(checked, report)
+    report_parted_rates(checked.graph, report)
     if not checked.ok or report.has_errors:
         raise DiagnosticError(*checked.diagnostics, *report)
     file_name = Path(checked.document.file.name).name

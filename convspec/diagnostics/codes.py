@@ -118,6 +118,7 @@ CODES: dict[str, Code] = {
     "CS604": Code("a part of the language that has no public source"),
     "CS605": Code("code that training would import"),
     "CS606": Code("a tree of classes that nobody gave"),
+    "CS607": Code("shared weights whose rates part"),
     # 7xx: data and training
     "CS701": Code("a dataset that cannot be found"),
     "CS702": Code("a dataset folder without images"),

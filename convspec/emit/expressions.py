@@ -166,8 +166,8 @@ def _convolution(op: Conv2d, x: str, holders: Holders) -> str:
         return f"self.{path_of(op.weight)}({x})"
     if not holders.has_bias_map(op):
         return f"F.conv2d({x}, {holders.arguments(op)}{window_options(op)})"
-    weight, bias = map(holders.expression, parameters_of(op))
-    return f"F.conv2d({x}, {weight}{window_options(op)}) + {bias}"
+    _, bias = map(holders.expression, parameters_of(op))
+    return f"F.conv2d({x}, {holders.weight(op)}{window_options(op)}) + {bias}"
 
 
 def _linear(op: Linear, operands: Sequence[str], shapes: Sequence[Shape], holders: Holders) -> str:

@@ -38,7 +38,9 @@ class Holders:
         modules: dict[str, Conv2d | Linear | TreeLinear | BatchNorm] = {}
         users: dict[str, list[Conv2d | Linear | TreeLinear | BatchNorm]] = {}
         for op in self._program.operators:
-            if isinstance(op, Conv2d | Linear | TreeLinear | BatchNorm) and not self.has_bias_map(op):
+            if self.has_bias_map(op) or _scales_gradient(op):
+                continue
+            if isinstance(op, Conv2d | Linear | TreeLinear | BatchNorm):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
             beside = {name for name in self._program.parameter if path_of(name) == path_of(weight)}
@@ -80,9 +82,20 @@ class Holders:
         names = parameters_of(op)
         path = path_of(op.weight)
         own = {name for name in self._program.parameter if path_of(name) == path}
-        if path not in self._paths and own == set(names):
+        if path not in self._paths and own == set(names) and op.gradient_scale == 1:
             return f"**self.{path}"
-        return ", ".join(map(self.expression, names))
+        return ", ".join([self.weight(op), *map(self.expression, names[1:])])
+
+    def weight(self, op: Weighted) -> str:
+        """The weight of an operator, with what it counts in the gradient."""
+        weight = self.expression(op.weight)
+        match op.gradient_scale:
+            case 1.0:
+                return weight
+            case 0.0:
+                return f"{weight}.detach()"
+            case scale:
+                return f"scale_gradient({weight}, {scale!r})"
 
     def definitions(self) -> list[str]:
         """The lines of `__init__`, in the order of the operators; merged layers with their names beside them."""
@@ -125,6 +138,10 @@ class Holders:
         if len(line) <= _WIDTH:
             return [line]
         return [f"self.{path} = nn.ParameterDict(", f"    {{{', '.join(entries)}}}", f"){comment}"]
+
+
+def _scales_gradient(op: Op) -> bool:
+    return isinstance(op, Weighted) and op.gradient_scale != 1
 
 
 def path_of(parameter: str) -> str:

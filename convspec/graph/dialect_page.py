@@ -62,6 +62,10 @@ def _learning_facts() -> dict[str, str]:
     }
 
 
+def _yes_or_which(answer: bool | frozenset[str]) -> str:
+    return _yes(answer) if isinstance(answer, bool) else ", ".join(f"`{each}`" for each in sorted(answer))
+
+
 def document() -> str:
     """All that the tables say, in Markdown."""
     parts = [_INTRODUCTION, _dialects(), _signs(), _facts(), _layer_types(), _neurons(), _keys()]
@@ -98,7 +102,7 @@ def _facts() -> str:
         for field, (question, answer) in _FACTS.items()
     ]
     rows += [
-        [question, *(_yes(getattr(dialect.learning, field)) for dialect in DIALECTS.values())]
+        [question, *(_yes_or_which(getattr(dialect.learning, field)) for dialect in DIALECTS.values())]
         for field, question in _learning_facts().items()
     ]
     return "## How they read and learn\n\n" + _table(["", *(f"`{name}`" for name in DIALECTS)], rows)

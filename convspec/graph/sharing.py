@@ -16,6 +16,7 @@ from convspec.graph.graph import Graph
 from convspec.graph.shapes import Shapes
 from convspec.layers.base import WeightLayer
 from convspec.program.parameter import Sharer, WeightOwner
+from convspec.program.schedule import Schedule
 from convspec.syntax.values import WeightSource
 
 
@@ -124,8 +125,9 @@ def weight_owners(graph: Graph) -> Mapping[tuple[str, int], WeightOwner]:
     owners = find_owners(graph)
     sharers: dict[Matrix, list[Sharer]] = {owner: [] for owner in owners.values()}
     for matrix, owner in owners.items():
-        update = _weight_layer(graph, matrix).weight_update(matrix.input)
-        sharers[owner].append(Sharer(matrix.layer, matrix.input, update.rate))
+        rate = _rate(graph, matrix)
+        scale = _scale(graph, matrix, owner)
+        sharers[owner].append(Sharer(matrix.layer, matrix.input, rate, 1.0 if scale is None else scale))
     found: dict[tuple[str, int], WeightOwner] = {}
     for owner, others in sharers.items():
         layer = _weight_layer(graph, owner)
@@ -137,6 +139,39 @@ def weight_owners(graph: Graph) -> Mapping[tuple[str, int], WeightOwner]:
             sharers=tuple(others),
         )
     return found | {matrix: found[owner] for matrix, owner in owners.items()}
+
+
+def report_parted_rates(graph: Graph, report: Report) -> None:
+    """Report CS607 for layers whose rate is not one multiple of that of the weights' owner throughout the run."""
+    for matrix, owner in find_owners(graph).items():
+        if _scale(graph, matrix, owner) is None:
+            layer, theirs = _weight_layer(graph, matrix), _weight_layer(graph, owner)
+            report.add(
+                "CS607",
+                layer.span("eps_w"),
+                f"{matrix} and {owner} teach the same weights, and their rates fall in different ways",
+                labels=[Label(theirs.span("eps_w"), f"{owner} has the weights")],
+                notes=[f"{matrix}: {_rate(graph, matrix)}", f"{owner}: {_rate(graph, owner)}"],
+                help="give both the same schedule; the base rates may differ",
+            )
+
+
+def _rate(graph: Graph, matrix: Matrix) -> Schedule:
+    return _weight_layer(graph, matrix).weight_update(matrix.input).rate
+
+
+def _scale(graph: Graph, matrix: Matrix, owner: Matrix) -> float | None:
+    """What the gradients of a sharer count beside the owner's; None where that would change in the course of a run.
+
+    A rate that is not above 0 takes no part. Beyond that the sum of all gradients is learnt at the owner's rate, but for
+    the types of layers to which an original gave each its own (`Learning.own_rates`).
+    """
+    theirs, own = _rate(graph, owner), _rate(graph, matrix)
+    if own.is_frozen:
+        return 0.0
+    if theirs.is_frozen or _weight_layer(graph, matrix).type not in graph.dialect.learning.own_rates:
+        return 1.0
+    return own.base / theirs.base if own._replace(base=theirs.base) == theirs else None
 
 
 def _sources(graph: Graph) -> Iterator[tuple[WeightLayer, Matrix, WeightSource]]:

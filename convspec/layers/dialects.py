@@ -44,6 +44,8 @@ class Learning(NamedTuple):
         layer.cu:848-874).
     counts_turns: whether updatePeriod counts turns of a layer and not minibatches, see `convspec.graph.turns`.
     normalises: whether superEps asks for the normalised update.
+    own_rates: layer types in which a layer that shares its weights teaches them at its own epsW, and not at that of the
+        layer that has them (cuda-convnet include/weights.cuh:52; 2012 layer.cu:659-672; cuda-convnet2 layer.cu:848-856).
     """
 
     ball_is_exact: bool = False
@@ -51,6 +53,7 @@ class Learning(NamedTuple):
     counts_cases: bool = False
     counts_turns: bool = False
     normalises: bool = True
+    own_rates: frozenset[str] = frozenset()
 
 
 class Dialect(NamedTuple):
@@ -116,6 +119,7 @@ CCN1 = Dialect(
     placing=Placing.NONE,
     repeats_single=False,
     limits_top_k=False,
+    learning=Learning(own_rates=_words("conv local fc")),
 )
 CCN1_DNOURI = Dialect(
     name="ccn1_dnouri",
@@ -125,6 +129,7 @@ CCN1_DNOURI = Dialect(
     placing=Placing.NONE,
     repeats_single=False,
     limits_top_k=False,
+    learning=CCN1.learning,
 )
 ALEXNET2012 = Dialect(
     name="alexnet2012",
@@ -137,7 +142,7 @@ ALEXNET2012 = Dialect(
     placing=Placing.ONE,
     repeats_single=False,
     limits_top_k=False,
-    learning=Learning(ball_counts_weights=True),
+    learning=Learning(ball_counts_weights=True, own_rates=_words("fc local")),
     section_types=_words("pool=rand"),
 )
 CCN2 = Dialect(
@@ -150,7 +155,9 @@ CCN2 = Dialect(
     neurons=_words(_NEURONS_OF_ALL, "nrelu drelu log"),
     placing=Placing.REPLICAS,
     section_types=_words("dropout dropout2 eltsum"),
-    learning=Learning(ball_is_exact=True, counts_cases=True, counts_turns=True, normalises=False),
+    learning=Learning(
+        ball_is_exact=True, counts_cases=True, counts_turns=True, normalises=False, own_rates=_words("fc local")
+    ),
 )
 CONVSPEC = Dialect(
     name="convspec",

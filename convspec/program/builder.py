@@ -78,6 +78,8 @@ class Builder:
         self._taken = set(layers)
         self._owners = owners
         self._identifiers: dict[str, str] = {}
+        # Of shared weights: what the operator counts that is added next.
+        self._gradient_scales: dict[str, float] = {}
         self._operators: list[Op] = []
         self._parameters: list[Parameter] = []
         self._buffers: list[Buffer] = []
@@ -159,6 +161,7 @@ class Builder:
             stride=stride,
             padding=padding,
             groups=groups,
+            gradient_scale=self._gradient_scales.get(weight, 1.0),
         )
 
     def locally_connected2d(
@@ -182,11 +185,13 @@ class Builder:
             stride=stride,
             padding=padding,
             groups=groups,
+            gradient_scale=self._gradient_scales.get(weight, 1.0),
         )
 
     def linear(self, values: Sequence[str], shape: Shape, *, weight: str, bias: str | None) -> str:
         """Over `values` flattened and joined by feature."""
-        return self._add(Linear, values, shape, weight=weight, bias=bias)
+        scale = self._gradient_scales.get(weight, 1.0)
+        return self._add(Linear, values, shape, weight=weight, bias=bias, gradient_scale=scale)
 
     def tree_linear(self, value: str, shape: Shape, *, weight: str, bias: str, parents: tuple[int, ...]) -> str:
         """Of a vector; `weight` has a row for each node, of which `parents` gives the one above it, -1 for the root."""
@@ -415,7 +420,9 @@ class Builder:
         """
         owner = self._owners.get((self._layer, term or 0)) if leaf == "weight" else None
         if owner is not None:
-            return self._shared(owner, shape)
+            name = self._shared(owner, shape)
+            self._gradient_scales[name] = owner.scale(self._layer, term or 0)
+            return name
         module = self._identifier if term is None else f"{self._identifier}_{term}"
         rows = (0, shape[0])
         if len(joined) > 1:

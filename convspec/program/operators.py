@@ -61,6 +61,7 @@ class Conv2d(Operator):
     """Cross-correlation of the inputs joined by channel. `weight` and `bias` name parameters of the program.
 
     kernel_size, stride, padding: along (height, width). bias: (outputs,), or (outputs, height, width) for a bias a pixel.
+    gradient_scale: what the gradient of `weight` is multiplied by on its way through here, see `Sharer`.
     """
 
     weight: str
@@ -69,6 +70,7 @@ class Conv2d(Operator):
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int
+    gradient_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class LocallyConnected2d(Operator):
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int
+    gradient_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class Linear(Operator):
 
     weight: str
     bias: str | None
+    gradient_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

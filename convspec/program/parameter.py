@@ -90,14 +90,16 @@ class Block(NamedTuple):
 class Sharer(NamedTuple):
     """A matrix that another layer has: `layer` reads its input of this number through it.
 
-    rate: that the sharer's own keys give. By cuda-convnet2 it means nothing, the owner's rule holds for the gradients of
-    all. In cuda-convnet 1, and for fc and local in the 2012 code, it is the rate of the sharer's own contribution
-    (cuda-convnet include/weights.cuh:52; 2012 layer.cu:659-672).
+    rate: that the sharer's own keys give.
+    scale: what its gradients count beside the owner's, by whose rule the sum is learnt: 0 where the sharer's rate freezes
+        it; in the original programs, for some types, its rate as a multiple of the owner's; else 1
+        (`convspec.graph.sharing`).
     """
 
     layer: str
     input: int
     rate: Schedule
+    scale: float = 1.0
 
 
 class WeightOwner(NamedTuple):
@@ -111,6 +113,10 @@ class WeightOwner(NamedTuple):
     initialization: Initialization
     update: Update
     sharers: tuple[Sharer, ...]
+
+    def scale(self, layer: str, index: int) -> float:
+        """What the gradients of an input of `layer` count; 1 for the owner's own."""
+        return next((each.scale for each in self.sharers if (each.layer, each.input) == (layer, index)), 1.0)
 
     @property
     def suffix(self) -> str:

@@ -8,6 +8,7 @@ from convspec.program.operators import Op
 from convspec.program.parameter import Permutations
 from convspec.program.program import Buffer, Output, Parameter, Program, Update
 
+_UNSAID = {("gradient_scale", 1.0)}
 _SHARED = {"name", "inputs", "shape", "layers", "gpu"}
 
 
@@ -27,8 +28,10 @@ def _output(output: Output) -> str:
 
 
 def _operator(op: Op) -> str:
-    said = (f.name for f in fields(op) if f.name not in _SHARED and (f.default is not False or getattr(op, f.name)))
-    attributes = [f"{name}={_value(getattr(op, name))}" for name in said]
+    values = {f.name: getattr(op, f.name) for f in fields(op) if f.name not in _SHARED}
+    # an option that is off goes without saying
+    unsaid = _UNSAID | {(f.name, False) for f in fields(op) if f.default is False}
+    attributes = [f"{name}={_value(value)}" for name, value in values.items() if (name, value) not in unsaid]
     gpu = "" if op.gpu is None else f" gpu {op.gpu}"
     layers = "" if op.layers == (op.name,) else f"  # {' || '.join(op.layers)}"
     return f"{op.name}: {op.shape} = {type(op).__name__}({', '.join([*op.inputs, *attributes])}){gpu}{layers}"

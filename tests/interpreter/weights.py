@@ -32,6 +32,34 @@ def _name_of_owner(layer: WeightLayer, index: int, tape: Tape, leaf: str) -> str
     return f"{layer.name}.{leaf}" if len(layer.input_names) == 1 else f"{layer.name}.{plural}.{index}"
 
 
+# Layer types in which a layer teaches shared weights at its own rate, and not at that of the layer that has them.
+_OWN_RATES = {"ccn1": "conv local fc", "ccn1_dnouri": "conv local fc", "alexnet2012": "fc local", "ccn2": "fc local"}
+
+
+def counts(layer: WeightLayer, tape: Tape) -> list[float]:
+    """How often the gradient of each input's weights counts: once, but for weights of other layers, by the rates."""
+    result = []
+    for index in range(len(layer.input_names)):
+        owner, at, own = layer, index, _base_rate(layer, index)
+        while owner.weight_sources and (source := owner.weight_sources[at]) is not None:
+            above = tape.graph.layers[source.name.text]
+            assert isinstance(above, WeightLayer)
+            owner, at = above, source.input
+        theirs = _base_rate(owner, at)
+        if (owner, at) == (layer, index):
+            result.append(1.0)
+        elif own <= 0 or theirs <= 0:
+            result.append(float(own > 0))
+        else:
+            is_own = layer.type in _OWN_RATES.get(tape.graph.dialect.name, "").split()
+            result.append(own / theirs if is_own else 1.0)
+    return result
+
+
+def _base_rate(layer: WeightLayer, index: int) -> float:
+    return dict(layer.eps_w[index].arguments)["base"]
+
+
 def added(gradients: Iterable[tuple[str, Array]]) -> dict[str, Array]:
     """Gradients by name: those of one name, from several inputs, add up."""
     total: dict[str, Array] = {}
@@ -57,6 +85,7 @@ def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[A
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
         of_inputs, of_weights = zip(*(back(gradient) for _, back in terms), strict=True)
+        of_weights = [count * each for count, each in zip(counts(layer, tape), of_weights, strict=True)]
         of_bias = {f"{layer.name}.bias": gradient.sum((0, 2, 3) if is_shared else 0)}
         return list(of_inputs), {**added(zip(names, of_weights, strict=True)), **of_bias}
 
@@ -128,7 +157,8 @@ def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape)
     value = sum(np.einsum("ni,oi->no", x, w) for x, w in zip(flat, weights, strict=True))
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
-        of_weights = added((name, np.einsum("no,ni->oi", gradient, x)) for name, x in zip(names, flat, strict=True))
+        each = zip(names, flat, counts(layer, tape), strict=True)
+        of_weights = added((name, count * np.einsum("no,ni->oi", gradient, x)) for name, x, count in each)
         of_inputs = [np.einsum("no,oi->ni", gradient, w) for w in weights]
         return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
 
@@ -159,7 +189,8 @@ def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> t
                 features = slice(part * x.shape[1] // layer.parts, (part + 1) * x.shape[1] // layer.parts)
                 of_x[:, features] = gradient[:, outputs] @ w[outputs, :, 0, 0]
                 of_w[outputs, :, 0, 0] = gradient[:, outputs].T @ x[:, features]
-        return of_inputs, {**added(zip(names, of_weights, strict=True)), f"{layer.name}.bias": gradient.sum(0)}
+        counted = [count * of_w for count, of_w in zip(counts(layer, tape), of_weights, strict=True)]
+        return of_inputs, {**added(zip(names, counted, strict=True)), f"{layer.name}.bias": gradient.sum(0)}
 
     return value, pull
 
