@@ -105,7 +105,7 @@ class Holders:
             module = self._modules.get(op.name)
             if module is not None:
                 path = path_of(module.weight)
-                lines[path] = [f"self.{path} = {self._constructor(module)}{comment}"]
+                lines[path] = _within_width(f"self.{path} = {self._constructor(module)}", comment)
                 continue
             for path in dict.fromkeys(map(path_of, parameters_of(op))):
                 if path not in self._paths:
@@ -138,6 +138,14 @@ class Holders:
         if len(line) <= _WIDTH:
             return [line]
         return [f"self.{path} = nn.ParameterDict(", f"    {{{', '.join(entries)}}}", f"){comment}"]
+
+
+def _within_width(call: str, comment: str) -> list[str]:
+    """A call and the comment behind it; where they are too long, with the arguments on a line of their own."""
+    if len(call) + len(comment) <= _WIDTH:
+        return [f"{call}{comment}"]
+    head, _, arguments = call.removesuffix(")").partition("(")
+    return [f"{head}(", f"    {arguments}", f"){comment}"]
 
 
 def _scales_gradient(op: Op) -> bool:
