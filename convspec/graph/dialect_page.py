@@ -148,6 +148,8 @@ def _change(row: Row) -> str:
     words = []
     if row.change.get("default") is REQUIRED:
         words.append("required")
+    elif "default" in row.change:
+        words.append("may be absent")
     if "home" in row.change:
         words.append(f"in the {Home(row.change['home']).value}")
     if "choices" in row.change:
