@@ -75,7 +75,7 @@ class MetaNetwork:
             case _:
                 return self.run_by_type(layer, sources)
 
-    def run_by_type(self, layer: Layer, sources: list[Tensor]) -> Tensor:  # noqa: C901 - a case a type
+    def run_by_type(self, layer: Layer, sources: list[Tensor]) -> Tensor:
         match layer.type:
             case "softmax":
                 return F.softmax(sources[0].flatten(1), 1)
