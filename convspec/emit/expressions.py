@@ -51,7 +51,7 @@ _COLORS = {ColorSpace.YUV: "rgb_to_yuv", ColorSpace.LAB: "rgb_to_lab", ColorSpac
 # Neurons whose expression names its operand more than once.
 _REPEATING = {Neuron.ABS, Neuron.SOFTRELU, Neuron.DRELU, Neuron.NRELU}
 # Neurons whose expression is a sum or a product.
-_ARITHMETIC = {Neuron.TANH, Neuron.LINEAR, Neuron.DRELU, Neuron.LOG}
+_ARITHMETIC = {Neuron.TANH, Neuron.ABSTANH, Neuron.LINEAR, Neuron.DRELU, Neuron.LOG}
 
 
 def is_call(op: Op) -> bool:
@@ -262,7 +262,7 @@ def _dropout(op: Dropout, x: str) -> str:
 
 def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
     """Values and gradients as cuda-convnet2 include/neuron.cuh, at the edges too: abs has slope -1 at 0, hardtanh has
-    slope 0 at its corners, softrelu's slope goes by its input, and nrelu's noise is a constant to the gradient."""
+    slope 0 at its corners, abstanh at 0, softrelu's slope goes by its input, and nrelu's noise is a constant to the gradient."""
     a, b = (*map(repr, op.arguments), "", "")[:2]
     match op.neuron:
         case Neuron.LOGISTIC:
@@ -279,6 +279,8 @@ def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
             return f"torch.sqrt({x})"
         case Neuron.TANH:
             return f"{a} * torch.tanh({b} * {x})"
+        case Neuron.ABSTANH:
+            return f"{a} * torch.tanh({b} * {x}).abs()"
         case Neuron.BRELU:
             return f"F.hardtanh({x}, 0.0, {a})"
         case Neuron.LINEAR:

@@ -37,7 +37,8 @@ from convspec.syntax.values import WeightSource
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
-# Arguments that each neuron takes (cuda-convnet2 include/neuron.cuh; nrelu is of the 2012 code). `ident` is none at all.
+# Arguments that each neuron takes (cuda-convnet2 include/neuron.cuh; nrelu is of the 2012 code, abstanh of the oldest
+# files). `ident` is none at all.
 NEURON_ARGUMENTS: dict[str, int] = {
     "ident": 0,
     "logistic": 0,
@@ -48,6 +49,7 @@ NEURON_ARGUMENTS: dict[str, int] = {
     "sqrt": 0,
     "nrelu": 0,
     "tanh": 2,
+    "abstanh": 2,
     "brelu": 1,
     "linear": 2,
     "log": 1,

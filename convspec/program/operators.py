@@ -25,6 +25,7 @@ class Neuron(Enum):
     SQUARE = "square"
     SQRT = "sqrt"
     TANH = "tanh"
+    ABSTANH = "abstanh"
     BRELU = "brelu"
     LINEAR = "linear"
     LOG = "log"

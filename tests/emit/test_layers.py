@@ -26,6 +26,7 @@ from tests.interpreter import NEURONS, interpret
 
 _WITH_ARGUMENTS = {
     "tanh": "tanh[1.7,0.66]",
+    "abstanh": "abstanh[1.5,0.7]",
     "brelu": "brelu[0.8]",
     "linear": "linear[-0.5,0.25]",
     "log": "log[1.5]",
@@ -76,7 +77,9 @@ def test_neurons_on_every_layer(neuron: str, reader: str) -> None:
 
 
 @pytest.mark.parametrize("edge", [0.0, 4.0, 0.8])
-@pytest.mark.parametrize("neuron", ["abs", "relu", "softrelu", "brelu[0.8]"])
+@pytest.mark.parametrize(
+    "neuron", ["abs", "relu", "softrelu", "brelu[0.8]", "abstanh[1.5,0.7]", "drelu[0.8]", "square"]
+)
 def test_slopes_at_the_edges(neuron: str, edge: float) -> None:
     """The slope of abs at 0 is -1, that of relu 0; softrelu goes by x > 4, and brelu has slope 0 at both corners."""
     checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron=neuron), leaves="x"))
@@ -84,6 +87,26 @@ def test_slopes_at_the_edges(neuron: str, edge: float) -> None:
     state, batch = random_state(net, 0), random_batch(checked, 2, 1)
     batch["data"][:, 1] = edge
     assert_same(run(net, batch, state), interpret(checked.graph, batch, state))
+
+
+@pytest.mark.parametrize("neuron", ["logistic", "tanh[1.7,0.66]", "softrelu", "drelu[0.5]", "abstanh[1,1]", "brelu[6]"])
+def test_neurons_far_from_zero(neuron: str) -> None:
+    """Where exponentials are very large or very small, values and slopes are finite and right."""
+    checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron=neuron), leaves="x"))
+    net = emitted(lowered(checked, ["x"]))
+    state, batch = random_state(net, 0), random_batch(checked, 2, 1)
+    state["scores.weight"] /= 100
+    batch["data"] *= 30
+    assert np.abs(batch["data"]).max() > 60
+    assert_same(run(net, batch, state), interpret(checked.graph, batch, state))
+
+
+def test_what_is_not_a_number_stays_none() -> None:
+    """Relu lets it pass, as the original does, and does not hide it."""
+    checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron="relu"), leaves="x"))
+    net = emitted(lowered(checked, ["x"]))
+    images = torch.full((1, 3, 9, 9), torch.nan, dtype=torch.float64)
+    assert net({"data": images})["x"].isnan().all()
 
 
 @pytest.mark.parametrize("neuron", ["sqrt", "log[0.1]"])

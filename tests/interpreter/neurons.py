@@ -35,6 +35,12 @@ def _tanh(x: Array, a: float, b: float) -> tuple[Array, Array]:
     return y, b * (a - y * y / a)
 
 
+def _absolute_tanh(x: Array, a: float, b: float) -> tuple[Array, Array]:
+    """Slope 0 at 0, where it has none."""
+    t = np.tanh(b * x)
+    return a * np.abs(t), a * b * np.sign(t) * (1 - t * t)
+
+
 def _bounded_relu(x: Array, a: float) -> tuple[Array, Array]:
     y = np.minimum(a, np.maximum(0, x))
     return y, np.where((y > 0) & (y < a), 1.0, 0.0)
@@ -49,6 +55,7 @@ NEURONS: Mapping[str, Callable[..., tuple[Array, Array]]] = {
     "square": lambda x: (x * x, 2 * x),
     "sqrt": lambda x: (np.sqrt(x), 0.5 / np.sqrt(x)),
     "tanh": _tanh,
+    "abstanh": _absolute_tanh,
     "brelu": _bounded_relu,
     "linear": lambda x, a, b: (a * x + b, np.full_like(x, a)),
     "log": lambda x, a: (np.log(a + x), 1 / (a + x)),
