@@ -11,16 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isclose
 from typing import Any
 
-import pytest
-
 from convspec.checker import Checked, check
 from convspec.diagnostics import Diagnostic, Severity, Span
 from convspec.graph.summary import LayerSummary
-from convspec.layers import BUILT_IN
 from convspec.layers.base import Layer as OurLayer
 from convspec.layers.base import WeightLayer
 from convspec.layers.data import Data
-from convspec.layers.dialects import dialect_named
 from convspec.syntax.document import Document
 from convspec.syntax.values import Extent
 from tests.corpus.originals import Answer, Layer
@@ -47,15 +43,6 @@ def given(answer: Answer) -> dict[str, Any]:
     indices = {layer.name: layer.data_index for layer in layers.values() if isinstance(layer, Data)}
     dims = {name: (answer.data_dims[index],) for name, index in indices.items() if index in answer.data_dims}
     return {"inputs": dims, "classes": answer.classes}
-
-
-def expect_failure_without_types(answer: Answer) -> None:
-    """Expect a failure where a layer type of the program has no class yet."""
-    types = set(re.findall(r"^type=(\S+)", answer.layers_text, re.MULTILINE)) - BUILT_IN.keys()
-    missing = sorted(name for name in types if dialect_named(answer.dialect).has_type(name))
-    keys = [key for key in ("weightSource",) if key in answer.layers_text + answer.params_text]
-    if missing or keys:
-        pytest.xfail(f"there is no {', '.join([*missing, *keys])} yet")
 
 
 def disagreements(answer: Answer, checked: Checked) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.corpus.comparison import ask, disagreements, expect_failure_without_types
+from tests.corpus.comparison import ask, disagreements
 from tests.corpus.originals import CORPUS, REASON, Answer, micro
 
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=REASON)
@@ -13,5 +13,4 @@ pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=REASON)
 @pytest.mark.parametrize("answer", micro(), ids=lambda answer: f"{answer.name}-{answer.dialect}")
 def test_configuration(answer: Answer, record_property: pytest.RecordProperty) -> None:
     record_property("corpus", f"small configurations by {answer.dialect}")
-    expect_failure_without_types(answer)
     assert disagreements(answer, ask(answer)) == []

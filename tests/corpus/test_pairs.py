@@ -8,7 +8,7 @@ import pytest
 
 from convspec.checker import check
 from convspec.layers.dialects import dialect_named
-from tests.corpus.comparison import ask, disagreements, expect_failure_without_types, given
+from tests.corpus.comparison import ask, disagreements, given
 from tests.corpus.originals import CORPUS, REASON, Answer, pairs
 
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=REASON)
@@ -23,16 +23,26 @@ TAKEN_FOR = {
 @PAIRS
 def test_pair(answer: Answer, record_property: pytest.RecordProperty) -> None:
     record_property("corpus", "pairs")
-    expect_failure_without_types(answer)
     assert disagreements(answer, ask(answer)) == []
 
 
 @PAIRS
 def test_the_program_of_a_pair_is_recognized(answer: Answer) -> None:
-    expect_failure_without_types(answer)
     result = check(answer.layers_text, answer.params_text, **given(answer))
     assert result.graph.dialect.name == TAKEN_FOR.get(answer.name, dialect_named(answer.dialect).name)
     assert result.ok == (answer.error is None)
+
+
+@PAIRS
+def test_one_file_says_the_same(answer: Answer) -> None:
+    """What a run keeps of two files, in their dialect still."""
+    result = ask(answer)
+    if not result.ok:
+        return
+    kept = check(result.resolved_text, **given(answer))
+    assert kept.graph.dialect is result.graph.dialect
+    assert [row._replace(line=0) for row in kept.layers] == [row._replace(line=0) for row in result.layers]
+    assert disagreements(answer, kept) == []
 
 
 @PAIRS
