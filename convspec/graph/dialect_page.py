@@ -10,7 +10,7 @@ from typing import Any
 from convspec.graph.dialect import SIGNS
 from convspec.layers.base import NEURON_ARGUMENTS
 from convspec.layers.dialects import ALIASES, DIALECTS, ROWS, UNREAD, Dialect, Learning, Placing, Row
-from convspec.layers.keys import REQUIRED, Home
+from convspec.layers.keys import REQUIRED
 
 _INTRODUCTION = """\
 # Dialects
@@ -145,25 +145,22 @@ def _keys() -> str:
 def _change(row: Row) -> str:
     if row.change is UNREAD:
         return "not read"
-    words = []
-    if row.change.get("default") is REQUIRED:
-        words.append("required")
-    elif "default" in row.change:
-        words.append("may be absent")
-    if "home" in row.change:
-        words.append(f"in the {Home(row.change['home']).value}")
-    if "choices" in row.change:
-        words.append(", ".join(row.change["choices"]))
-    if "form" in row.change:
-        words.append(row.change["form"].description)
+    words = [_IN_WORDS[field](value) for field, value in row.change.items() if field in _IN_WORDS]
     if {"minimum", "maximum", "above"} & row.change.keys():
         words.append("any number")
-    if row.change.get("has_effect") is False:
-        words.append(f"no effect: {row.change['doc']}")
-    if row.change.get("can_be_blank"):
-        words.append("may be left blank")
-    assert words, row
     return "; ".join(words)
+
+
+# What a change of a field of `Key` means; bounds are taken together.
+_IN_WORDS: Mapping[str, Callable[[Any], str]] = {
+    "default": lambda default: "required" if default is REQUIRED else "may be left out",
+    "home": lambda home: f"in the {home.value}",
+    "choices": ", ".join,
+    "form": lambda form: str(form.description),
+    "has_effect": lambda _: "no effect",
+    "doc": str,
+    "can_be_blank": lambda _: "may be left blank",
+}
 
 
 # Every field has its line: a new one that is left out here is found by the test of this page.
