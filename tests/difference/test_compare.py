@@ -161,6 +161,10 @@ def test_the_order_of_relu_and_max_pooling_is_not() -> None:
     [found] = compare(net(*without_norm), net(*without_norm, *moved)).differences
     assert (found.category, found.change) == (Category.ORDER, Change.MOVED)
     assert "outputs are the same" in found.text
+    absolute = (*without_norm, ("filterSize=5\nneuron=relu", "filterSize=5\nneuron=abs"))
+    moved = (("filterSize=5\nneuron=abs", "filterSize=5"), ("pool=max", "pool=max\nneuron=abs"))
+    [found] = compare(net(*absolute), net(*absolute, *moved)).differences
+    assert (found.category, found.change) == (Category.NUMERICS, Change.MOVED)
     averages = (*without_norm, ("pool=max", "pool=avg"))
     moved = (("filterSize=5\nneuron=relu", "filterSize=5"), ("pool=avg", "pool=avg\nneuron=relu"))
     [found] = compare(net(*averages), net(*averages, *moved)).differences
@@ -223,6 +227,28 @@ def test_sizes_and_windows_that_no_longer_fit() -> None:
         "(29 - 2) / 2 + 1 = 14.5, rounded up to 15",
     )
     assert next((d.before, d.after) for d in found if d.category is Category.SHAPES) == ("3x32x32", "3x33x33")
+
+
+def test_neighbours_tell_layers_apart_that_are_alike() -> None:
+    """Two equal convolutions under other names and in another order: one feeds a pool, one a normalisation."""
+    conv = "[{0}]\ntype=conv\ninputs=data\nfilters=8\nfilterSize=5\n"
+    pool = "[{0}]\ntype=pool\npool=max\ninputs={1}\nsizeX=2\nstride=2\n"
+    norm = "[{0}]\ntype=cmrnorm\ninputs={1}\nsize=5\n"
+    head = HEAD.replace("[@net]", "[@net]\noutputs={0},{1}").replace("[labels]\ntype=data\ndataIdx=1\n", "")
+    a = head.format("n", "p") + conv.format("x1") + conv.format("x2") + pool.format("p", "x1") + norm.format("n", "x2")
+    b = head.format("o", "q") + conv.format("y1") + conv.format("y2") + pool.format("q", "y2") + norm.format("o", "y1")
+    found = compare(net(text=a), net(text=b)).differences
+    renamed = [pair for d in found if d.change is Change.RENAMED for pair in names(d)]
+    assert sorted(renamed) == [("n", "o"), ("p", "q"), ("x1", "y2"), ("x2", "y1")]
+    assert {d.change for d in found} <= {Change.RENAMED, Change.CHANGED}
+
+
+def test_a_function_in_place_of_another_in_a_layer_of_another_name() -> None:
+    """Of networks so unlike, the neurons of paired layers are paired by their layers alone."""
+    found = compare(check(spec_path("alexnet.cfg")), check(spec_path("lenet-digits.cfg"))).differences
+    [neurons] = [d for d in found if d.key == "neuron"]
+    assert (neurons.change, neurons.before, neurons.after) == (Change.CHANGED, "relu", "tanh[1.7159,0.6667]")
+    assert ("conv1a", "conv1") in names(neurons)
 
 
 def test_a_function_in_place_of_another() -> None:

@@ -137,6 +137,63 @@ def test_lines_that_need_not_cross_do_not() -> None:
     assert crossings(order_levels(names, edges, find_levels(names, edges))) == 0
 
 
+@pytest.mark.parametrize(
+    ("edges", "as_walked", "fewest"),
+    [
+        ("0-1 1-2 0-3 1-3 2-3 1-4 1-5 2-5 2-6 4-7", 8, 2),
+        ("0-1 0-2 1-3 2-3 0-4 1-4 3-5 2-6 0-7 1-7", 5, 1),
+    ],
+)
+def test_medians_and_exchanges_together_take_crossings_away(edges: str, as_walked: int, fewest: int) -> None:
+    """Found by search: either of the two alone leaves more."""
+    names = [f"n{i}" for i in range(8)]
+    pairs = [(f"n{edge[0]}", f"n{edge[2]}") for edge in edges.split()]
+    levels = find_levels(names, pairs)
+    assert crossings(_with_bends(names, pairs, levels)) == as_walked
+    assert crossings(order_levels(names, pairs, levels)) == fewest
+
+
+@given(graphs())
+def test_long_lines_that_do_not_cross_are_straight(graph: tuple[dict[str, tuple[float, float]], Edges, Gpus]) -> None:
+    sizes, edges, gpus = graph
+    routes = lay_out(sizes, edges, gpus).routes
+    inner = {edge: points[2:-2] for edge, points in routes.items() if len(points) > 4}
+    segments = {(upper, lower) for points in inner.values() for upper, lower in pairwise(points)}
+    for (a, b), (c, d) in combinations(segments, 2):
+        if (a.y, b.y) == (c.y, d.y) and (a.x - c.x) * (b.x - d.x) < 0:
+            return
+    for edge, points in inner.items():
+        assert len({round(point.x, 6) for point in points}) == 1, edge
+
+
+def test_many_long_lines_between_columns_have_room() -> None:
+    """Each of six lines from the left column to the right one takes a track of its own beside the boxes."""
+    left, right = [f"a{i}" for i in range(9)], [f"b{i}" for i in range(9)]
+    edges = [*pairwise(left), *pairwise(right), *((f"a{i}", "b8") for i in range(6))]
+    sizes = dict.fromkeys(left + right, (80.0, 30.0))
+    gpus: Gpus = {**dict.fromkeys(left, (0,)), **dict.fromkeys(right, (1,))}
+    layout = lay_out(sizes, edges, gpus)
+    assert_good(layout, sizes, edges)
+    assert len({layout.routes[f"a{i}", "b8"][2].x for i in range(6)}) == 6
+
+
+def test_what_is_shared_makes_way_for_long_lines() -> None:
+    """The line from a to t runs in the gap between the columns, where s would stand."""
+    sizes = dict.fromkeys(["a", "s", "t"], (80.0, 30.0))
+    edges = [("a", "s"), ("s", "t"), ("a", "t")]
+    assert_good(lay_out(sizes, edges, {"a": (0,), "s": (0, 1), "t": (1,)}), sizes, edges)
+
+
+def test_a_side_input_stands_on_the_outer_side_of_a_tower() -> None:
+    """Labels on the left GPU are left of its tower, so that the towers stay next to each other."""
+    sizes = dict.fromkeys(["data", "a1", "b1", "labels", "a2", "cost"], (60.0, 30.0))
+    edges = [("data", "a1"), ("data", "b1"), ("a1", "a2"), ("b1", "a2"), ("labels", "cost"), ("a2", "cost")]
+    gpus: Gpus = {"data": (0, 1), "a1": (0,), "b1": (1,), "a2": (0,), "labels": (0,), "cost": (0,)}
+    boxes = lay_out(sizes, edges, gpus).boxes
+    assert boxes["labels"].x < boxes["a2"].x == boxes["a1"].x == boxes["cost"].x < boxes["b1"].x
+    assert boxes["b1"].x - boxes["a1"].x - 60 < 60
+
+
 @given(graphs())
 def test_ordering_never_makes_crossings(graph: tuple[dict[str, tuple[float, float]], Edges, Gpus]) -> None:
     sizes, edges, _ = graph
