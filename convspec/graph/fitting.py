@@ -136,7 +136,10 @@ class _Search:
     def _walk(self, size: Shape, rounding: Rounding) -> Iterator[tuple[Layer, Inference | None]]:
         """The layers above the data with what they give; nothing after the first that gives nothing."""
         known = {**self._shapes.inferences, self._data: Inference(size)}
-        context = Context(Report(), rounding, layers=self._graph.layers, known=known, dialect=self._graph.dialect)
+        graph = self._graph
+        context = Context(
+            Report(), rounding, graph.net.classes, layers=graph.layers, known=known, dialect=graph.dialect
+        )
         for layer in self._above:
             inference = layer.infer([known[name].shape for name in layer.input_names], context)
             yield layer, inference
