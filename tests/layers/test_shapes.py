@@ -13,7 +13,7 @@ RATES = "[@params]\nepsW=0.01\nepsB=0.01\nmomW=0.9\nmomB=0.9\ninitW=0.01\n"
 def net(size: str, section: str, settings: str = "", more: str = "") -> Checked:
     """A network of one layer x over data of a size, with the layers `more` before it."""
     head = f"[@net]\ninput=data:{size}\noutputs=x,data\n{settings}\n[data]\ntype=data\ndataIdx=0\n"
-    rates = RATES if section.startswith(("type=conv", "type=fc", "type=batchnorm")) else ""
+    rates = RATES if section.startswith(("type=conv", "type=local", "type=fc", "type=sfc", "type=batchnorm")) else ""
     return check(f"{head}{rates}{more}\n[x]\n{section}\n")
 
 
@@ -112,6 +112,130 @@ def test_groups(groups: int, filters: int, maps: int, weights: int) -> None:
     row = checked.layers[-1]
     # Each of maps kernels reads 12 / groups channels of 3x3 pixels.
     assert (row.weights, row.biases, row.macs) == (weights, maps, weights * 64)
+
+
+LAYERS_OF_FILTERS = [
+    # (12 - 4) / 2 + 1 = 5 rows, (9 - 3) / 3 + 1 = 3 columns
+    ("filterSize=4x3\nstride=2x3", (5, 3), 12),
+    # (12 + 2 - 3) / 1 + 1 = 12 rows, (9 - 1) / 1 + 1 = 9 columns
+    ("filterSize=3x1\npadding=1x0", (12, 9), 3),
+    # (12 - 5) / 3 + 1 = 3.33, rounded up to 4; (9 - 5) / 3 + 1 = 2.33, rounded up to 3
+    ("filterSize=5\nstride=3", (4, 3), 25),
+    ("filterSize=5\nstride=3\nmodulesX=4", (4, 4), 25),
+    ("filterSize=5\nstride=3\nmodulesX=9x0", (9, 3), 25),
+    ("filterSize=5\nstride=3\nmodulesX=0x7", (4, 7), 25),
+]
+
+
+@pytest.mark.parametrize(("keys", "windows", "pixels"), LAYERS_OF_FILTERS)
+def test_windows_by_axis_and_what_they_cost(keys: str, windows: tuple[int, int], pixels: int) -> None:
+    """Over 6 channels in 2 groups: 8 filters that each see 3 of them."""
+    section = f"inputs=data\nfilters=4\ngroups=2\n{keys}"
+    conv, local = net("6x12x9", f"type=conv\n{section}"), net("6x12x9", f"type=local\n{section}")
+    unshared = net("6x12x9", f"type=conv\n{section}\nsharedBiases=0")
+    count = windows[0] * windows[1]
+    assert shape(conv) == shape(local) == shape(unshared) == (8, *windows)
+    weights = 8 * 3 * pixels
+    rows = [checked.layers[-1] for checked in (conv, local, unshared)]
+    assert [row.weights for row in rows] == [weights, weights * count, weights]
+    assert [row.biases for row in rows] == [8, 8 * count, 8 * count]
+    assert [row.macs for row in rows] == [weights * count] * 3
+
+
+def test_windows_by_axis_are_shown_where_they_do_not_divide() -> None:
+    rows = net("6x12x9", "type=conv\ninputs=data\nfilters=4\nfilterSize=4x3\nstride=3x3")
+    assert rows.layers[-1].window == "(12 - 4) / 3 + 1 = 3.66667, rounded up to 4"
+    assert (
+        net("6x12x9", "type=conv\ninputs=data\nfilters=4\nfilterSize=5\nmodulesX=9x6").layers[-1].window
+        == "modulesX = 9x6"
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ("filterSize=13x3", "CS403"),
+        ("filterSize=3x10", "CS403"),
+        ("filterSize=14x3\npadding=1x0", None),
+        ("filterSize=3\nmodulesX=9", "CS412"),
+        ("filterSize=3\nmodulesX=10x6", "CS412"),
+        ("filterSize=3\nmodulesX=10x7", None),
+        ("filterSize=3x0", "CS205"),
+        ("filterSize=3\nmodulesX=-1", "CS205"),
+        ("filterSize=3x3x3", "CS204"),
+    ],
+)
+def test_windows_by_axis_that_cannot_be(keys: str, code: str | None) -> None:
+    for kind in ("conv", "local"):
+        assert codes(net("6x12x9", f"type={kind}\ninputs=data\nfilters=4\n{keys}")) == ([] if code is None else [code])
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("sizeX=3x2\nstride=2x1", (6, 8)),  # (12 - 3) / 2 + 1 = 5.5, rounded up; (9 - 2) / 1 + 1 = 8
+        ("sizeX=3x2\nstride=2x1\nstart=-1x0", (6, 8)),  # (12 + 1 - 3) / 2 + 1 = 6
+        ("sizeX=1x4\nstride=1x4\nstart=0x-3", (12, 3)),  # (9 + 3 - 4) / 4 + 1 = 3
+        ("sizeX=3\nstride=3x1\noutputsX=2x0", (2, 7)),
+    ],
+)
+def test_pooling_by_axis(keys: str, expected: tuple[int, int]) -> None:
+    assert shape(net("6x12x9", f"type=pool\npool=max\ninputs=data\n{keys}")) == (6, *expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ("sizeX=3x2\nstride=2x3", "CS205"),
+        ("sizeX=3x2\nstride=1\nstart=0x-2", "CS407"),
+        ("sizeX=3x2\nstride=1\nstart=0x9", "CS407"),
+        ("sizeX=13x2\nstride=1", "CS403"),
+        ("sizeX=3x2\nstride=1\noutputsX=5x10", "CS407"),
+    ],
+)
+def test_pooling_by_axis_that_cannot_be(keys: str, code: str) -> None:
+    assert codes(net("6x12x9", f"type=pool\npool=avg\ninputs=data\n{keys}")) == [code]
+
+
+def test_parts_of_a_split_layer() -> None:
+    checked = net("6x4x4", "type=sfc\ninputs=data,half\noutputs=5\nparts=3", more=TWO)
+    row = checked.layers[-1]
+    # Each of 3 x 5 outputs reads a third of 96 and of 24 features.
+    assert (shape(checked), row.weights, row.biases, row.macs) == ((15,), 15 * (32 + 8), 15, 15 * (32 + 8))
+    assert codes(net("6x4x4", "type=sfc\ninputs=data\noutputs=5\nparts=5")) == ["CS405"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("groups=4", (8, 3)),
+        ("groups=4\nfilterChannels=6", (8, 6)),
+        ("groups=4\nfilterChannels=3", (8, 3)),
+        ("groups=6\nfilterChannels=4", (12, 4)),
+        ("groups=5\nfilterChannels=12", (10, 12)),
+        ("groups=1", "CS413"),
+        ("groups=4\nfilterChannels=5", "CS413"),
+        ("groups=5\nfilterChannels=6", "CS413"),
+        ("groups=4\nfilterChannels=2", "CS413"),
+        ("groups=5", "CS405"),
+    ],
+)
+def test_channels_of_a_sparse_filter(keys: str, expected: tuple[int, int] | str) -> None:
+    """12 channels dealt out at random, each equally often."""
+    checked = net("12x4x4", f"type=conv\ninputs=data\nfilters=2\nfilterSize=3\nrandSparse=1\n{keys}")
+    if isinstance(expected, str):
+        assert codes(checked) == [expected]
+        return
+    maps, seen = expected
+    assert shape(checked) == (maps, 2, 2)
+    assert checked.layers[-1].weights == maps * seen * 9
+
+
+def test_original_programs_have_square_windows() -> None:
+    """A pair of sides is of our own language."""
+    section = "type=conv\ninputs=data\nchannels=3\nsumWidth=1\nfilters=4\nfilterSize=3x5\ngpu=0"
+    assert "CS204" in codes(net("3x9x9", section, "dialect=ccn2"))
+    assert "CS204" not in codes(net("3x9x9", section.replace("3x5", "3"), "dialect=ccn2"))
 
 
 def test_flat_input_is_read_as_square_maps() -> None:
