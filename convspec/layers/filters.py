@@ -252,7 +252,8 @@ class FilterLayer(WeightLayer):
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]
-        if len(values) > 1 and (builder.shares_weights or not self._is_one_operator):
+        are_alike = len({builder.shape(value).dims[1:] for value in values}) == 1 and self._is_one_operator
+        if len(values) > 1 and (builder.shares_weights or not are_alike):
             terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(values)]
             return builder.add(terms)
         channels = [builder.shape(value).channels for value in values]
@@ -279,7 +280,7 @@ class FilterLayer(WeightLayer):
 
     @property
     def _is_one_operator(self) -> bool:
-        """Whether the inputs can be joined by channel and read by one set of filters: same windows, no groups, same
+        """Whether inputs of one size can be joined by channel and read by one set of filters: same windows, no groups, same
         rates."""
         alike = set(zip(self.filter_size, self.padding, self.stride, strict=True))
         return len(alike) == 1 and set(self.groups) == {1} and self.learns_alike

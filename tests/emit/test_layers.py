@@ -210,6 +210,16 @@ def test_filters_over_several_inputs(keys: dict[str, object], kind: str) -> None
     assert_spec_is_right(classifier(layers, leaves="x", image="2x7x6"))
 
 
+@pytest.mark.parametrize("kind", ["conv", "local"])
+@pytest.mark.parametrize("keys", [{"stride": 3}, {"modulesX": 7}], ids=str)
+def test_inputs_of_different_sizes_that_give_one(keys: dict[str, object], kind: str) -> None:
+    """Rounded up, 8 and 9 pixels both have three windows of 3, 3 apart; modulesX asks for as many of both."""
+    layers = layer("a", type="pool", pool="max", inputs="data", sizeX=2, stride=1) + layer(
+        "x", type=kind, inputs="data,a", filters=2, filterSize=3, **keys
+    )
+    assert_spec_is_right(classifier(layers, leaves="x", image="2x9x9"))
+
+
 SHARING = {
     "two layers": (
         layer("a", type="conv", inputs="data", filters=4, filterSize=3, padding=1, neuron="relu")
