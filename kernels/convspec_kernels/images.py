@@ -128,10 +128,17 @@ def random_rescale(x: Tensor, size: int, *, max_scale: float, training: bool) ->
     length = x.shape[2]
     if x.shape[3] != length or max_scale < 1 or not int(length / max_scale) <= size <= length:
         raise ValueError(f"cannot rescale {tuple(x.shape)} by up to {max_scale} to {size} pixels a side")
-    if not training:
-        return resize_bilinear(x, (size, size), scale=max_scale)
-    side, scale, top, left = draw_rescaling(length, size, max_scale)
-    if side != length:
+    if training:
+        scaled: Tensor = _at_random_scale(x, size, max_scale)
+        return scaled
+    return resize_bilinear(x, (size, size), scale=max_scale)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _at_random_scale(x: Tensor, size: int, max_scale: float) -> Tensor:
+    """Outside of compiled graphs: sizes that are drawn anew each time would be compiled anew each time."""
+    side, scale, top, left = draw_rescaling(x.shape[2], size, max_scale)
+    if side != x.shape[2]:
         x = resize_bilinear(x, (side, side), scale=scale)
     return x[:, :, top : top + size, left : left + size]
 

@@ -46,11 +46,12 @@ def test_towers_are_on_gpus_of_their_own() -> None:
     assert gpus["conv2b"] == (1,)
 
 
-def test_all_types_and_ways_to_read_are_drawn() -> None:
+def drawn(examples: int, **options: Any) -> Counter[str]:
+    """How often each type is drawn, and reads both towers, in either order."""
     seen: Counter[str] = Counter()
 
-    @given(text=specs(towers=2, max_layers=8))
-    @settings(max_examples=1000, database=None, derandomize=True)
+    @given(text=specs(towers=2, **options))
+    @settings(max_examples=examples, database=None, derandomize=True)
     def collect(text: str) -> None:
         for layer in convspec.check(text).layers:
             seen[layer.type] += 1
@@ -59,8 +60,25 @@ def test_all_types_and_ways_to_read_are_drawn() -> None:
             seen[f"{layer.type} in the other order"] += crossed and list(layer.inputs) != sorted(layer.inputs)
 
     collect()
-    for wanted in (*LAYER_TYPES, *COSTS, "conv over towers", "conv in the other order", "fc in the other order"):
+    return seen
+
+
+def test_many_types_and_ways_to_read_are_drawn_at_once() -> None:
+    seen = drawn(150, max_layers=8)
+    assert sum(seen[kind] > 0 for kind in LAYER_TYPES) > len(LAYER_TYPES) / 2
+    seen = drawn(100, max_layers=6, layer_types=("conv", "fc"), costs=())
+    for wanted in ("conv over towers", "conv in the other order", "fc in the other order"):
         assert seen[wanted], wanted
+
+
+@pytest.mark.parametrize("kind", LAYER_TYPES)
+def test_each_type_is_drawn(kind: str) -> None:
+    assert drawn(15, max_layers=2, layer_types=(kind,))[kind]
+
+
+@pytest.mark.parametrize("kind", COSTS)
+def test_each_cost_is_drawn(kind: str) -> None:
+    assert drawn(40, max_layers=1, costs=(kind,))[kind]
 
 
 def test_simple_specs_come_first() -> None:
