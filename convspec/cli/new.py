@@ -110,7 +110,7 @@ def _is_ours(source: Path) -> bool:
 
 def _variant(document: Document, source: Path, target: Path, shown: str) -> str:
     text = _VARIANT.format(base=shown, name=target, extends=_reference(source, target))
-    return text + _example(document)
+    return text + (_example(document) or _example(_resolved(source)))
 
 
 def _reference(source: Path, target: Path) -> str:
@@ -131,14 +131,18 @@ def _example(document: Document) -> str:
     return ""
 
 
+def _resolved(source: Path) -> Document:
+    """A spec with all that it extends, and with its parameter file, as one."""
+    return parse_document(SourceFile(str(source), check(source).resolved_text), Report())
+
+
 def _copied(document: Document, source: Path) -> str:
     """The text of a spec as it is, but for its name, which is that of the new file.
 
     A spec of several files is joined into one, without its comments.
     """
-    checked = check(source)
-    if checked.params is not None or extends_entry(document) is not None:
-        document = parse_document(SourceFile(str(source), checked.resolved_text), Report())
+    if check(source).params is not None or extends_entry(document) is not None:
+        document = _resolved(source)
     parts = [line.text for line in document.prologue]
     for section in document.sections:
         parts.append(section.header_text)

@@ -14,8 +14,8 @@ from convspec.layers.keys import Home, Key
 from convspec.program.shape import Shape
 
 NEURON = "neuron"
-# Not compared as keys: wiring and placement have words of their own, and channels= only claims what is inferred.
-_OTHERWISE = frozenset({"inputs", "gpu", "channels", NEURON})
+# Not compared as keys: wiring and placement have words of their own, and channels= and expect= claim what is inferred.
+_OTHERWISE = frozenset({"inputs", "gpu", "channels", "expect", NEURON})
 
 
 @dataclass(frozen=True)
