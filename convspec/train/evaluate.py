@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from convspec.data.batches import Batch
 from convspec.program.program import Program
 from convspec.train.inputs import InputTensors
-from convspec.train.scores import CostResult, batch_sums, result, trained_cost, values_by_name, with_totals
+from convspec.train.scores import CostResult, batch_sums, cost_result, trained_cost, values_by_name, with_totals
 
 MOST_CLASSES = 20
 """Of more classes than this, precision and recall are shown as means; metrics.jsonl has all."""
@@ -33,8 +34,10 @@ class Validation:
 
     @property
     def score(self) -> float:
-        """What the schedule goes by; lower is better: that error rate, or the value of a cost that has none."""
-        return self.costs[self.steering].loss if self.error is None else self.error
+        """What the schedule goes by; lower is better: that error rate, or the value of a cost that has none, infinite where
+        it is no number."""
+        score = self.costs[self.steering].loss if self.error is None else self.error
+        return inf if isnan(score) else score
 
     def record(self) -> dict[str, Any]:
         """As it stands in metrics.jsonl."""
@@ -105,7 +108,7 @@ def evaluate(
             cases += len(labels)
     finally:
         net.train(was_training)
-    results = {cost.name: result(cost, sums[cost.name], cases) for cost in program.costs}
+    results = {cost.name: cost_result(cost, sums[cost.name], cases) for cost in program.costs}
     return Validation(cases, trained_cost(program).name, with_totals(program, results))
 
 

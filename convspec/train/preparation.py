@@ -12,7 +12,7 @@ from torch import nn
 from convspec.data import Dataset, Split, mean_image, open_dataset
 from convspec.data.dataset import Notify, center_crop
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.program.operators import BatchNorm
+from convspec.program.operators import BatchNorm, parameters_of
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec
 from convspec.train.inputs import IMAGES, ONE_HOT, label_capacity, picture_shape
@@ -26,7 +26,8 @@ def check_trainable(program: Program) -> None:
     if all(parameter.update.rate.is_frozen for parameter in program.parameters):
         message = "every learning rate of the network is 0, so there is nothing to train"
         raise DiagnosticError(Diagnostic("CS602", message, help="write epsW=0.01 and epsB=0.01 under [@params]"))
-    if not _parameters_below_costs(program):
+    below = [program.parameter[name] for name in _parameters_below_costs(program)]
+    if all(parameter.update.rate.is_frozen for parameter in below):
         costs = ", ".join(cost.name for cost in program.costs if cost.coefficient)
         message = f"no layer below {costs} has anything to learn"
         raise DiagnosticError(Diagnostic("CS602", message, help="let the cost read what an fc or conv layer gives"))
@@ -40,16 +41,14 @@ def _parameters_below_costs(program: Program) -> set[str]:
     for op in reversed(program.operators):
         if op.name in below:
             below.update(op.inputs)
-            found.update(getattr(op, name) for name in ("weight", "bias") if getattr(op, name, None))
+            found.update(parameters_of(op))
     return found
 
 
 def _check_inputs(program: Program) -> None:
     for op in program.inputs:
         if op.data_index > ONE_HOT:
-            message = (
-                f"{op.name} reads matrix {op.data_index} of the data, and there are 0 (pictures), 1 and 2 (labels)"
-            )
+            message = f"{op.key} reads matrix {op.data_index} of the data, and there are 0 (pictures), 1 and 2 (labels)"
             raise DiagnosticError(Diagnostic("CS730", message, help=f"write dataIdx=0, 1 or 2 in {op.key}"))
     if all(op.data_index != IMAGES for op in program.inputs):
         message = "no layer of the network reads the pictures"

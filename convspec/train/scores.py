@@ -105,7 +105,7 @@ def mistakes(cost: Cost, values: Values) -> Tensor | None:
 
 
 def batch_sums(cost: Cost, values: Values, cases: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Sums over a batch of all that `result` needs, by its name."""
+    """Sums over a batch of all that `cost_result` needs, by its name."""
     sums = {"loss": values[cost.name].to(dtype) * cases}
     wrong = mistakes(cost, values)
     if wrong is None or cost.predictions is None:
@@ -127,7 +127,7 @@ def batch_sums(cost: Cost, values: Values, cases: int, dtype: torch.dtype) -> di
     return sums
 
 
-def result(cost: Cost, sums: Values, cases: int) -> CostResult:
+def cost_result(cost: Cost, sums: Values, cases: int) -> CostResult:
     """Means from the sums over `cases` cases; `total` is left to `with_totals`."""
     error, topk_error, output_error = (
         float(sums[name]) / cases if name in sums else None for name in ("error", "topk_error", "output_error")

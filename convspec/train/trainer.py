@@ -56,7 +56,7 @@ class Result:
     """What a call of `train` came to.
 
     steps, epochs: that are done, over the whole run. validation: the last of this call, None if it made none.
-    best_error: lowest `Validation.score` of the whole run, None before the first. finished: no step is left to do.
+    best_error: lowest `Validation.score` of the whole run, None before the first that is finite. finished: no step is left to do.
     seconds: wall time of this call.
     """
 
@@ -280,7 +280,7 @@ class Training:
     def take_in(self, validation: Validation) -> None:
         """What follows from a validation: the record of it, the best error, the schedule."""
         self.validation, position = validation, self.position
-        if position.best_error is None or validation.score < position.best_error:
+        if isfinite(validation.score) and (position.best_error is None or validation.score < position.best_error):
             position.best_error = validation.score
         if self.options.schedule == "plateau":
             self.plateau.update(validation.score)

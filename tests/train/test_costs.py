@@ -13,7 +13,7 @@ from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import DiagnosticError
 from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
-from convspec.train.scores import CostResult, shared_credit, trained_cost, with_totals, wrong_outputs
+from convspec.train.scores import CostResult, cost_result, shared_credit, trained_cost, with_totals, wrong_outputs
 from convspec.train.trainer import Result, train
 
 HEAD = """
@@ -183,12 +183,12 @@ def test_the_schedule_goes_by_the_first_cost_with_an_error_rate() -> None:
 
 
 def test_the_schedule_goes_by_a_value_where_there_is_no_rate(tmp_path: Path) -> None:
-    """Patience of one: the run ends once the value has stopped falling twice."""
+    """With a rate so small that nothing changes: a drop after the second validation, the end after the third."""
     plateau = ("@train.schedule=plateau", "@train.plateauPatience=1", "@train.plateauDrops=1", "@train.epochs=99")
-    result = go(spec("sum2"), tmp_path / "run", *plateau, "code.epsW=0.0000000001", "code.epsB=0")
-    assert result.epochs <= 99
+    result = go(spec("sum2"), tmp_path / "run", *plateau, "code.epsW=1e-30", "code.epsB=1e-30")
+    assert result.epochs == 3
     losses = [record["test"]["costs"]["cost"]["loss"] for record in events(tmp_path / "run", "validation")]
-    assert result.best_error == min(losses)
+    assert losses == [result.best_error] * 3
 
 
 def test_a_parent_reports_the_sum(tmp_path: Path) -> None:
@@ -271,6 +271,24 @@ def test_targets_may_be_a_part_of_the_labels(tmp_path: Path) -> None:
     assert cost.output_error == pytest.approx(0.1, abs=0.02)  # one in ten is right, and nothing is declared yet
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_value_that_is_no_number_does_not_stop_a_run(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as no improvement, and is null in what is written."""
+    text, seen = spec("sum2"), []
+
+    def spoilt(cost: Any, sums: Any, cases: int) -> CostResult:
+        seen.append(cost_result(cost, sums, cases))
+        return seen[-1]._replace(loss=value) if len(seen) == 1 else seen[-1]
+
+    monkeypatch.setattr("convspec.train.evaluate.cost_result", spoilt)
+    done = go(text, tmp_path / "run", "@train.schedule=plateau", "@train.epochs=3")
+    losses = [record["test"]["costs"]["cost"]["loss"] for record in events(tmp_path / "run", "validation")]
+    assert losses == [None, seen[1].loss, seen[2].loss]
+    assert done.best_error == min(losses[1:])
+
+
 def _folder_of_two(folder: Path) -> Path:
     from PIL import Image
 
@@ -310,6 +328,11 @@ def test_outputs_on_the_wrong_side() -> None:
     [
         (HEAD + "[other]\ntype=data\ndataIdx=3\n[cost]\ntype=cost.gsum2\ninputs=other,code\ncoeff=1\n", "CS730"),
         (HEAD + "[cost]\ntype=cost.sum2\ninputs=data\ncoeff=1\n", "CS602: no layer below cost has anything to learn"),
+        (
+            HEAD.replace("epsW=0.00001", "epsW=0\nepsB=0") + "[cost]\ntype=cost.sum2\ninputs=code\ncoeff=1\n"
+            "[other]\ntype=fc\ninputs=data\noutputs=2\n[still]\ntype=cost.sum2\ninputs=other\ncoeff=0\n",
+            "CS602: no layer below cost has anything to learn",
+        ),
         (spec("bce").replace("classes=10", "classes=9").replace("outputs=10", "outputs=9"), "CS704"),
         (spec("crossent").replace("classes=10", "classes=9").replace("outputs=10", "outputs=9"), "CS704: digits has"),
         (spec("msm").replace("classes=10", "classes=9").replace("outputs=10", "outputs=9"), "CS704: .*9 outputs"),
