@@ -59,6 +59,7 @@ COSTS = {
     # What lies below is no softmax and no logistic neuron: the formulas over probabilities.
     "crossent of squares": "type=cost.crossent\ninputs=tags,squared",
     "bce of probabilities": "type=cost.bce\ninputs=tags,probs\nposWeight=0.5",
+    "bce of rectified": "type=cost.bce\ninputs=tags,rectified",
     "crossent2 of probabilities": "type=cost.crossent2\ninputs=tags,probs",
     "bce of a neuron layer": "type=cost.bce\ninputs=tags,squashed",
     "tica of a vector": "type=cost.tica\ninputs=guesses\nchannels=1\nsizeX=3",
@@ -66,13 +67,14 @@ COSTS = {
     "msm of a set of one": "type=cost.msm\ninputs=labels,scores\nsetSize=1",
 }
 SQUASHED = "[squashed]\ntype=neuron\ninputs=scores\nneuron=logistic\n"
+RECTIFIED = "[rectified]\ntype=fc\ninputs=guesses\noutputs=4\nneuron=brelu[0.9]\ninitB=0.3\n"
 SQUARED = "[squared]\ntype=softmax\ninputs=scores\nneuron=square\n"
 
 
 def spec(*names: str, coefficient: float = 0.7, net: str = "", more: str = "") -> str:
     """A network with the costs of these names, and what else would be read by nothing among its outputs."""
     costs = "".join(f"[{name}]\n{COSTS[name]}\ncoeff={coefficient}\n" for name in names)
-    between = "".join(text for text in (SQUARED, SQUASHED) if text[1:8] in costs)
+    between = "".join(text for text in (SQUARED, SQUASHED, RECTIFIED) if text[1:8] in costs)
     layers = HEAD.format(net=net) + between + more + costs
     unread = [name for name in ("labels", "tags", "scores", "guesses", "gate", "probs") if not is_read(name, layers)]
     return layers.replace("[@net]", f"[@net]\noutputs={','.join(['maps', *unread])}")

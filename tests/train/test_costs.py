@@ -13,7 +13,15 @@ from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import DiagnosticError
 from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
-from convspec.train.scores import CostResult, cost_result, shared_credit, trained_cost, with_totals, wrong_outputs
+from convspec.train.scores import (
+    CostResult,
+    batch_sums,
+    cost_result,
+    shared_credit,
+    trained_cost,
+    with_totals,
+    wrong_outputs,
+)
 from convspec.train.trainer import Result, train
 
 HEAD = """
@@ -173,6 +181,39 @@ def test_dce_names_the_classes(tmp_path: Path) -> None:
     assert lines[-1].endswith(f"recall {recall[7]:.1%}")
 
 
+def test_precision_and_recall_are_those_of_each_class() -> None:
+    """Three batches as one: declared, there and right counted class by class; nothing declared is no precision."""
+    program = compiled(spec("dce")).program
+    (cost,) = program.costs
+    outputs, targets = torch.zeros(6, 10), torch.zeros(6, 10)
+    outputs[:4, 0], targets[2:, 0] = 0.9, 1  # declared four times, there four times, both twice
+    outputs[:2, 1], targets[0, 1] = 0.6, 1
+    targets[:, 2] = 1
+    sums: dict[str, torch.Tensor] = {}
+    for at in (slice(0, 1), slice(1, 3), slice(3, 6)):
+        values = {"guesses": outputs[at], "tags": targets[at], "cost": torch.tensor(1.5)}
+        for name, value in batch_sums(cost, values, len(outputs[at]), torch.float64).items():
+            sums[name] = sums.get(name, 0) + value
+    found = cost_result(cost, sums, 6)
+    assert found.loss == 1.5
+    assert found.precision == [0.5, 0.5, *[None] * 8]
+    assert found.recall == [0.5, 1.0, 0.0, *[None] * 7]
+    assert found.output_error == pytest.approx((4 + 1 + 6) / 60)
+
+
+def test_training_means_are_over_cases(tmp_path: Path) -> None:
+    """Of 1,438 pictures in batches of 1,000 and 438: each counts as much as any other."""
+    norm = "[norm]\ntype=cost.sum2\ninputs=code\ncoeff=0\n"
+    frozen = ("code.epsW=1e-30", "code.epsB=1e-30", "scores.epsW=1e-30", "scores.epsB=1e-30", "@train.epochs=1")
+    go(spec("logreg", norm), tmp_path / "cut", *frozen, "@train.batch=1000")
+    go(spec("logreg", norm), tmp_path / "whole", *frozen, "@train.batch=1438")
+    cut, whole = (events(tmp_path / name, "validation")[0]["train"] for name in ("cut", "whole"))
+    assert cut["cases"] == whole["cases"] == 1438
+    assert cut["error"] == pytest.approx(whole["error"], abs=1e-9)
+    for name, loss in whole["costs"].items():
+        assert cut["costs"][name] == pytest.approx(loss, rel=1e-5)
+
+
 def test_the_schedule_goes_by_the_first_cost_with_an_error_rate() -> None:
     norm = "[norm]\ntype=cost.sum2\ninputs=code\ncoeff=0.1\n"
     both = spec("logreg").replace(LABELS, norm + LABELS)
@@ -208,8 +249,10 @@ def test_a_parent_reports_the_sum(tmp_path: Path) -> None:
     assert alone.validation is not None
     assert alone.validation.costs["a"] == a
     program = compiled(HEAD + family).program
-    broken = {name: CostResult(1.0) for name in "abc"}
-    assert with_totals(program, broken)["c"].total == 3
+    ones = {name: CostResult(1.0) for name in "abc"}
+    assert with_totals(program, ones)["c"].total == 3
+    grandchild = compiled(HEAD + family.replace("children=a,b", "children=b")).program
+    assert with_totals(grandchild, ones)["c"].total == 3
 
 
 def test_one_output_is_right_or_wrong(tmp_path: Path) -> None:
