@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isnan
 from typing import Any
 
 import torch
@@ -34,10 +33,8 @@ class Validation:
 
     @property
     def score(self) -> float:
-        """What the schedule goes by; lower is better: that error rate, or the value of a cost that has none, infinite where
-        it is no number."""
-        score = self.costs[self.steering].loss if self.error is None else self.error
-        return inf if isnan(score) else score
+        """What the schedule goes by; lower is better: that error rate, or the value of a cost that has none."""
+        return self.costs[self.steering].loss if self.error is None else self.error
 
     def record(self) -> dict[str, Any]:
         """As it stands in metrics.jsonl."""
