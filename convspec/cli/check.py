@@ -60,6 +60,7 @@ def command(
 
     \b
     convspec check layers-18pct.cfg                 with layer-params-18pct.cfg beside it
+    convspec check layers-18pct.cfg --portable      and what cuda-convnet could not run of it
     convspec check my.cfg --set conv2.filters=192   after a change that is not in the file
     convspec check my.cfg --format github           annotations in a workflow of GitHub Actions
     convspec check my.cfg --solve data              sizes of the images at which nothing is rounded

@@ -72,7 +72,7 @@ def validate_rate(
         return
     named = with_names(decline)
     if named is not decline and not layer.dialect.reads_positions:
-        _blame(layer, attribute, _position_problem(layer, decline, named), report)
+        _refuse_positions(layer, attribute, decline, named)
         return
     problem = _arguments_problem(named.name, named.arguments, _DECLINES, ",") or _range_problem(named)
     if problem is not None:
@@ -86,10 +86,15 @@ def validate_rate(
         _remark_on_decline(layer, attribute, decline, [dict(call.arguments).get("base") for call in calls])
 
 
-def _position_problem(layer: Keyed, decline: DeclineCall, named: DeclineCall) -> Problem:
-    return Problem(
+def _refuse_positions(layer: Keyed, attribute: str, decline: DeclineCall, named: DeclineCall) -> None:
+    """Remark CS211, an error, on a form that the program of the dialect refused: once for all layers that have it."""
+    layer.is_broken = True
+    layer.remark(
+        "CS211",
+        attribute,
         f"{layer.dialect.program}, as it was released, refuses {_written(decline)}, whose arguments have no names",
-        f"write {_written(named)}; --dialect convspec reads the older form as that",
+        note=f"to the program before it this was {_written(named)}; --dialect convspec reads it so",
+        help=f"write {layer.key(attribute).spelling}={_written(named)}",
     )
 
 

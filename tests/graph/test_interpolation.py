@@ -121,6 +121,13 @@ def test_the_message_says_in_which_key_the_reference_ends() -> None:
     assert diagnostic.message == "stride of x: in s: there is no key t in this section"
 
 
+def test_a_circle_is_called_one() -> None:
+    [diagnostic] = [
+        d for d in check(HEAD + POOL.format("%(s)s") + "s=%(t)s\nt=%(s)s\n").diagnostics if d.code == "CS229"
+    ]
+    assert diagnostic.message.endswith("s refers to itself")
+
+
 def test_settings_are_taken_as_they_are_written() -> None:
     result = check(
         "[@net]\ninput=data:3x32x32\noutputs=x\nnote=50% of %(x)s\n" + HEAD.split("outputs=x\n")[1] + POOL.format(2)

@@ -43,6 +43,8 @@ FILTERS = "it has {} filters"
         (conv("x", "data", filters=15), "3x20x20", [FILTERS.format(15)]),
         (conv("x", "data", filters=24), "3x20x20", [FILTERS.format(24)]),
         (conv("x", "data", channels=5), "5x20x20", ["it reads 5 channels"]),
+        (conv("x", "data", channels=6), "6x20x20", ["it reads 6 channels"]),
+        (conv("x", "data", channels=12, groups=2), "12x20x20", ["it reads 12 channels in 2 groups"]),
         (conv("x", "data", channels=8), "8x20x20", ["its weights see 8 channels"]),
         (conv("x", "data", channels=16), "16x20x20", []),
         (conv("x", "data", channels=32, groups=2), "32x20x20", []),

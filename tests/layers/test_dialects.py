@@ -212,5 +212,7 @@ def test_schedules_by_position_are_older_than_the_released_code() -> None:
         "ccn2": ["CS207"],
     }
     [diagnostic] = problems(checked("alexnet2012", params=params))
-    assert diagnostic.help is not None
-    assert "dexp[tgtFactor=500,noiseStdev=0,numSteps=4]" in diagnostic.help
+    assert diagnostic.help == "write schedW=dexp[tgtFactor=500,noiseStdev=0,numSteps=4]"
+    everywhere = PARAMS.replace("epsW=0.001\n", "epsW=0.001\nschedW=dexp[500,4]\n")
+    [diagnostic] = problems(checked("alexnet2012", params=everywhere))
+    assert "here and in one more place" in diagnostic.message
