@@ -213,43 +213,44 @@ class _Drawing:
         self, boxes: Mapping[str, Box], bends: Mapping[Bend, float], columns: Sequence[Column]
     ) -> tuple[dict[tuple[str, str], tuple[Point, ...]], float]:
         """The points of each edge, and how far to the right all that reaches."""
-        ports = self._ports(boxes)
+        passes = {edge: self._passes(edge, bends, columns) for edge in self.edges}
+        ports = self._ports(boxes, {edge: xs[-1] if xs else boxes[edge[0]].middle for edge, xs in passes.items()})
         right = max((column.right for column in columns), default=0.0)
         routes: dict[tuple[str, str], tuple[Point, ...]] = {}
-        for source, target in self.edges:
-            first, last = self.level_of[source], self.level_of[target]
-            passed = range(first + 1, last)
-            if not passed:
-                xs = []
-            elif self.column_of[source] == self.column_of[target]:
-                xs = [bends[Bend(source, target, i)] for i in range(len(passed))]
-            else:
-                column = next(column for column in columns if column.gpu == self.column_of[source])
-                xs = [column.right + _TRACK * (1 + self.tracks[source, target])] * len(passed)
-            points = [Point(boxes[source].middle, boxes[source].y + boxes[source].height)]
-            points.append(Point(boxes[source].middle, self.bottoms[first]))
-            for level, x in zip(passed, xs, strict=True):
+        for edge in self.edges:
+            source, target = (boxes[name] for name in edge)
+            first, last = (self.level_of[name] for name in edge)
+            points = [Point(source.middle, source.y + source.height), Point(source.middle, self.bottoms[first])]
+            for level, x in enumerate(passes[edge], start=first + 1):
                 points += [Point(x, self.tops[level]), Point(x, self.bottoms[level])]
-            port = ports[source, target]
-            points += [Point(port, self.tops[last]), Point(port, boxes[target].y)]
-            routes[source, target] = tuple(points)
+            points += [Point(ports[edge], self.tops[last]), Point(ports[edge], target.y)]
+            routes[edge] = tuple(points)
         reached = max((p.x for points in routes.values() for p in points), default=0.0)
         return routes, max(right, reached)
 
-    def _ports(self, boxes: Mapping[str, Box]) -> dict[tuple[str, str], float]:
-        """Where each edge meets the top of its target: side by side, in the order in which they come."""
-        incoming: dict[str, list[str]] = {}
-        for source, target in self.edges:
-            incoming.setdefault(target, []).append(source)
+    def _passes(self, edge: tuple[str, str], bends: Mapping[Bend, float], columns: Sequence[Column]) -> list[float]:
+        """Where an edge passes each of the levels between its ends."""
+        source, target = edge
+        count = self.level_of[target] - self.level_of[source] - 1
+        if edge not in self.tracks:
+            return [bends[Bend(source, target, i)] for i in range(count)]
+        column = next(column for column in columns if column.gpu == self.column_of[source])
+        return [column.right + _TRACK * (1 + self.tracks[edge])] * count
+
+    def _ports(self, boxes: Mapping[str, Box], coming: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+        """Where each edge meets the top of its target: side by side, in the order of the places that they come from."""
+        incoming: dict[str, list[tuple[str, str]]] = {}
+        for edge in self.edges:
+            incoming.setdefault(edge[1], []).append(edge)
         ports: dict[tuple[str, str], float] = {}
-        for target, sources in incoming.items():
+        for target, edges in incoming.items():
             middle = boxes[target].middle
-            step = min(_PORTS, boxes[target].width / (2 * len(sources)))
-            order = sorted(sources, key=lambda name: boxes[name].middle)
+            step = min(_PORTS, boxes[target].width / (2 * len(edges)))
+            order = sorted(edges, key=coming.__getitem__)
             # What comes straight from above goes on straight; else they share the room evenly.
-            straight = next((i for i, s in enumerate(order) if abs(boxes[s].middle - middle) < 1), (len(order) - 1) / 2)
-            for number, source in enumerate(order):
-                ports[source, target] = middle + (number - straight) * step
+            straight = next((i for i, e in enumerate(order) if abs(coming[e] - middle) < 1), (len(order) - 1) / 2)
+            for number, edge in enumerate(order):
+                ports[edge] = middle + (number - straight) * step
         return ports
 
 

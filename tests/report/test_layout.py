@@ -104,6 +104,15 @@ def test_a_long_line_beside_a_chain_is_straight() -> None:
     assert len({round(layout.boxes[name].middle, 6) for name in names[1:-1]}) == 1
 
 
+def test_lines_meet_a_box_in_the_order_in_which_they_come() -> None:
+    """A line around three layers and one through them share the middle of the sum, as in a residual network."""
+    names = ["in", "a", "b", "c", "sum"]
+    layout = lay_out(dict.fromkeys(names, (80.0, 30.0)), [*pairwise(names), ("in", "sum")], dict.fromkeys(names, (0,)))
+    through, around = layout.routes["c", "sum"][-1].x, layout.routes["in", "sum"][-1].x
+    assert (through < around) == (layout.boxes["c"].middle < layout.routes["in", "sum"][2].x)
+    assert through + around == pytest.approx(2 * layout.boxes["sum"].middle)
+
+
 def test_branches_stand_under_their_source_in_the_order_of_the_file() -> None:
     sizes = dict.fromkeys(["s", "a", "b", "c", "t"], (60.0, 30.0))
     layout = lay_out(sizes, [("s", x) for x in "abc"] + [(x, "t") for x in "abc"], dict.fromkeys(sizes, (0,)))
