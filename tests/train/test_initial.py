@@ -17,8 +17,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import instantiate
 from convspec.train.checkpoint import Checkpoint, load_newest, save_checkpoint
 from convspec.train.display import SilentDisplay
+from convspec.train.imported import import_checkpoint
 from convspec.train.initial import set_initial_values
 from convspec.train.trainer import train
+from tests.train.old_nets import Net
 
 SPEC = """[@net]
 input=data:1x8x8, labels:1
@@ -439,3 +441,29 @@ def test_the_command_line_names_the_run(run: tuple[Path, dict[str, Tensor]], tmp
     assert torch.equal(kept.weights["conv1a.weight"], weights["conv1b.weight"])
     assert json.loads((folder / "settings.json").read_text())["name"] == "spec"
     assert f"initFrom={path}" in (folder / "resolved.cfg").read_text()
+
+
+def test_an_imported_run_serves_as_well(tmp_path: Path) -> None:
+    """A checkpoint of cuda-convnet, a column a filter, to the first weights of a new network."""
+    old = Net("ccn1")
+    old.data("data", 0, 3 * 8 * 8)
+    old.data("labels", 1, 1)
+    old.conv("conv1", ["data"], filters=8, filterSize=3, stride=1, padding=1, neuron="relu")
+    old.fc("fc10", ["conv1"], 10)
+    old.same("probs", ["fc10"], "softmax")
+    old.cost("logprob", ["labels", "probs"])
+    run = import_checkpoint(old.save(tmp_path / "ConvNet"), tmp_path / "imported").run_dir
+    spec = tmp_path / "new.cfg"
+    spec.write_text(
+        f"[@net]\ninput=data:3x8x8\noutputs=wide\n[@train]\ninitFrom={run}\n"
+        "[@params]\nepsW=0.01\nepsB=0.01\nmomW=0.9\nmomB=0.9\ninitW=0.1\n"
+        "[data]\ntype=data\ndataIdx=0\n"
+        "[wide]\ntype=conv\ninputs=data\nfilters=16\nfilterSize=3\npadding=1\n"
+        "initWFunc=initw.makewcat(/nobackup/net,conv1,conv1)\ninitBFunc=initw.makebcat(/nobackup/net,conv1,conv1)\n"
+    )
+    start = started(compile_spec(spec))
+    matrix, biases = old.layers["conv1"]["weights"][0], old.layers["conv1"]["biases"]
+    assert matrix.shape == (27, 8)
+    for filters in (slice(0, 8), slice(8, 16)):
+        np.testing.assert_array_equal(start["wide.weight"][filters].reshape(8, 27), matrix.T)
+        np.testing.assert_array_equal(start["wide.bias"][filters], biases.ravel())
