@@ -19,7 +19,7 @@ from typing import Any
 from convspec.diagnostics import did_you_mean
 from convspec.layers import layer_type, layer_types
 from convspec.layers.dialects import ALEXNET2012, CCN1, CCN1_DNOURI, CCN2, Dialect
-from convspec.layers.unparsed import Fields, Misfit, OldLayer, entry, integer, section
+from convspec.layers.unparsed import Fields, Misfit, OldLayer, entry, integer, section, weight_sources
 
 __all__ = ["Misfit", "OldLayer", "Restored", "restore"]
 
@@ -126,13 +126,14 @@ def _without_detached_neurons(layers: Mapping[str, OldLayer]) -> dict[str, OldLa
 
 
 def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, OldLayer]:
-    """Each layer after what it reads; otherwise by its number in cuda-convnet2, its place in cuda-convnet; data
+    """Each layer after what it reads and whose weights it shares; otherwise by its number in cuda-convnet2, its place in cuda-convnet; data
     before others, by name.
 
     Dictionaries of Python 2 have no order, so that names must do for the code of 2012.
     """
     places = {name: place if has_places else 0 for place, name in enumerate(layers)}
-    waiting = {name: set(layer.inputs) for name, layer in layers.items()}
+    above = {name: {*layer.inputs, *_owners(layer, layers)} for name, layer in layers.items()}
+    waiting = {name: set(sources) for name, sources in above.items()}
 
     def rank(name: str) -> tuple[Any, ...]:
         number = layers[name].fields.get("id")
@@ -143,9 +144,9 @@ def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, 
     heapify(ready)
     ordered: dict[str, OldLayer] = {}
     readers: dict[str, list[str]] = {name: [] for name in layers}
-    for layer in layers.values():
-        for source in set(layer.inputs):
-            readers[source].append(layer.name)
+    for name, sources in above.items():
+        for source in sources:
+            readers[source].append(name)
     while ready:
         _, name = heappop(ready)
         ordered[name] = layers[name]
@@ -156,6 +157,11 @@ def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, 
     if len(ordered) < len(layers):
         raise Misfit("its layers read one another in a cycle")
     return ordered
+
+
+def _owners(layer: OldLayer, layers: Mapping[str, OldLayer]) -> set[str]:
+    """The other layers whose weights it shares."""
+    return {source[0] for source in weight_sources(layer) if source and source[0] in layers} - {layer.name}
 
 
 def _natural(name: str) -> tuple[tuple[str, int], ...]:

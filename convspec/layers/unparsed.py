@@ -7,6 +7,7 @@ the declarations of our layer types; what a type does not take, such as sizes th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def _value_text(key: Key[Any], layer: OldLayer, layers: Mapping[str, OldLayer], 
         return None
     if key.name == "weightsource":
         return _weight_source(layer, layers)
+    if key.name == "tree":
+        return _tree(layer.fields)
     restore = _UNDONE.get((layer.type, key.name)) or _UNDONE.get(("", key.name))
     value = layer.fields.get(key.spelling) if restore is None else restore(layer.fields)
     if value is None or (key.default is not REQUIRED and _is_default(value, key.default)):
@@ -126,22 +129,47 @@ def _neuron(value: object, name: str) -> str:
 
 
 def _weight_source(layer: OldLayer, layers: Mapping[str, OldLayer]) -> str | None:
-    """`conv1[0],,fc2[1]`: what the indices say, because weights may have been unshared since."""
-    matrices = _list(layer.fields.get("weightSourceMatrixIndices", []))
-    sources = layer.fields.get("weightSourceLayers")
-    if sources is None:
-        all_names = _list(layer.fields.get("weightSource", []))
-        indices = _list(layer.fields.get("weightSourceLayerIndices", []))
-        sources = [name if integer(index) >= 0 else "" for name, index in zip(all_names, indices, strict=False)]
-    entries = []
-    for source, matrix in zip(_list(sources), matrices, strict=False):
-        if not isinstance(source, str) or not isinstance(matrix, int):
-            raise Misfit(f"weightSource of {layer.name} is of a form that no layer file gives")
-        name = re.sub(r"\[\d+\]\s*$", "", source).strip()
-        if name and name not in layers:
+    """`conv1[0],,fc2[1]`: an entry for each input, empty where its weights are its own."""
+    sources = weight_sources(layer)
+    for source in sources:
+        if source is not None and source[0] not in layers:
             raise Misfit(f"{layer.name} shares weights of a layer that the checkpoint does not have")
-        entries.append(f"{name}[{matrix}]" if name else "")
+    entries = ["" if source is None else f"{source[0]}[{source[1]}]" for source in sources]
     return ",".join(entries) if any(entries) else None
+
+
+def weight_sources(layer: OldLayer) -> list[tuple[str, int] | None]:
+    """For each input the layer and the matrix whose weights it shares. Raises Misfit.
+
+    What the indices say and not the text, because weights may have been unshared since. Detached neurons move the
+    layers of cuda-convnet in their list, so that of those indices only the sign is good.
+    """
+    matrices = _list(layer.fields.get("weightSourceMatrixIndices", []))
+    names = layer.fields.get("weightSourceLayers")
+    if names is None:
+        written = _list(layer.fields.get("weightSource", []))
+        indices = _list(layer.fields.get("weightSourceLayerIndices", []))
+        names = [name if integer(index) >= 0 else "" for name, index in zip(written, indices, strict=False)]
+    found: list[tuple[str, int] | None] = []
+    for name, matrix in zip(_list(names), matrices, strict=False):
+        if not isinstance(name, str) or type(matrix) is not int:
+            raise Misfit(f"weightSource of {layer.name} is of a form that no layer file gives")
+        bare = re.sub(r"\[\d+\]\s*$", "", name).strip()
+        found.append((bare, matrix) if bare else None)
+    return found
+
+
+def _tree(fields: Fields) -> str | None:
+    """The classes' tree as JSON, where the layer has it; in 2012 it came with the data."""
+    children = fields.get("tree")
+    if isinstance(children, dict):
+        children = [children.get(node) for node in range(len(children))]
+    root = fields.get("rootLabel", fields.get("root"))
+    if not isinstance(children, list) or type(root) is not int:
+        return None
+    if not all(isinstance(below, list) and all(type(node) is int for node in below) for below in children):
+        raise Misfit(f"tree of {fields['name']} is no list of lists of nodes")
+    return json.dumps({"children": children, "root": root}, separators=(",", ":"))
 
 
 # what the parsers did to values, undone

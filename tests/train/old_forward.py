@@ -67,6 +67,19 @@ def _products(fields: dict[str, Any], sources: list[Matrix]) -> Matrix:
     return result + fields["biases"].astype(np.float64).T
 
 
+def _by_tree(fields: dict[str, Any], sources: list[Matrix]) -> Matrix:
+    """The weights of a class are the sum over the nodes from it to the root."""
+    above = {child: node for node, below in enumerate(fields["tree"]) for child in below}
+    matrix = fields["weights"][0].astype(np.float64)
+    result = np.zeros((fields["outputs"], sources[0].shape[1]))
+    for label in range(fields["outputs"]):
+        node: int | None = label
+        while node is not None:
+            result[label] += matrix[:, node] @ sources[0]
+            node = above.get(node)
+    return result + fields["biases"].astype(np.float64).T
+
+
 def _pooled(fields: dict[str, Any], sources: list[Matrix]) -> Matrix:
     channels, side, outputs = fields["channels"], fields["imgSize"], fields["outputsX"]
     pixels = sources[0].reshape(channels, side, side, -1)
@@ -116,6 +129,7 @@ _COMPUTED = {
     "local": _filtered,
     "fc": _products,
     "sfc": _products,
+    "treefc": _by_tree,
     "pool": _pooled,
     "cmrnorm": _across_maps,
     "softmax": _softmax,

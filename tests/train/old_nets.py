@@ -94,6 +94,25 @@ class Net:
         rows = [self.layers[source]["outputs"] for source in inputs]
         self._weigh(fields, rows, [outputs] * len(inputs), (1, total), "F", given)
 
+    def tree(self, name: str, source: str, children: list[list[int]], root: int) -> None:
+        """`treefc`: a column of weights for each node, the first ones classes; a bias for each class."""
+        classes = sum(not below for below in children)
+        fields = self._new(name, "treefc", [source], outputs=classes, tree=children, rootLabel=root)
+        rows = self.layers[source]["outputs"]
+        self._weigh(fields, [rows], [len(children)], (1, classes), "F", {})
+
+    def share(self, name: str, index: int, owner: str, matrix: int) -> None:
+        """`weightSource=owner[matrix]` for input `index` of a layer: one array under two names."""
+        fields, source = self.layers[name], self.layers[owner]
+        for key in ("weights", "weightsInc"):
+            fields[key][index] = source[key][matrix]
+        fields["weightSource"][index] = f"{owner}[{matrix}]" if matrix else owner
+        fields["weightSourceMatrixIndices"][index] = matrix
+        if self.program == "ccn1":
+            fields["weightSourceLayerIndices"][index] = list(self.layers).index(owner)
+        else:
+            fields["weightSourceLayers"][index] = owner
+
     def pool(self, name: str, source: str, pool: str = "max", size: int = 3, stride: int = 2, start: int = 0) -> None:
         channels, side = self._maps(source)
         outputs = ceil((side - start - size) / stride) + 1

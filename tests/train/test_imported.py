@@ -133,7 +133,42 @@ def sparse() -> Net:
     return ended(net, "local4")
 
 
-NETS: dict[str, Callable[[], Net]] = {make.__name__: make for make in (ccn1, alexnet2012, ccn2, unshared, sparse)}
+def shared() -> Net:
+    """Weights of another layer, of another input, and of a layer whose name comes later; a neuron moves the indices."""
+    net = begun("ccn1")
+    net.conv("conv1", ["data"], filters=4, padding=1, neuron="relu")
+    net.conv("conv2", ["conv1", "conv1"], channels=[4, 4], filters=4, padding=[1, 1], neuron="relu")
+    net.conv("conv3", ["conv2"], channels=4, filters=4, padding=1, neuron="relu")
+    net.share("conv2", 1, "conv2", 0)
+    net.share("conv3", 0, "conv2", 1)
+    net.fc("fc4", ["conv3"], 6)
+    net.fc("fc5", ["conv3", "conv2"], 6)
+    net.share("fc5", 1, "fc4", 0)
+    return ended(net, ["fc4", "fc5"])
+
+
+def shared2012() -> Net:
+    net = begun("alexnet2012")
+    net.conv("z1", ["data"], filters=4, padding=1, neuron="relu")
+    net.conv("a2", ["z1"], channels=4, filters=4, padding=1, neuron="relu")
+    net.conv("a0", ["data"], filters=4, padding=1)
+    net.share("a0", 0, "z1", 0)
+    return ended(net, ["a2", "a0"], epsW=[0.01, 0.02])
+
+
+def tree() -> Net:
+    net = begun("alexnet2012")
+    net.conv("conv1", ["data"], filters=4, neuron="relu", gpu=0)
+    children = [[] for _ in range(10)] + [[0, 3, 1], [2, 4], [10, 5], [11, 6, 7], [12, 13, 8, 9]]
+    net.tree("fc10", "conv1", children, 14)
+    net.same("probs", ["fc10"], "softmax")
+    net.cost("logprob", ["labels", "probs"])
+    return net
+
+
+NETS: dict[str, Callable[[], Net]] = {
+    make.__name__: make for make in (ccn1, alexnet2012, ccn2, unshared, sparse, shared, shared2012, tree)
+}
 
 
 def inputs_of(net: Net) -> dict[str, Any]:
@@ -211,6 +246,34 @@ def test_the_spec_says_what_the_file_said(tmp_path: Path) -> None:
     assert "outputsX" not in text
     names = [line for line in text.splitlines() if line.startswith("[") and not line.startswith("[@")]
     assert names == [f"[{name}]" for name in ccn2().layers]
+
+
+def test_shared_weights_stay_shared(tmp_path: Path) -> None:
+    run = imported(shared(), tmp_path)
+    text = (run / "spec.cfg").read_text()
+    assert "weightSource=,conv2[0]\n" in text
+    assert "weightSource=conv2[1]\n" in text
+    assert "weightSource=,fc4[0]\n" in text
+    _, checkpoint = load(run)
+    assert not any(name.startswith(("conv3.weight", "fc5.weights.1")) for name in checkpoint.weights)
+
+
+def test_a_source_stands_above_its_reader(tmp_path: Path) -> None:
+    layers = list(check(imported(shared2012(), tmp_path) / "spec.cfg").graph.layers)
+    assert layers.index("z1") < layers.index("a0") < layers.index("a2")
+
+
+def test_a_tree_that_the_checkpoint_lacks_is_given_by_hand(tmp_path: Path) -> None:
+    net = tree()
+    fields = net.layers["fc10"]
+    given = json.dumps({"children": fields["tree"], "root": 14}, separators=(",", ":"))
+    state = net.state()
+    state["layers"]["fc10"] = {key: value for key, value in fields.items() if key not in ("tree", "rootLabel")}
+    (tmp_path / "x").write_bytes(dumps({"model_state": state}))
+    with pytest.raises(DiagnosticError, match="CS606"):
+        import_checkpoint(tmp_path / "x", tmp_path / "run")
+    run = import_checkpoint(tmp_path / "x", tmp_path / "run", overrides=[f"fc10.tree={given}"]).run_dir
+    np.testing.assert_allclose(new_forward(run, net), old_forward(net, **inputs_of(net))["probs"], rtol=0, atol=1e-10)
 
 
 def test_equal_checkpoints_give_equal_runs(tmp_path: Path) -> None:
