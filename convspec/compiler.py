@@ -72,7 +72,8 @@ def compile_checked(
     _report_unknown_outputs(checked, outputs, report)
     _report_uncompiled(checked, report)
     _report_unsourced(checked, report)
-    report_parted_rates(checked.graph, report)
+    if checked.ok:
+        report_parted_rates(checked.graph, report)
     if not checked.ok or report.has_errors:
         raise DiagnosticError(*checked.diagnostics, *report)
     file_name = Path(checked.document.file.name).name

@@ -148,3 +148,31 @@ def test_schedules_that_part_are_refused(tmp_path: Path) -> None:
     assert diagnostic.span is not None
     assert diagnostic.span.text == "0.05"
     assert compile_spec(text.replace("dialect=ccn2", "dialect=convspec")).source
+
+
+def test_a_sharer_without_a_rate_is_told_of_like_any_other_layer() -> None:
+    text = """
+[@net]
+input=data:3x8x8
+outputs=second
+[@params]
+initW=1
+epsB=1
+momW=0
+momB=0
+[data]
+type=data
+dataIdx=0
+[first]
+type=fc
+inputs=data
+outputs=192
+[second]
+type=fc
+inputs=first
+outputs=192
+weightSource=first
+"""
+    with pytest.raises(DiagnosticError) as caught:
+        compile_spec(text)
+    assert {d.code for d in caught.value.diagnostics} == {"CS203"}
