@@ -54,6 +54,7 @@ def _values_of(
                 source=source,
                 spelling=layer.key(attribute).spelling,
                 span=layer.span(attribute),
+                rows=tensor.initialization.rows if isinstance(tensor, Parameter) else None,
                 sparse=_sparse(layer, index, tensor),
             )
 

@@ -48,6 +48,7 @@ class InitialValue:
 
     name: canonical, `conv3a.weights.0`. shape: of the piece. layer, layer_type: whose it is. index: of the input that it
     belongs to; 0 for biases. parts: of the rows that stand for parts of the input, see `Constraint`.
+    rows: how many of its rows a function gives, the others being 0; None for all.
     sparse: of connections: groups, channels of the input, and channels that a filter sees.
     spelling, span: the key, and where its value stands.
     """
@@ -62,4 +63,5 @@ class InitialValue:
     source: Copied | Written | Called
     spelling: str
     span: Span
+    rows: int | None = None
     sparse: tuple[int, int, int] = (0, 0, 0)

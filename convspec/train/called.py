@@ -48,7 +48,9 @@ def call_function(value: InitialValue, call: Called) -> Tensor:
         raise _refuse(value, f"{call.function} gives {problem} for {value.name}")
     match value.piece:
         case Piece.WEIGHTS:
-            return torch.from_numpy(weights_of(value.layer_type, result, value.shape, value.parts))
+            weights = torch.from_numpy(weights_of(value.layer_type, result, value.shape, value.parts))
+            weights[len(weights) if value.rows is None else value.rows :] = 0
+            return weights
         case Piece.BIASES:
             return torch.from_numpy(biases_of(result, value.shape))
         case Piece.CONNECTIONS:

@@ -370,6 +370,21 @@ def test_a_function_is_called_as_the_originals_called_it(mine: Path) -> None:
     assert str(mine) not in sys.path
 
 
+def test_inner_nodes_of_a_tree_are_zero_whatever_a_function_gives(mine: Path) -> None:
+    """Columns behind those of the classes (2012 layer.py:903-905)."""
+    spec = mine / "tree.cfg"
+    tree = '{"children": [[], [], [], [0, 1], [2, 3]], "root": 4}'
+    spec.write_text(
+        "[@net]\ninput=data:4\noutputs=fc1\n[data]\ntype=data\ndataIdx=0\n"
+        f"[fc1]\ntype=treefc\ninputs=data\ntree={tree}\ninitW=0.1\nepsW=0.01\nepsB=0.01\nmomW=0\nmomB=0\n"
+        "initWFunc=mine.weights(C)\n"
+    )
+    weight = started(compile_spec(spec, allow_init_imports=True))["fc1.weight"]
+    expected = np.arange(20).reshape(4, 5).T.copy()
+    expected[3:] = 0
+    np.testing.assert_array_equal(weight, expected)
+
+
 @pytest.mark.parametrize(
     ("call", "message", "note"),
     [
