@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convspec.checker import Checked
 from convspec.difference.align import Pairs, align
@@ -16,8 +16,10 @@ from convspec.difference.words import joined, phrase
 from convspec.difference.written import written
 from convspec.layers.base import Rounding
 from convspec.layers.keyed import Keyed
+from convspec.layers.keys import Key
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import Pool
+from convspec.syntax.values import WeightSource
 
 # Types that compute the same under two names.
 _SYNONYMS = (frozenset({"dropout2", "hs"}),)
@@ -164,7 +166,9 @@ class _Pair:
         if step.shape != other.shape:
             yield Finding(Category.SHAPES, Change.CHANGED, layer, "", str(step.shape), str(other.shape))
         if step.is_inexact != other.is_inexact:
-            text = "the last window now hangs over the edge" if other.is_inexact else "the windows now fit exactly"
+            hangs, ends = "the last window now hangs over the edge", "the last window now ends before the edge"
+            loose = hangs if self.b.rounding is Rounding.CEIL else ends
+            text = loose if other.is_inexact else "the windows now fit exactly"
             yield Finding(Category.NUMERICS, Change.CHANGED, layer, "", step.window, other.window, text)
         if step.gpus != other.gpus:
             before, after = (",".join(map(str, s.gpus)) for s in (step, other))
@@ -181,7 +185,7 @@ class _Pair:
         keys = {key.spelling: key for key in step.layer.keys.values()}
         for spelling, before in step.values.items():
             after = other.values.get(spelling)
-            if after is None or before == after:
+            if after is None or before == after or self._names_the_same(step, other, keys[spelling]):
                 continue
             is_function = spelling == NEURON or (isinstance(step.layer, Pool) and before == step.layer.pool)
             category = Category.NUMERICS if is_function else Category.PARAMETERS
@@ -189,6 +193,18 @@ class _Pair:
             yield Finding(
                 category, Change.CHANGED, layer, spelling, before, after, text.replace("{", "{{").replace("}", "}}")
             )
+
+    def _names_the_same(self, step: Step, other: Step, key: Key[Any]) -> bool:
+        """Whether a key that says whose weights a layer has says the same of layers that have other names."""
+        one, two = (getattr(layer, key.attribute, None) for layer in (step.layer, other.layer))
+        if not (isinstance(one, tuple) and isinstance(two, tuple) and len(one) == len(two)):
+            return False
+        return all(
+            isinstance(x, WeightSource)
+            and isinstance(y, WeightSource)
+            and (self.pairs.get(x.name.text), x.input) == (y.name.text, y.input)
+            for x, y in zip(one, two, strict=True)
+        )
 
 
 def _twin(steps: Steps, step: Step, paired: Mapping[str, str]) -> Step | None:

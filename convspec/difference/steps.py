@@ -9,7 +9,7 @@ from typing import Any
 
 from convspec.checker import Checked
 from convspec.difference.written import written
-from convspec.layers.base import Layer
+from convspec.layers.base import Layer, Rounding
 from convspec.layers.keys import Home, Key
 from convspec.program.shape import Shape
 
@@ -44,9 +44,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """by_name: in graph order."""
+    """by_name: in graph order. rounding: of windows that do not fit."""
 
     by_name: Mapping[str, Step]
+    rounding: Rounding = Rounding.CEIL
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
@@ -82,7 +83,7 @@ def steps_of(checked: Checked) -> Steps:
         if neuron is not None:
             steps[neuron.name] = neuron
             ends[layer.name] = neuron.name
-    return Steps(steps)
+    return Steps(steps, checked.graph.net.rounding)
 
 
 def neuron_name(layer: str) -> str:

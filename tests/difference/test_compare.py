@@ -256,6 +256,37 @@ def test_a_function_in_place_of_another() -> None:
     assert (found.change, found.before, found.after) == (Change.CHANGED, "relu", "logistic")
 
 
+def test_windows_that_end_before_the_edge() -> None:
+    floor = ("[@net]", "[@net]\nrounding=floor")
+    numeric = the(
+        list(compare(net(floor), net(floor, ("data:3x32x32", "data:3x33x33"))).differences), Category.NUMERICS
+    )
+    assert numeric.text == "the last window now ends before the edge"
+
+
+def test_values_are_written_as_specs_write_them() -> None:
+    [size] = [
+        d
+        for d in differences(
+            ("filterSize=3\npadding=1\nneuron=relu\n[conv3]", "filterSize=3x5\npadding=1x2\nneuron=relu\n[conv3]")
+        )
+        if d.key == "filterSize"
+    ]
+    assert (size.before, size.after) == ("3", "3x5")
+    [start] = differences(("filters=8\nfilterSize=5", "filters=8\ninitWFunc=initw.makew(a)\nfilterSize=5"))
+    assert (start.key, start.before, start.after) == ("initWFunc", "none", "initw.makew(a)")
+
+
+def test_shared_weights_of_layers_with_other_names() -> None:
+    shared = ("inputs=conv2\nfilters=8", "inputs=conv2\nweightSource=conv2\nfilters=8")
+    renamed = (HEAD + CHAIN).replace("conv2", "other")
+    changes = compare(
+        net(shared), net(("inputs=other\nfilters=8", "inputs=other\nweightSource=other\nfilters=8"), text=renamed)
+    )
+    assert [d.change for d in changes.differences] == [Change.RENAMED]
+    assert "weightSource" in {d.key for d in differences(shared)}
+
+
 def test_placement_and_settings() -> None:
     found = differences(("inputs=conv3", "inputs=conv3\ngpu=1"), ("[@net]", "[@train]\nbatch=32\n[@net]"))
     assert [(d.key, d.before, d.after) for d in found if d.category is Category.PLACEMENT] == [("gpu", "0", "1")]
