@@ -109,6 +109,7 @@ CODES: dict[str, Code] = {
     "CS503": Code("numbers of replicas that do not fit together"),
     "CS504": Code("a GPU beyond those that there are"),
     "CS505": Code("layers that step several times a minibatch in cuda-convnet2", _N),
+    "CS506": Code("weights that are shared across GPUs"),
     "CS510": Code("a limit of the old kernels", _W),
     "CS511": Code("a layer that computes what was meant, and not what the program did", _N),
     # 6xx: compiling

@@ -12,17 +12,19 @@ from collections.abc import Mapping
 from convspec.diagnostics import Label, Report
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
+from convspec.graph.sharing import find_owners
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Placing
 
 
 def report_placement(graph: Graph, placement: Placement, gpus: int | None, report: Report) -> None:
-    """Report CS501 to CS504. gpus: how many there are, None where nobody said."""
+    """Report CS501 to CS504, and CS506. gpus: how many there are, None where nobody said."""
     placing = graph.dialect.placing
     if placing is Placing.NONE:
         return
     if placing is not Placing.ANY:
         _report_unplaced(graph, report)
+        _report_weights_elsewhere(graph, placement, report)
     for layer in graph.layers.values():
         if layer.gpu is not None:
             _report_own(layer, gpus, report)
@@ -58,6 +60,22 @@ def _report_unplaced(graph: Graph, report: Report) -> None:
                 ],
                 help=f"add gpu=0 to [{layer.name}]; --dialect convspec takes GPU 0 where nobody says another one",
             )
+
+
+def _report_weights_elsewhere(graph: Graph, placement: Placement, report: Report) -> None:
+    """Report CS506 for weights that the originals could not share, because their layers are on different GPUs."""
+    for matrix, owner in find_owners(graph).items():
+        layer, source = graph.layers[matrix.layer], graph.layers[owner.layer]
+        if layer.is_broken or source.is_broken or set(placement[layer.name]) == set(placement[source.name]):
+            continue
+        named = ["GPU " + ", ".join(map(str, placement[each.name])) for each in (layer, source)]
+        report.add(
+            "CS506",
+            layer.span("weight_sources"),
+            f"{layer.name} is on {named[0]}, and takes its weights from {source.name} on {named[1]}",
+            labels=[Label(source.span("gpu"), f"{source.name} is on {named[1]}")],
+            help=f"put both on the same GPU; {graph.dialect.way_out}",
+        )
 
 
 def _report_own(layer: Layer, gpus: int | None, report: Report) -> None:

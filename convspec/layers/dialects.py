@@ -242,7 +242,7 @@ ROWS: tuple[Row, ...] = (
     Row((ALEXNET2012,), "*", "gpu", {"form": values.ONE_INTEGER}),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _ANY_NUMBER),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _ANY_NUMBER),
-    Row(_ORIGINALS, "*", "neuron initWFunc initBFunc initCFunc", {"can_be_blank": True}),
+    Row(_ORIGINALS, "*", "neuron weightSource initWFunc initBFunc initCFunc", {"can_be_blank": True}),
     Row(_BOTH_CCN1, "*", "neuron", {"form": values.CCN1_NEURON}),
     Row((ALEXNET2012, CCN2), "*", "neuron", {"form": values.CCN2_NEURON}),
     Row(_UP_TO_2012, _LEARNING, "epsW", {"form": values.NUMBER_RATES}),

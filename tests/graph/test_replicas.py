@@ -132,6 +132,17 @@ def test_an_input_stands_above_its_reader_in_the_originals() -> None:
     assert "CS319" not in codes(check(itself))
 
 
+@pytest.mark.parametrize("dialect", [*ORIGINALS_WITH_GPUS, "ccn1", "convspec"])
+def test_weights_are_shared_on_one_gpu_in_the_originals(dialect: str) -> None:
+    rates = "epsW=1\nepsB=1\nmomW=0\nmomB=0\nwc=0\ninitW=1\noutputs=4\n"
+    text = f"[@net]\ndialect={dialect}\ninput=data:4\noutputs=a,b\n[data]\ntype=data\ndataIdx=0\n"
+    text += f"[a]\ntype=fc\ninputs=data\ngpu=0\n{rates}[b]\ntype=fc\ninputs=data\ngpu=1\nweightSource=a\n{rates}"
+    found = [d for d in check(text).diagnostics if d.code == "CS506"]
+    assert len(found) == (dialect in ORIGINALS_WITH_GPUS)
+    assert [d.message for d in found] == ["b is on GPU 1, and takes its weights from a on GPU 0"] * len(found)
+    assert "CS506" not in codes(check(text.replace("gpu=1", "gpu=0")))
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "x.cfg")
     Path(path).write_text(spec(("a", "data", "2")))

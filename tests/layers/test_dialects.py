@@ -96,7 +96,7 @@ def test_what_a_program_does_not_read_can_be_anything() -> None:
         assert ("CS303" in codes(result)) == (name == "convspec")
 
 
-@pytest.mark.parametrize("key", ["neuron", "initWFunc", "initBFunc"])
+@pytest.mark.parametrize("key", ["neuron", "weightSource", "initWFunc", "initBFunc"])
 def test_a_function_that_is_left_blank_is_none(key: str) -> None:
     assert {name for name in DIALECTS if checked(name, conv=CONV + f"{key}=\n").ok} == set(ORIGINALS)
     blank = "[x]\ntype=neuron\ninputs=conv\nneuron=\n"
