@@ -45,6 +45,20 @@ def test_steps_stop_a_run_and_resume_goes_on(tmp_path: Path, capsys: pytest.Capt
     assert [e["loss"] for e in events(parts, "step")] == [e["loss"] for e in events(whole, "step")]
 
 
+def test_a_run_of_a_variant_goes_on_without_the_spec_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.cfg").write_text(Path(LENET).read_text())
+    spec, run = tmp_path / "variant.cfg", tmp_path / "run"
+    spec.write_text(
+        "[@net]\nextends=base.cfg\nname=V\n[fc4]\nremove=1\n[twice]\ntype=neuron\nneuron=abs\nafter=fc3\nrepeat=2\n"
+    )
+    assert main(["train", str(spec), "--run", str(run), "--steps", "3", *SHORT]) == 0
+    assert main(["train", str(spec), "--resume", str(run), "--steps", "4", *SHORT]) == 0
+    (tmp_path / "base.cfg").unlink()
+    assert main(["train", "--resume", str(run), "--steps", "6"]) == 0
+    assert main(["check", str(run / "resolved.cfg")]) == 0
+    assert len(events(run, "step")) >= 3
+
+
 def test_no_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = str(spec_path("alexnet-1gpu.cfg"))
     small = ["--set", "@train.batch=2", "--set", "@data.samples=1", "--set", "@data.testSamples=1"]
