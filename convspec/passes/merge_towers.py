@@ -153,7 +153,7 @@ class _Merger:
     def _grouped_key(self, op: Op) -> Hashable:
         """What twins that read their own towers share; None where `op` cannot be one."""
         sources = [self.members.get(name) for name in op.inputs]
-        if op.gpu is None or not isinstance(op, _GROUPED) or self._has_shared_parameters(op):
+        if op.gpu is None or not isinstance(op, _GROUPED) or _draws_once(op) or self._has_shared_parameters(op):
             return None
         if isinstance(op, Weighted) and len(sources) > 1:
             return None
@@ -415,6 +415,11 @@ class _Merger:
     def _ordered_buffers(self) -> tuple[Buffer, ...]:
         names = [name for op in _sorted(self.operators) for name in buffers_of(op)]
         return tuple(self.buffers[name] for name in dict.fromkeys(names))
+
+
+def _draws_once(op: Op) -> bool:
+    """Whether an operator makes one random choice for all of its channels, which each twin makes for itself."""
+    return isinstance(op, Resize) and op.is_random
 
 
 def _common_prefix(names: Sequence[str]) -> str:

@@ -109,6 +109,20 @@ def test_rescaling_in_training(target: int) -> None:
     assert len(drawn) > 1
 
 
+def test_towers_draw_their_own_scales() -> None:
+    """Blurred in one operator, rescaled in two: what each tower draws is its own."""
+    towers = "".join(
+        layer(f"blur{tower}", type="blur", inputs="data", filterSize=3, stdev=1, gpu=gpu)
+        + layer(f"nails{tower}", type="nailbed", inputs=f"blur{tower}", stride=1)
+        + layer(f"scaled{tower}", type="rscale", inputs=f"nails{tower}", maxScale=1.25)
+        for gpu, tower in enumerate("ab")
+    )
+    checked = convspec.check(classifier(towers, leaves="scaleda,scaledb"))
+    program = lowered(checked)
+    assert sum(isinstance(op, Resize) for op in program.operators) == 2
+    assert_program_is_spec(program, checked)
+
+
 @pytest.mark.parametrize("gradient", ["exact", "published"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_contrast_norm(size: int, gradient: str) -> None:
