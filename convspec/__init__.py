@@ -37,16 +37,25 @@ def compile(
     overrides: Sequence[str] = (),
     dialect: str | None = None,
     outputs: Sequence[str] = (),
+    allow_init_imports: bool = False,
 ) -> str:
     """Python source of a network: a module that depends on torch and convspec_kernels alone.
 
     The arguments are those of `check`; `outputs` names layers that `forward` gives beside the costs and what they judge.
-    Raises DiagnosticError, which holds every diagnostic, where the network has errors.
+    allow_init_imports: take a spec whose `initWFunc` names code of its author's; nothing is imported here, and the module
+    draws its initial weights. Raises DiagnosticError, which holds every diagnostic, where the network has errors.
     """
     from convspec.compiler import compile_spec
 
     return compile_spec(
-        layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect, outputs=outputs
+        layers,
+        params,
+        inputs=inputs,
+        classes=classes,
+        overrides=overrides,
+        dialect=dialect,
+        outputs=outputs,
+        allow_init_imports=allow_init_imports,
     ).source
 
 
@@ -59,6 +68,7 @@ def load(
     overrides: Sequence[str] = (),
     dialect: str | None = None,
     outputs: Sequence[str] = (),
+    allow_init_imports: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.nn.Module:
@@ -71,7 +81,14 @@ def load(
     from convspec.compiler import compile_spec
 
     compiled = compile_spec(
-        layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect, outputs=outputs
+        layers,
+        params,
+        inputs=inputs,
+        classes=classes,
+        overrides=overrides,
+        dialect=dialect,
+        outputs=outputs,
+        allow_init_imports=allow_init_imports,
     )
     try:
         from convspec.emit.load import instantiate

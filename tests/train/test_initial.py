@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import convspec
 from convspec.cli import main
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
@@ -421,6 +422,9 @@ def test_nothing_is_imported_without_leave(mine: Path, key: str, capsys: pytest.
     assert main(["train", spec, "--run", str(mine / "run"), "--device", "cpu"]) == 1
     assert "CS605" in capsys.readouterr().err
     assert main(["compile", spec, "--allow-init-imports"]) == 0
+    with pytest.raises(DiagnosticError, match="CS605"):
+        convspec.load(spec)
+    assert convspec.load(spec, allow_init_imports=True).get_parameter("fc3.weight").shape == (10, 6)
     assert "mine" not in sys.modules
     assert not (mine / "run").exists()
 
