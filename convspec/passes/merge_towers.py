@@ -44,7 +44,6 @@ from convspec.program.operators import (
     Pad,
     Pick2d,
     Reshape,
-    Resize,
     ResponseNorm,
     Slice,
     Weighted,
@@ -72,7 +71,6 @@ _GROUPED = (
     Pad,
     Pick2d,
     Reshape,
-    Resize,
     ResponseNorm,
 )
 _PLACE = {"name", "inputs", "layers", "gpu", "weight", "bias", "statistics"}
@@ -153,7 +151,7 @@ class _Merger:
     def _grouped_key(self, op: Op) -> Hashable:
         """What twins that read their own towers share; None where `op` cannot be one."""
         sources = [self.members.get(name) for name in op.inputs]
-        if op.gpu is None or not isinstance(op, _GROUPED) or _draws_once(op) or self._has_shared_parameters(op):
+        if op.gpu is None or not isinstance(op, _GROUPED) or self._has_shared_parameters(op):
             return None
         if isinstance(op, Weighted) and len(sources) > 1:
             return None
@@ -415,11 +413,6 @@ class _Merger:
     def _ordered_buffers(self) -> tuple[Buffer, ...]:
         names = [name for op in _sorted(self.operators) for name in buffers_of(op)]
         return tuple(self.buffers[name] for name in dict.fromkeys(names))
-
-
-def _draws_once(op: Op) -> bool:
-    """Whether an operator makes one random choice for all of its channels, which each twin makes for itself."""
-    return isinstance(op, Resize) and op.is_random
 
 
 def _common_prefix(names: Sequence[str]) -> str:
