@@ -20,9 +20,8 @@ convspec reads a pair of files in the dialect of the program that it was written
 `check` names the dialect below its table, and as `dialect` in `--format json`. What was a limit of the old kernels is no
 mistake here; `check --portable` warns of it. What was a bug is not reproduced; a note says where a spec touches one.
 
-A spec in one file is always ours. `--dialect NAME`, `[@net] dialect=NAME` and `convspec.check(..., dialect=NAME)` decide
-otherwise, in this order.
-
+A spec in one file is ours. `[@net] dialect=NAME` decides otherwise, and `--dialect NAME` or `convspec.check(...,
+dialect=NAME)` over that.
 """
 
 
@@ -66,9 +65,36 @@ def _yes_or_which(answer: bool | frozenset[str]) -> str:
     return _yes(answer) if isinstance(answer, bool) else ", ".join(f"`{each}`" for each in sorted(answer))
 
 
+_FILES = """\
+## How a file is read
+
+All four read files by Python's ConfigParser, and so do we:
+
+- A key may be in any case, `GPU=0`; names of sections and values keep theirs. `=` and `:` are the same, with blanks or without.
+- A comment is a line that starts with `#`, `;` or `rem`, or what stands behind a blank and `;`. A `#` behind a value is a
+  part of it.
+- An indented line continues the value above it.
+- A section that stands twice is one, and of a key that stands twice the last counts; both are warnings (CS106, CS107).
+- The name of a section ends at its first `]`; blanks inside the brackets belong to it.
+- `[DEFAULT]` gives its keys to every layer of its file, and is no section of its own: a layer that needs one in the parameter
+  file needs it still.
+- `%(name)s` in a value is the value of another key of the section, or of `[DEFAULT]`; `%(__name__)s` is the section's name, `%%` a
+  percent sign. A reference that leads nowhere is a mistake only where the key is read (CS229). Sections of ours take
+  `%` as it stands, all but `[@params]`.
+- Yes and no are `1 true yes on` and `0 false no off`, in any case.
+
+## GPUs
+
+`gpu=0` puts a layer on one GPU, `gpu=0,1` a replica on each of two, for half of the batch each. A layer that does not say it is
+where its first input is. Where a layer has fewer replicas than its input, it takes them in turn: so the one number has to
+divide the other, all inputs have equally many, and so have all readers of a layer (CS503). `convspec check --gpus 2` checks
+that there is no third one (CS504).
+"""
+
+
 def document() -> str:
     """All that the tables say, in Markdown."""
-    parts = [_INTRODUCTION, _dialects(), _signs(), _facts(), _layer_types(), _neurons(), _keys()]
+    parts = [_INTRODUCTION, _dialects(), _signs(), _FILES, _facts(), _layer_types(), _neurons(), _keys()]
     return "\n".join(parts)
 
 
