@@ -18,8 +18,10 @@ from convspec.layers.filters import FilterLayer
 from convspec.layers.norm import CrossMapResponseNorm
 from convspec.layers.pool import Pool
 from convspec.program.shape import Shape
+from convspec.syntax.values import EXTENT, EXTENTS
 
 _FEW_CHANNELS = 3
+_EXTENTS = (EXTENT, EXTENTS)
 
 
 class Place(NamedTuple):
@@ -92,6 +94,16 @@ def _no_gaps(place: Place) -> Iterator[Excess]:
                 yield Excess("stride", f"its stride of {stride} leaves out pixels", f"at most its filterSize, {side}")
 
 
+def _square_windows(place: Place) -> Iterator[Excess]:
+    """One for each key that has a number for rows and another one for columns."""
+    keys = [key for key in place.layer.keys.values() if key.form in _EXTENTS]
+    for key in keys:
+        value = getattr(place.layer, key.attribute)
+        oblong = [each for each in (value if key.per_input else (value,)) if each.height != each.width]
+        if oblong:
+            yield Excess(key.attribute, f"its {key.spelling} is {oblong[0]}", "one number for rows and columns")
+
+
 def _partial_sums(place: Place) -> Iterator[Excess]:
     if isinstance(place.layer, Conv) and place.layer.partial_sum > 0:
         windows = place.output.height * place.output.width
@@ -158,6 +170,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(_ALL, _pools_by_sixteen),
     Limit(_ALL, _norms_by_sixteen),
     Limit(_ALL, _square_maps),
+    Limit(_ALL, _square_windows),
     Limit((CCN2,), _types(CCN2)),
     Limit((CCN2,), _without_kernel(frozenset(["sum"]), frozenset(["nrelu"]))),
     Limit(_BOTH_CCN1, _without_kernel(frozenset(["rscale"]), frozenset())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convspec.layers.base import Inference, Rounding
 from convspec.program.shape import Shape
@@ -57,11 +57,13 @@ class Windows:
 
 
 def infer_windows(channels: int, rows: Windows, columns: Windows, rounding: Rounding) -> Inference:
-    """`channels` maps with a pixel for each window; each axis has one at least. The arithmetic is that of the columns,
-    or of the rows where they alone do not divide exactly."""
+    """`channels` maps with a pixel for each window; each axis has one at least. The arithmetic is that of the columns, or of
+    the rows where they alone do not divide exactly; of both where the windows themselves differ."""
     shown = rows if columns.is_exact and not rows.is_exact else columns
+    are_alike = replace(rows, size=0) == replace(columns, size=0)
+    both = f"{rows.arithmetic(rounding)} by {columns.arithmetic(rounding)}"
     return Inference(
         Shape.of_maps(channels, rows.count(rounding), columns.count(rounding)),
-        shown.arithmetic(rounding),
+        shown.arithmetic(rounding) if are_alike else both,
         None if shown.is_exact else shown.count(Rounding.FLOOR),
     )

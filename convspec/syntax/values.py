@@ -81,6 +81,9 @@ class Binding(NamedTuple):
     name: str
     dims: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name}:{'x'.join(map(str, self.dims))}"
+
 
 class Extent(NamedTuple):
     """`3x5`: a number for rows and one for columns; `3` is 3 for both."""

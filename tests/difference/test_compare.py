@@ -350,3 +350,11 @@ def test_there_and_back_are_the_same_differences(one: str, other: str) -> None:
     assert (there.a, there.b) == (back.b, back.a)
     settings = [[d for d in c.differences if d.category is Category.SETTINGS] for c in (there, back)]
     assert [(d.before, d.after) for d in settings[0]] == [(d.after, d.before) for d in settings[1]]
+
+
+def test_sizes_by_axis_and_sources_of_weights_are_written_as_in_a_spec() -> None:
+    found = differences(("filterSize=5\n", "filterSize=5x3\npadding=2x1\n"))
+    assert [(d.key, d.before, d.after) for d in found if d.category is Category.PARAMETERS] == [
+        ("filterSize", "5", "5x3"),
+        ("padding", "0", "2x1"),
+    ]

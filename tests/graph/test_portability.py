@@ -105,3 +105,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", str(path), "--portable"]) == 0
     assert "warning[CS510]: cuda-convnet2 could not run this: x: it has 15 filters" in capsys.readouterr().out
     assert main(["check", str(path), "--portable", "--strict"]) == 1
+
+
+def test_windows_that_differ_by_axis() -> None:
+    """Only our own dialect can write them; it is held against cuda-convnet2."""
+    layers = conv("x", "data", filterSize="3x5", padding="1x2", stride=1)
+    assert limits(layers, dialect="convspec") == ["its filterSize is 3x5", "its padding is 1x2"]
+    pool = "[x]\ntype=pool\ninputs=data\npool=max\nsizeX=3x2\nstride=2\nstart=0x-1\n"
+    assert [fact for fact in limits(pool, dialect="convspec") if "its maps" not in fact] == [
+        "its sizeX is 3x2",
+        "its start is 0x-1",
+    ]

@@ -144,7 +144,9 @@ def test_windows_by_axis_and_what_they_cost(keys: str, windows: tuple[int, int],
 
 def test_windows_by_axis_are_shown_where_they_do_not_divide() -> None:
     rows = net("6x12x9", "type=conv\ninputs=data\nfilters=4\nfilterSize=4x3\nstride=3x3")
-    assert rows.layers[-1].window == "(12 - 4) / 3 + 1 = 3.66667, rounded up to 4"
+    assert rows.layers[-1].window == "(12 - 4) / 3 + 1 = 3.66667, rounded up to 4 by (9 - 3) / 3 + 1 = 3"
+    alike = net("6x11x9", "type=conv\ninputs=data\nfilters=4\nfilterSize=3\nstride=3")
+    assert alike.layers[-1].window == "(11 - 3) / 3 + 1 = 3.66667, rounded up to 4"
     assert (
         net("6x12x9", "type=conv\ninputs=data\nfilters=4\nfilterSize=5\nmodulesX=9x6").layers[-1].window
         == "modulesX = 9x6"
