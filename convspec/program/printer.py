@@ -56,6 +56,8 @@ def _update(update: Update) -> list[str]:
         words.append(f"damping {update.damping:g}")
     if update.period > 1:
         words.append(f"every {update.period} minibatches")
+    if update.counts_cases:
+        words.append("short minibatches by their share")
     if update.divisors:
         words.append(f"divided by row up to {max(update.divisors)}")
     if constraint.spread[1]:

@@ -156,6 +156,11 @@ def test_the_program_shows_what_is_beyond_the_plain_rule() -> None:
     plain = "rate 0.01, momentum 0.9, decay 0.1"
     assert f"{plain}, every 3 minibatches, spread 0.1 to 0.3, norm at most 2" in text
     assert f"{plain}, damping 0.5  #" in text
+    compile_checked(
+        check(LAYERS, PARAMS.format(conv="wball=2", fc=""), inputs=SIZES, classes=5, dialect="ccn2"),
+        after=lambda stage, program: programs.append(program),
+    )
+    assert f"{plain}, short minibatches by their share, norm 2\n" in print_program(programs[-1])
 
 
 TOWERS = """[@net]
