@@ -74,8 +74,9 @@ def load(
 ) -> torch.nn.Module:
     """The network as an `nn.Module` with initial weights drawn from torch's generator.
 
-    `forward` takes a dict of tensors by data layer, images (N, C, H, W) and labels (N,) int64, and returns a dict with
-    the predictions (N, classes), the costs (scalars, where labels are given) and the layers named in `outputs`.
+    `forward` takes a dict of tensors by data layer, images (N, C, H, W), labels (N,) int64 or targets (N, outputs), and
+    returns a dict with what the costs judge, (N, outputs), the costs (scalars, where their labels or targets are given)
+    and the layers named in `outputs`. `objective` of that dict is the sum of coeff times cost, which training makes small.
     Otherwise as `compile`. Raises DiagnosticError also where torch is not installed (CS801).
     """
     from convspec.compiler import compile_spec

@@ -50,7 +50,8 @@ def subset_cross_entropy(energies: Rows, labels: Sequence[int], size: int) -> fl
     total = 0.0
     for row, label in zip(energies, labels, strict=True):
         sets = list(combinations(range(len(row)), size))
-        weights = [math.exp(sum(row[c] for c in chosen)) for chosen in sets]
+        sums = [sum(row[c] for c in chosen) for chosen in sets]
+        weights = [math.exp(each - max(sums)) for each in sums]
         with_label = [weight for weight, chosen in zip(weights, sets, strict=True) if label in chosen]
         total -= math.log(sum(with_label) / sum(weights))
     return total / len(energies)

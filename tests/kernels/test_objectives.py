@@ -8,6 +8,8 @@ from itertools import combinations
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -212,6 +214,27 @@ def test_large_energies_keep_their_digits() -> None:
     wanted = kernels.subset_cross_entropy(x.float().double(), labels(40), set_size=10)
     found = kernels.subset_cross_entropy(x.float(), labels(40), set_size=10)
     assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@given(
+    classes=st.integers(2, 8),
+    scale=st.sampled_from([0.1, 3.0, 40.0]),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
+)
+def test_any_set_of_any_classes(classes: int, scale: float, seed: int, data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, classes - 1))
+    x = normal(3, classes, seed=seed) * scale
+    found = kernels.subset_cross_entropy(x, labels(classes, 3), set_size=size)
+    wanted = loops.subset_cross_entropy(x.tolist(), labels(classes, 3).tolist(), size)
+    assert found.item() == pytest.approx(wanted, rel=1e-9, abs=1e-13)
+
+
+@given(height=st.integers(1, 5), width=st.integers(1, 5), size=st.integers(1, 7), seed=st.integers(0, 2**31))
+def test_any_window_of_any_map(height: int, width: int, size: int, seed: int) -> None:
+    x = normal(2, 2, height, width, seed=seed)
+    found = kernels.topographic_energy(x, size)
+    assert found.item() == pytest.approx(loops.topographic_energy(x.tolist(), size), rel=TOLERANCE)
 
 
 def test_equal_energies_give_equal_chances() -> None:
