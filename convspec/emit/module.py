@@ -7,13 +7,14 @@ expression. The text depends on the program alone: equal programs give equal byt
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
 from convspec.emit.holders import Holders, path_of
+from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, terms, wrapped_import
 from convspec.emit.optional import optional_inputs
+from convspec.emit.tables import HOOKS, blocks_table, parents_table
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import KERNELS, Names
 from convspec.program.operators import (
@@ -25,10 +26,9 @@ from convspec.program.operators import (
     buffers_of,
 )
 from convspec.program.parameter import Permutations
-from convspec.program.program import LABEL_COSTS, Block, Buffer, Parameter, Program
+from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
-_WIDTH = 120
 _CAT = "torch.cat(["
 
 
@@ -38,9 +38,9 @@ def emit(program: Program, spec_name: str) -> str:
     body = [writer.module()]
     trees = writer.holders.parents()
     if trees:
-        body.append(_parents_table(trees))
+        body.append(parents_table(trees))
     if writer.merged:
-        body += [_blocks_table(writer.merged), _HOOKS.strip("\n")]
+        body += [blocks_table(writer.merged), HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
     return f"{_header(program, spec_name)}\n\n{_imports(text)}\n\n\n{text}\n"
 
@@ -72,7 +72,7 @@ def _listed(entries: Sequence[str]) -> str:
     lines = [indent]
     for i, entry in enumerate(entries):
         text = entry if i == len(entries) - 1 else f"{entry},"
-        if lines[-1] != indent and len(lines[-1]) + 1 + len(text) > _WIDTH:
+        if lines[-1] != indent and len(lines[-1]) + 1 + len(text) > WIDTH:
             lines.append(indent)
         lines[-1] += text if lines[-1] == indent else f" {text}"
     return "\n".join(lines).strip()
@@ -97,66 +97,8 @@ def _imports(text: str) -> str:
         lines.append("from torch.nn import functional as F")
     kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}\(", text)]
     if kernels:
-        lines += ["", *_wrapped_import(kernels)]
+        lines += ["", *wrapped_import(kernels)]
     return "\n".join(lines)
-
-
-def _wrapped_import(names: Sequence[str]) -> list[str]:
-    line = f"from convspec_kernels import {', '.join(names)}"
-    if len(line) <= _WIDTH:
-        return [line]
-    return ["from convspec_kernels import (", *(f"    {name}," for name in names), ")"]
-
-
-def _parents_table(trees: Mapping[str, Sequence[int]]) -> str:
-    lines = ["# The node above each node of the trees of classes; -1 above the root. The classes are the first nodes."]
-    lines += ["# fmt: off", "PARENTS: dict[str, list[int]] = {"]
-    for path, parents in trees.items():
-        numbers = textwrap.wrap(f"{', '.join(map(str, parents))},", _WIDTH - 8)
-        lines += [f'    "{path}": [', *(f"        {line}" for line in numbers), "    ],"]
-    return "\n".join([*lines, "}", "# fmt: on"])
-
-
-def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
-    lines = [
-        "# Which rows and columns of a merged tensor belong to which layer of the spec"
-        + ("; () is the whole of a count." if any(not tensor.shape for tensor in merged) else "."),
-        "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
-    ]
-    for parameter in merged:
-        lines.append(f'    "{parameter.name}": {{')
-        lines += [f"        {literal(block.name)}: {_index(block)}," for block in parameter.blocks]
-        lines.append("    },")
-    lines.append("}")
-    return "\n".join(lines)
-
-
-def _index(block: Block) -> str:
-    ranges = [pair for pair in (block.rows, block.columns) if pair is not None]
-    return f"({', '.join(f'slice({start}, {stop})' for start, stop in ranges)}{',' if len(ranges) == 1 else ''})"
-
-
-_HOOKS = '''
-def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
-    """Give each layer of the spec an entry of its own in a state_dict."""
-    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
-    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
-
-
-def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
-    """Put the entries of a state_dict together as the module holds them."""
-    wholes = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    joined: dict[str, Tensor] = {}
-    for name, blocks in BLOCKS.items():
-        if all(prefix + block in state for block in blocks):
-            whole = torch.empty_like(wholes[name], requires_grad=False)
-            for block, index in blocks.items():
-                whole[index] = state.pop(prefix + block)
-            joined[prefix + name] = whole
-    state.update(joined)
-'''
 
 
 class _Writer:
@@ -275,23 +217,23 @@ class _Writer:
         lines below."""
         line = f"    {variable} = {text}  # {comment}"
         start = text.find(_CAT)
-        if len(line) + 4 <= _WIDTH:
+        if len(line) + 4 <= WIDTH:
             return [line]
         if start < 0:
             return self._call(variable, text, comment)
-        elements = _elements(text[start + len(_CAT) :])
-        whole = f"[{', '.join(elements)}]"
+        joined = elements(text[start + len(_CAT) :])
+        whole = f"[{', '.join(joined)}]"
         name = self.names.unique(f"{variable}_inputs")
-        spread = [f"    {name} = [", *(f"        {element}," for element in elements), "    ]"]
+        spread = [f"    {name} = [", *(f"        {element}," for element in joined), "    ]"]
         return [*spread, *self._assignment(variable, text.replace(whole, name, 1), comment)]
 
     def _call(self, variable: str, text: str, comment: str) -> list[str]:
         """A call with its arguments on one line of their own, or on a line each, the formatter's choice; a sum in
         parentheses, on one line or on a line a term."""
-        opening, arguments = _parted(text)
+        opening, arguments = parted(text)
         lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
-        if len(lines[1]) + 4 > _WIDTH:
-            parts = _terms(text) if opening == "(" else [f"{part}," for part in _elements(f"{arguments}]")]
+        if len(lines[1]) + 4 > WIDTH:
+            parts = terms(text) if opening == "(" else [f"{part}," for part in elements(f"{arguments}]")]
             lines[1:2] = [f"        {part}" for part in parts]
         return lines
 
@@ -315,14 +257,14 @@ class _Writer:
         given = [output for output in self.program.outputs if output.value not in costs]
         entries = [f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given]
         if not costs:
-            return _dictionary("return {", entries)
-        lines = _dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
+            return dictionary("return {", entries)
+        lines = dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
         reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
         for cost in reported:
             if cost.name not in self.optional:
                 lines += self._cost(cost, "")
         for wanted in self._conditions():
-            lines += _folded("if ", [f"{literal(name)} in inputs" for name in wanted], "and", ":")
+            lines += folded("if ", [f"{literal(name)} in inputs" for name in wanted], "and", ":")
             for op in self.program.operators:
                 if self.optional.get(op.name) == wanted and not isinstance(op, Input | CostOperator):
                     lines += self._line(op)
@@ -342,73 +284,29 @@ class _Writer:
         operands = [self._operand(cost, name) for name in cost.inputs]
         text = expression(cost, operands, self._shapes(cost), self.holders)
         entry = f"{indent}outputs[{literal(cost.name)}]"
-        if len(f"{entry} = {text}") + 8 <= _WIDTH:
+        if len(f"{entry} = {text}") + 8 <= WIDTH:
             return [f"{entry} = {text}"]
-        opening, arguments = _parted(text)
+        opening, arguments = parted(text)
         lines = [f"{indent}    {arguments}"]
-        if len(lines[0]) + 8 > _WIDTH:
-            lines = [f"{indent}    {argument}," for argument in _elements(f"{arguments}]")]
+        if len(lines[0]) + 8 > WIDTH:
+            lines = [f"{indent}    {argument}," for argument in elements(f"{arguments}]")]
         return [f"{entry} = {opening}", *lines, f"{indent})"]
 
     def _objective(self) -> list[str]:
-        terms = [
+        weighted = [
             f"outputs[{literal(cost.name)}]"
             if cost.coefficient == 1
             else f"{cost.coefficient!r} * outputs[{literal(cost.name)}]"
             for cost in self.program.costs
             if cost.coefficient
         ]
-        if not terms:
+        if not weighted:
             return []
         return [
             "def objective(self, outputs: dict[str, Tensor]) -> Tensor:",
             '    """What training makes small, from what `forward` gave."""',
-            *(f"    {line}" for line in _folded("return ", terms, "+", "")),
+            *(f"    {line}" for line in folded("return ", weighted, "+", "")),
         ]
-
-
-def _folded(opening: str, terms: Sequence[str], operator: str, closing: str) -> list[str]:
-    """Terms of an expression on one line, or where that is too long on a line each, in parentheses."""
-    line = f"{opening}{f' {operator} '.join(terms)}{closing}"
-    if len(line) + 8 <= _WIDTH or len(terms) == 1:
-        return [line]
-    first, *others = terms
-    return [f"{opening}(", f"    {first}", *(f"    {operator} {term}" for term in others), f"){closing}"]
-
-
-def _dictionary(opening: str, entries: Sequence[str]) -> list[str]:
-    line = f"{opening}{', '.join(entries)}}}"
-    return [line] if len(line) + 8 <= _WIDTH else [opening, *(f"    {entry}," for entry in entries), "}"]
-
-
-def _parted(text: str) -> tuple[str, str]:
-    """A call up to its parenthesis, and what stands in there; for anything else, a parenthesis and all of it."""
-    head, parenthesis, rest = text.partition("(")
-    depth = 1
-    for i, character in enumerate(rest):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0:
-            is_call = i == len(rest) - 1 and re.fullmatch(r"[\w.]+", head) is not None
-            return (head + parenthesis, rest[:-1]) if is_call else ("(", text)
-    return "(", text
-
-
-def _terms(text: str) -> list[str]:
-    """The terms of a sum of operands, each behind the first with its sign."""
-    return re.split(r" (?=[+-] )(?![^(]*\))", text)
-
-
-def _elements(text: str) -> list[str]:
-    """The elements of a list, from the text behind its opening bracket."""
-    elements, depth, start = [], 0, 0
-    for i, character in enumerate(text):
-        if depth == 0 and character in ",]":
-            elements.append(text[start:i].strip())
-            start = i + 1
-            if character == "]":
-                break
-        depth += (character in "([") - (character in ")]")
-    return elements
 
 
 def _initialization(parameter: Parameter) -> list[str]:
