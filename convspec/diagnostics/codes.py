@@ -66,6 +66,7 @@ CODES: dict[str, Code] = {
     "CS218": Code("a least spread of filters above the most"),
     "CS219": Code("a function of initial values that cannot be called so"),
     "CS220": Code("initial values that come from elsewhere", _N),
+    "CS221": Code("a value that the program took, and that makes no sense", _W),
     "CS229": Code("a reference to another key that leads nowhere"),
     # 3xx: the graph
     "CS301": Code("an input that does not exist"),

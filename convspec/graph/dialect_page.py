@@ -183,6 +183,7 @@ _IN_WORDS: Mapping[str, Callable[[Any], str]] = {
     "home": lambda home: f"in the {home.value}",
     "choices": ", ".join,
     "form": lambda form: str(form.description),
+    "is_bound": lambda _: "any number, with a warning (CS221)",
     "has_effect": lambda _: "no effect",
     "doc": str,
     "can_be_blank": lambda _: "may be left blank",

@@ -163,16 +163,17 @@ class LogisticRegression(CostLayer):
         labels, predictions = inputs
         if not self.has_one_number(0, labels, context, what="the label"):
             return False
-        if self.dialect.limits_top_k and self.top_k > predictions.features:
+        if self.top_k > predictions.features:
             name = self.inputs[1].text
             context.report.add(
-                "CS410",
+                "CS410" if self.dialect.limits_top_k else "CS221",
                 self.span("top_k"),
                 f"topk of {self.name} is {self.top_k}, but {name} gives {predictions.features} classes",
                 labels=output_label(context, name),
                 help=f"use topk={predictions.features} or less",
             )
-            return False
+            if self.dialect.limits_top_k:
+                return False
         return self.has_classes(1, predictions, context)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:

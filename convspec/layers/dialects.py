@@ -193,6 +193,7 @@ class Row(NamedTuple):
 UNREAD = None
 _REQUIRED = {"default": REQUIRED}
 _ANY_NUMBER = {"minimum": None, "maximum": None, "above": None}
+_UNBOUND = {"is_bound": False}
 # Of a key that has no effect in any dialect: whatever stands there.
 _ANYTHING = {"form": values.TEXT}
 
@@ -238,10 +239,10 @@ ROWS: tuple[Row, ...] = (
     Row((CCN2,), "pool", "pool", {"choices": ("max", "maxabs", "avg")}),
     Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": values.SQUARES}),
     Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": values.SQUARE}),
-    Row((ALEXNET2012,), "*", "topk", _ANY_NUMBER),
+    Row((ALEXNET2012,), "*", "topk", _UNBOUND),
     Row((ALEXNET2012,), "*", "gpu", {"form": values.ONE_INTEGER}),
-    Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _ANY_NUMBER),
-    Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _ANY_NUMBER),
+    Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _UNBOUND),
+    Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _UNBOUND),
     Row(_ORIGINALS, "*", "neuron weightSource initWFunc initBFunc initCFunc", {"can_be_blank": True}),
     Row(_BOTH_CCN1, "*", "neuron", {"form": values.CCN1_NEURON}),
     Row((ALEXNET2012, CCN2), "*", "neuron", {"form": values.CCN2_NEURON}),

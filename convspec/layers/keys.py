@@ -55,7 +55,8 @@ class Key(Generic[T]):
 
     spelling: as documents write it (`filterSize`); files may use any case.
     form: how its value reads. default: its value where it is absent, or REQUIRED.
-    minimum, maximum, above: bounds of each number in it, inclusive but for `above`.
+    minimum, maximum, above: bounds of each number in it, inclusive but for `above`. is_bound: False where the program of
+    the dialect took any number, so that one out of range is no error.
     choices: the words it may be. per_input: a list with an entry for each input; a single entry serves all.
     takes_default: whether `[@params]` may supply it; keys of the parameter file may, unless told otherwise.
     is_individual: whether it says something of this one section, so that not even `[@params TYPE]` may supply it.
@@ -75,6 +76,7 @@ class Key(Generic[T]):
         minimum: float | None = None,
         maximum: float | None = None,
         above: float | None = None,
+        is_bound: bool = True,
         choices: Sequence[str] = (),
         per_input: bool = False,
         is_compiled: bool = True,
@@ -92,6 +94,7 @@ class Key(Generic[T]):
         self.minimum = minimum
         self.maximum = maximum
         self.above = above
+        self.is_bound = is_bound
         self.choices = tuple(choices)
         self.per_input = per_input
         self.is_compiled = is_compiled
@@ -122,7 +125,7 @@ class Key(Generic[T]):
         return value
 
     def read(self, section: str, entry: Entry, report: Report) -> T | None:
-        """The value of an entry, or None after a report of CS204, CS205, CS212 or CS229."""
+        """The value of an entry, or None after a report of CS204, CS205, CS212 or CS229. Reports CS221 of one that stands."""
         if entry.fault is not None:
             report_fault(section, entry, report)
             return None
@@ -134,12 +137,13 @@ class Key(Generic[T]):
         problem = next(iter(self._range_problems(value)), None)
         if problem is not None:
             report.add(
-                "CS205",
+                "CS205" if self.is_bound else "CS221",
                 entry.value_span,
-                f"{self.spelling} of {section} is {entry.value}; it must be {problem}",
+                f"{self.spelling} of {section} is {entry.value}; it {'must' if self.is_bound else 'should'} be {problem}",
                 help=f"{self.spelling}: {self.doc}",
             )
-            return None
+            if self.is_bound:
+                return None
         if self.choices and value not in self.choices:
             listed = ", ".join(self.choices)
             report.add(
