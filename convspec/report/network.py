@@ -179,7 +179,9 @@ class _Picture:
             text = f"GPU {gpu}: {load.parameters:,} parameters, {load.macs:,} multiply-adds an image"
             yield self._color(gpu), text
         if self.crossings:
-            numbers = sum(self.rows[_layer_of(source)].outputs or 0 for source, _ in self.crossings)
+            # What several layers of one GPU read comes to it once.
+            moved = {(_layer_of(source), self.rows[target].gpus) for source, target in self.crossings}
+            numbers = sum(self.rows[source].outputs or 0 for source, _ in moved)
             count = (
                 f"{len(self.crossings)} lines from one GPU to another"
                 if len(self.crossings) > 1

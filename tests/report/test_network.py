@@ -69,6 +69,15 @@ def test_crossings_are_the_lines_between_the_towers() -> None:
     assert len(lines(root, "line")) == sum(len(row.inputs) for row in check(spec_path("alexnet.cfg")).layers) - 7
 
 
+def test_what_two_layers_of_a_gpu_read_comes_to_it_once() -> None:
+    layer = "[{0}]\ntype=neuron\nneuron=relu\ninputs={1}\ngpu={2}\n"
+    text = "[@net]\ninput=data:3x4x4\noutputs=b,c\n[data]\ntype=data\ndataIdx=0\n"
+    text += layer.format("a", "data", 0) + layer.format("b", "a", 1) + layer.format("c", "a", 1)
+    root = parsed(draw_network(check(text)))
+    assert len(lines(root, "crossing")) == 2
+    assert any("2 lines from one GPU to another: 48 numbers" in line for line in texts(root, "legend"))
+
+
 def test_a_network_on_one_gpu_speaks_of_none() -> None:
     picture = draw_network(check(spec_path("lenet-digits.cfg")))
     assert "GPU" not in picture
