@@ -1,6 +1,7 @@
 """Where the programs computed what nobody meant, and what is computed here instead: a note for each that a spec touches.
 
-Only what changes numbers, and only in the dialect of a program that had it; section 11 of FORMAT decides what is meant.
+Only what changes numbers, and only in the dialect of a program that had it. What is meant is what the value of a layer says
+of its gradient, and what the other programs did.
 """
 
 from __future__ import annotations

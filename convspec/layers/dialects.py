@@ -6,7 +6,7 @@ which file a key stands (`Home`), how a number or a list may be written. A class
 arrive already adapted (`adapted_keys`), and `self.dialect` answers the rest.
 
 A new layer type or key needs no row where all originals had it, or where none had it and none of them read such a key
-as something else. Sources: FORMAT sections 9 and 10, from the `layer.py` of each program.
+as something else. The source of each row is the `layer.py` of its program.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Dialect(NamedTuple):
         return f"--dialect {CONVSPEC.name} reads what any of the programs had"
 
     def has_type(self, name: str) -> bool:
-        """Whether a layer type is of this dialect, or of none of the originals and of no table of ours."""
+        """Whether a layer type that is built in is of this dialect."""
         return self.layer_types is None or name in self.layer_types
 
     def has_neuron(self, name: str) -> bool:
@@ -204,7 +204,7 @@ _MAPS = "conv local pool cmpool rnorm cnorm cmrnorm nailbed blur href resize rsc
 _LEARNING = "conv local fc sfc treefc"
 
 ROWS: tuple[Row, ...] = (
-    # What a layer must say (FORMAT 9, 11.5).
+    # What a layer must say. The originals had defaults for padding, stride and groups alone.
     Row(_ORIGINALS, _MAPS, "channels", _REQUIRED),
     Row(_UP_TO_2012, "conv", "partialSum", {**_REQUIRED, **_ANY_NUMBER}),
     Row((CCN2,), "conv", "sumWidth", {**_REQUIRED, **_ANY_NUMBER}),

@@ -157,7 +157,7 @@ class RandomScale(_ImageLayer):
     The side of the resized image is drawn from tgtSize + s, s = 0 ... side - floor(side / maxScale), with a probability that
     grows as (s+1)^2, and the crop has tgtSize pixels a side. At test the whole image is resized by maxScale
     (cuda-convnet2 layer.cu:1730-1786). Without tgtSize it is floor(side / maxScale), as cuda-convnet had it. The code of
-    2012 copied its input at test by mistake (FORMAT 10.9); that is not reproduced.
+    2012 copied its input at test by mistake (layer.cu:1420-1427); that is not reproduced.
     """
 
     type = "rscale"

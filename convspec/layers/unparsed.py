@@ -1,7 +1,7 @@
 """One layer of an old checkpoint, back to the section that it was read from.
 
 The parsers of the original programs made numbers of texts, turned the sign of padding, counted filters over all groups,
-divided scales by windows, and expanded lists to all inputs (FORMAT 5, 6, 10.13). Here this is undone, key by key, from
+divided scales by windows, and expanded lists to all inputs. Here this is undone, key by key, from
 the declarations of our layer types; what a type does not take, such as sizes that follow from others, is left out.
 """
 

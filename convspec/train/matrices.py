@@ -1,4 +1,4 @@
-"""Weights and biases as the original programs laid them out, and as PyTorch does (FORMAT 5).
+"""Weights and biases as the original programs laid them out, and as PyTorch does.
 
     conv        (channels*F*F, filters)              rows (channel, y, x) of the kernel
     local       (windows*channels*F*F, filters)      rows (window, channel, y, x)

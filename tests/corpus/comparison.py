@@ -28,7 +28,7 @@ _LIMITS = (
     "number of channels must be smaller than 4 or divisible by 4",
     "'partialSum'",
 )
-# Accepted there and refused here, because the originals ran on into nonsense: FORMAT 11.4 and 11.10.
+# Accepted there and refused here, because the kernels behind the parser ran on into nonsense.
 _REFUSED_BY_US = {"CS403": "filters larger than the padded map", "CS407": "windows without a pixel"}
 
 
