@@ -109,3 +109,24 @@ def test_a_signal_saves_and_exits_130(tmp_path: Path) -> None:
     assert f"go on with --resume {run}" in err
     assert "Traceback" not in err
     assert any((run / "checkpoints").iterdir())
+
+
+def test_every_cost_is_named_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network without labels, whose two costs have no error rate."""
+    spec = tmp_path / "autoencoder.cfg"
+    params = "[@params]\ninitW=0.01\nepsW=0.0001\nepsB=0.0001\nmomW=0.9\nmomB=0.9\n"
+    spec.write_text(
+        f"[@net]\ninput=data:1x8x8\n[@train]\nepochs=1\n[@data]\nprovider=digits\n{params}"
+        "[data]\ntype=data\ndataIdx=0\n[code]\ntype=fc\ninputs=data\noutputs=8\n"
+        "[back]\ntype=fc\ninputs=code\noutputs=64\n"
+        "[loss]\ntype=eltsum\ninputs=data,back\ncoeffs=1,-1\n"
+        "[lost]\ntype=cost.sum2\ninputs=loss\ncoeff=0.00001\n"
+        "[size]\ntype=cost.sum2\ninputs=code\ncoeff=0\nchildren=lost\n"
+    )
+    assert main(["train", str(spec), "--run", str(tmp_path / "run")]) == 0
+    captured = capsys.readouterr()
+    costs = events(tmp_path / "run", "validation")[-1]["test"]["costs"]
+    assert f"test of 359 images: lost {costs['lost']['loss']:.4f}\n" in captured.out
+    size = f"size {costs['size']['loss']:.4f}, with its children {costs['size']['total']:.4f}"
+    assert f"test of 359 images: {size}\n" in captured.out
+    assert f"; test lost {costs['lost']['loss']:.4f}; {size}" in captured.err
