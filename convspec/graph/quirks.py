@@ -64,6 +64,14 @@ def _judges_no_logistic(layer: Layer, graph: Graph) -> bool:
     return layer.type == "cost.crossent2" and not is_fused
 
 
+def _draws_at_another_word(layer: Layer, graph: Graph) -> bool:
+    """Channels drawn at random for a word that means yes, and is neither `true` nor `1`."""
+    if not isinstance(layer, FilterLayer) or not layer.is_given("rand_sparse"):
+        return False
+    words = [word.strip().lower() for word in layer.span("rand_sparse").text.split(",")]
+    return any(word in ("yes", "on") for word in words)
+
+
 def _draws_channels_again(layer: Layer, graph: Graph) -> bool:
     """Sparse groups that see some channels more than once, over something that learns."""
     return isinstance(layer, FilterLayer) and any(
@@ -118,6 +126,12 @@ QUIRKS: tuple[Quirk, ...] = (
         _draws_channels_again,
         "sparse groups that overlap wrote their gradient over what other layers had given",
         "the sum",
+    ),
+    Quirk(
+        (*_BOTH_CCN1, ALEXNET2012),
+        _draws_at_another_word,
+        "randSparse was true for the words true and 1 alone, and false for yes and on",
+        "yes and on are true, as for any other key",
     ),
     Quirk(
         (ALEXNET2012,),

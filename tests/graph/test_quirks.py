@@ -41,6 +41,7 @@ SOFTMAX = fc("f", "data") + layer("a", "softmax", "f")
 SPARSE = layer(
     "a", "conv", "data", filters=16, filterSize=3, groups=2, randSparse=1, filterChannels=16, partialSum=0, **MAPS
 ) + RATES  # fmt: skip
+DEALT_OUT = SPARSE.replace("filterChannels=16", "filterChannels=8")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,9 @@ SPARSE = layer(
         ),
         (SPARSE, "a", {"alexnet2012"}),
         (SPARSE.replace("filterChannels=16", "filterChannels=8"), "a", set()),
+        (DEALT_OUT.replace("randSparse=1", "randSparse=yes"), "a", {"ccn1", "ccn1_dnouri", "alexnet2012"}),
+        (DEALT_OUT.replace("randSparse=1", "randSparse=True"), "a", set()),
+        (DEALT_OUT.replace("randSparse=1", "randSparse=no"), "a", set()),
     ],
 )
 def test_a_quirk_is_noted_in_the_programs_that_had_it(text: str, outputs: str, programs: set[str]) -> None:
