@@ -19,7 +19,8 @@ from typing import Any
 from convspec.diagnostics import did_you_mean
 from convspec.layers import layer_type, layer_types
 from convspec.layers.dialects import ALEXNET2012, CCN1, CCN1_DNOURI, CCN2, Dialect
-from convspec.layers.unparsed import Fields, Misfit, OldLayer, entry, integer, section, weight_sources
+from convspec.layers.undone import Fields, Misfit, entry, integer
+from convspec.layers.unparsed import OldLayer, section, weight_sources
 
 __all__ = ["Misfit", "OldLayer", "Restored", "restore"]
 

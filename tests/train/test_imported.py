@@ -18,7 +18,7 @@ from convspec.checker import check
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import instantiate
-from convspec.train import imported as importing
+from convspec.train import old_weights
 from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from convspec.train.imported import import_checkpoint
 from convspec.train.optimizer import PaperSGD
@@ -215,7 +215,7 @@ def broken_weights(layer_type: str, matrix: Any, shape: tuple[int, ...], parts: 
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_wrong_layout_is_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "weights_of", broken_weights)
+    monkeypatch.setattr(old_weights, "weights_of", broken_weights)
     net = NETS[name]()
     run = imported(net, tmp_path)
     difference = np.abs(new_forward(run, net) - old_forward(net, **inputs_of(net))["probs"]).max()

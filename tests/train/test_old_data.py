@@ -20,6 +20,7 @@ from convspec.train.checkpoint import list_checkpoints, load_checkpoint
 from convspec.train.imported import import_checkpoint
 from convspec.train.inputs import InputTensors
 from convspec.train.trainer import train
+from tests.data import hostile
 from tests.data.python2 import dumps
 from tests.data.test_data_batches import BIG, NAMES, SIDE, cases, write_jpegs, write_matrices
 from tests.train.old_nets import Net
@@ -124,6 +125,18 @@ def test_mistakes_at_the_command_line(
         (root / spoil).write_bytes((root / spoil).read_bytes()[:-20])
     assert main(["train", str(spec), "--run", str(tmp_path / "run")]) == exit_code
     assert code in capsys.readouterr().err
+
+
+def test_nothing_that_a_batch_names_is_run(tmp_path: Path) -> None:
+    root, spec, sentinel = write_matrices(tmp_path / "set", "column"), tmp_path / "net.cfg", tmp_path / "executed"
+    spec.write_text(NET.format(path=root))
+    for name, data in hostile.executing(str(sentinel)).items():
+        for file in ("batches.meta", "data_batch_1"):
+            kept = (root / file).read_bytes()
+            (root / file).write_bytes(data)
+            assert (name, main(["train", str(spec), "--run", str(tmp_path / "run")])) == (name, 1)
+            (root / file).write_bytes(kept)
+            assert not sentinel.exists()
 
 
 def test_an_old_net_meets_the_mean_it_was_trained_with(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.render import Format, render
 from convspec.train import imported as importing
 from convspec.train.old_state import OldState
+from convspec.train.old_weights import read_weights
 from tests.train.test_imported import NETS
 
 NUMBERS = st.one_of(
@@ -47,7 +48,7 @@ def import_or_tell(layers: object, options: dict[str, Any]) -> None:
     try:
         restored = importing._restored(state)
         compiled = importing._compile(state, restored, ())
-        importing._weights(state, restored, compiled.program, lambda diagnostic: None)
+        read_weights(state, restored, compiled.program, lambda diagnostic: None)
     except DiagnosticError as error:
         told = error.diagnostics
     for form in Format:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convspec.data.pickles.machine import Source, loads
+from convspec.data.pickles.machine import loads
+from convspec.data.pickles.reader import Source
 from convspec.data.pickles.values import BrokenPickle
 from convspec.diagnostics import Diagnostic, DiagnosticError
 

@@ -7,26 +7,19 @@ them: extension codes, persistent ids, and buffers outside the pickle.
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from convspec.data.pickles.reader import Reader, Source
 from convspec.data.pickles.values import BUILDERS, BrokenPickle, Global, Slice, Stub, as_key, describe, set_state
 
-Source = bytes | mmap.mmap
-
-MEMORY = 256 << 20
-"""Bytes that any pickle may take up, beside `MEMORY_FACTOR` times its own length."""
-MEMORY_FACTOR = 6
 STEPS = 20_000_000
 """Opcodes of one pickle. A batch of 10,000 pictures has 100,000."""
 
-_LONGEST_LINE = 1 << 16
 _LONGEST_NUMBER = 64
 _SLICED_FROM = 64
-_NUMBER = re.compile(rb"[+-]?\d{1,100}")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.?))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
 
@@ -45,18 +38,15 @@ def loads(data: Source, *, slices: bool = False) -> Any:
     return Machine(data, slices=slices).run()
 
 
-class Machine:
+class Machine(Reader):
     """One reading of one pickle."""
 
     def __init__(self, data: Source, *, slices: bool = False) -> None:
-        self._data = data
-        self._size = len(data)
+        super().__init__(data)
         self._slices = slices
-        self._position = 0
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._budget = MEMORY + MEMORY_FACTOR * self._size
 
     def run(self) -> Any:
         """See `loads`."""
@@ -73,40 +63,6 @@ class Machine:
                 raise BrokenPickle(_not_read(opcode, self._position - 1))
             step(self)
         raise BrokenPickle(f"it has more than {STEPS} opcodes")
-
-    # reading
-
-    def charge(self, size: int) -> None:
-        self._budget -= size
-        if self._budget < 0:
-            raise BrokenPickle("it would take up far more memory than its own length")
-
-    def _take(self, count: int) -> bytes:
-        start = self._position
-        if count > self._size - start:
-            raise BrokenPickle(f"it ends before the {count} bytes that follow byte {start}")
-        self._position += count
-        return self._data[start : start + count]
-
-    def _number(self, count: int) -> int:
-        return int.from_bytes(self._take(count), "little")
-
-    def _line(self, longest: int = _LONGEST_LINE) -> bytes:
-        start = self._position
-        end = self._data.find(b"\n", start, start + longest)
-        if end < 0:
-            raise BrokenPickle(f"the line at byte {start} has no end")
-        self._position = end + 1
-        return self._data[start:end]
-
-    def _text_line(self) -> str:
-        return self._line().decode("utf-8", "replace")
-
-    def _text_number(self) -> int:
-        line = self._line().removesuffix(b"L")
-        if not _NUMBER.fullmatch(line):
-            raise BrokenPickle("a line that should be a whole number is none")
-        return int(line)
 
     # the stack
 
