@@ -39,7 +39,7 @@ def call_function(value: InitialValue, call: Called) -> Tensor:
         function = _function(value, call)
         try:
             result = function(*_arguments(value), params=list(call.arguments))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             note = f"{place.filename}, line {place.lineno}, in {place.name}"
             raise _refuse(value, f"{call.function} failed: {_said(error)}", note) from error
@@ -91,7 +91,7 @@ def _function(value: InitialValue, call: Called) -> Callable[..., Any]:
     name, _, attribute = call.function.rpartition(".")
     try:
         module: ModuleType = import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _refuse(value, f"the module {name} cannot be imported: {_said(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
@@ -127,7 +127,7 @@ def _is_index(index: object) -> bool:
     return isinstance(index, int) and not isinstance(index, bool)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

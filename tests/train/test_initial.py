@@ -338,6 +338,9 @@ def words(layer, index, sizes, params):
 def nothing(layer, index, sizes, params):
     return None
 
+def leaving(layer, index, shape, params):
+    raise SystemExit(3)
+
 number = 3
 """
 
@@ -394,6 +397,7 @@ def test_inner_nodes_of_a_tree_are_zero_whatever_a_function_gives(mine: Path) ->
         ("mine.listed", "mine.listed gives list, not", ""),
         ("mine.infinite", "numbers that are not finite", ""),
         ("mine.raising", "mine.raising failed: KeyError: 'fc3'", "mine.py, line "),
+        ("mine.leaving", "mine.leaving failed: SystemExit: 3", "mine.py, line "),
         ("mine.biases", "mine.biases failed: TypeError", "called.py"),
         ("mine.number", "the module mine has no function number", ""),
         ("mine.absent", "the module mine has no function absent", ""),
