@@ -235,8 +235,8 @@ def _params_beside(file: SourceFile) -> Path | None:
 
 
 def _is_one_file(document: Document) -> bool:
-    """Whether keys of both kinds stand in this file: it has a section of ours, or a learning rate."""
-    return any(
+    """Whether keys of both kinds stand in this file: it has a section of ours, extends a file, or has a learning rate."""
+    return extends_entry(document) is not None or any(
         section.name.startswith("@") or any(entry.key in ("epsw", "coeff") for entry in section.entries)
         for section in document.sections
     )

@@ -53,14 +53,16 @@ def report_unread_defaults(defaults: Mapping[str, Entry], built: Mapping[str, La
 def report_unread_keys(
     section: str, entries: Iterable[Entry], keys: Mapping[str, Key[Any] | None], report: Report
 ) -> None:
+    unread = [entry for entry in entries if entry.key not in keys]
+    if not unread:
+        return
     spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
-    for entry in entries:
-        if entry.key not in keys:
-            guess = closest(entry.key, spellings)
-            taken = f"delete it; {section} takes {', '.join(spellings.values())}"
-            report.add(
-                "CS207",
-                entry.key_span,
-                f"nothing reads {entry.written_key} of {section}",
-                help=taken if guess is None else f"did you mean '{spellings[guess]}'?",
-            )
+    for entry in unread:
+        guess = closest(entry.key, spellings)
+        taken = f"delete it; {section} takes {', '.join(spellings.values())}"
+        report.add(
+            "CS207",
+            entry.key_span,
+            f"nothing reads {entry.written_key} of {section}",
+            help=taken if guess is None else f"did you mean '{spellings[guess]}'?",
+        )

@@ -202,6 +202,8 @@ def _remove_all(network: _Network, report: Report) -> dict[str, Merged]:
         entry = section.entries.get(REMOVE.name)
         if entry is not None and REMOVE.read(name, entry, report):
             removed[name] = section
+        if name in removed and "type" not in section.entries:
+            _report_nothing_to_remove(section, network, report)
     kept: set[str] = set()
     for name, section in removed.items():
         readers = [reader for reader in network.readers.get(name, ()) if reader not in removed]
@@ -213,6 +215,16 @@ def _remove_all(network: _Network, report: Report) -> dict[str, Merged]:
             _take_over_gpu(reader, removed, network)
             network.substitute(reader, name, sources, lambda wire: True)
     return {name: section for name, section in removed.items() if name not in kept}
+
+
+def _report_nothing_to_remove(section: Merged, network: _Network, report: Report) -> None:
+    others = [name for name, other in network.layers.items() if "type" in other.entries]
+    report.add(
+        "CS307",
+        section.header,
+        f"there is no layer {section.name} to take out",
+        help=did_you_mean(section.name, others) or "name a layer of this spec, or of one that it extends",
+    )
 
 
 def _sources(name: str, removed: Container[str], network: _Network) -> list[str]:

@@ -86,9 +86,10 @@ def read_chain(spec: SpecFiles, open_base: OpenBase, report: Report) -> tuple[Sp
 
 
 def extends_entry(document: Document) -> Entry | None:
-    """The last `extends=` under `[@net]`."""
+    """The last `extends=` under `[@net]`; where there is none, one before the first section, which has been reported."""
     sections = (section for section in document.sections if section.name == _NET)
-    entries = [entry for section in sections for entry in section.entries if entry.key == _EXTENDS]
+    lines = [document.prologue, *(section.lines for section in sections)]
+    entries = [line for each in lines for line in each if isinstance(line, Entry) and line.key == _EXTENDS]
     return entries[-1] if entries else None
 
 
@@ -123,7 +124,8 @@ def lay_over_one_another(levels: Sequence[Level], dialect: Dialect, report: Repo
         below = _laid_over(below, joined)
         if position:
             below = _without_what_is_of_its_file(below)
-    below[_NET] = below[_NET].without(_EXTENDS)
+    if _NET in below:
+        below[_NET] = below[_NET].without(_EXTENDS)
     return below
 
 

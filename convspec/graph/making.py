@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from convspec.diagnostics import Label, Report, Span, did_you_mean
+from convspec.diagnostics import Label, Report, Span, closest, did_you_mean
 from convspec.graph.merging import TEMPLATE, Merged
 from convspec.graph.templates import RESERVED, Fragment, Instance, Said, Template, substituted
 from convspec.graph.wires import FORMS_WITH_NAMES, inputs_entry, names_in, with_names
@@ -195,17 +195,28 @@ class Maker:
         missing = [default for key, default in template.parameters.items() if key not in values]
         if not missing:
             return Instance(name, template, values)
-        place = _entry(keys["type"]).value_span
-        if not report.has("CS203", place):
-            listed = ", ".join(entry.written_key for entry in missing)
-            report.add(
-                "CS203",
-                place,
-                f"{name} needs {listed}: parameters of template {template.name} without a default",
-                labels=[Label(entry.key_span, "declared here") for entry in missing],
-                help=f"add {missing[0].written_key}= below this line",
-            )
+        self._report_missing(name, keys, template, missing, report)
         return None
+
+    def _report_missing(
+        self, name: str, keys: _Keys, template: Template, missing: Sequence[Entry], report: Report
+    ) -> None:
+        """Report CS203, at the key that was probably meant to be the first one that is missing, if there is one."""
+        unread = [key for key in keys if key not in (*template.parameters, *RESERVED)]
+        guess = closest(missing[0].key, unread)
+        place = _entry(keys["type"]).value_span if guess is None else keys[guess].entry.key_span
+        if report.has("CS203", place):
+            return
+        listed = ", ".join(entry.written_key for entry in missing)
+        message = f"{name} needs {listed}: parameters of template {template.name} without a default"
+        help = f"add {missing[0].written_key}= below this line"
+        if guess is not None:
+            message = (
+                f"{name} needs {missing[0].written_key}, and has {keys[guess].entry.written_key}, which nothing reads"
+            )
+            help = f"did you mean '{missing[0].written_key}'?"
+        labels = [Label(entry.key_span, "declared here") for entry in missing]
+        report.add("CS203", place, message, labels=labels, help=help)
 
     def _report_unread(self, name: str, keys: _Keys, template: Template) -> None:
         known = [*template.parameters, *RESERVED]

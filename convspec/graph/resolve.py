@@ -62,12 +62,7 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
             if section.maker is not None and len(report) > since:
                 report.attribute(since, section.maker)
     if not built and spec.is_complete:
-        report.add(
-            "CS110",
-            Span(file, 0, 0),
-            f"{file.name} has no layers",
-            help="a layer is a section such as [data] with type=data and dataIdx=0",
-        )
+        _report_no_layers(file, settings["@net"], sections, report)
     _report_orphan_parameters(sections, parameters or {}, built, report)
     report_unread_defaults(defaults, built, report)
     net, train, data = settings["@net"], settings["@train"], settings["@data"]
@@ -84,6 +79,18 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     _report_without_effect(graph, report)
     _report_remarks(graph, report)
     return graph
+
+
+def _report_no_layers(file: SourceFile, net: Keyed, sections: Mapping[str, Merged], report: Report) -> None:
+    """Report CS110, at the key that was probably meant to be `extends`, if there is one."""
+    written = sections["@net"].entries if "@net" in sections else {}
+    guess = closest("extends", [key for key in written if key not in net.keys])
+    if guess is not None:
+        message = f"{file.name} has no layers, and has {written[guess].written_key}, which nothing reads"
+        report.add("CS110", written[guess].key_span, message, help="did you mean 'extends'?")
+        return
+    help = "a layer is a section such as [data] with type=data and dataIdx=0"
+    report.add("CS110", Span(file, 0, 0), f"{file.name} has no layers", help=help)
 
 
 def _entries_of(name: str, sections: Mapping[str, Merged]) -> Mapping[str, Entry]:

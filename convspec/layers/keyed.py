@@ -69,6 +69,8 @@ class RawSection(NamedTuple):
 
     def sharing_section(self, entry: Entry) -> str | None:
         """The section whose entry this is, if it serves others too."""
+        if not (self.type_defaults or self.defaults or self.for_all):
+            return None
         if _same_place(entry, self.type_defaults.get(entry.key)):
             return f"{DEFAULTS} {self.layers['type'].value}"
         if _same_place(entry, self.defaults.get(entry.key)):

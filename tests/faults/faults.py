@@ -365,6 +365,8 @@ def too_many_inputs(a: Anatomy, rng: Random) -> Fault | None:
 @kind
 def same_name_twice(a: Anatomy, rng: Random) -> Fault | None:
     """A section that was copied and not renamed: its header repeats the one before."""
+    if len(a.layers) < 2:
+        return None
     i = rng.randrange(1, len(a.layers))
     before = a.layers[i - 1]
     fault = a.edit_header("section not renamed", a.layers[i], f"[{before}]")
@@ -451,6 +453,48 @@ def _way(a: Anatomy, name: str) -> list[str]:
     while (source := (a.value(way[-1], "inputs") or "").split(",")[0].strip()) and source not in way:
         way.append(source)
     return way
+
+
+@kind
+def misspelt_base(a: Anatomy, rng: Random) -> Fault | None:
+    place = pick([p for p in a.places if p.section == "@net" and p.key == "extends"], rng)
+    return None if place is None else a.set("spec to extend that is not there", place, misspelt(place.value, rng, ()))
+
+
+@kind
+def misspelt_removed_layer(a: Anatomy, rng: Random) -> Fault | None:
+    """A section of a variant whose layer the extended spec does not have."""
+    of_variant = [
+        p.section for p in a.places if p.type == "" and not p.section.startswith("@") and p.section in a.headers
+    ]
+    if not of_variant or not any(p.key == "extends" for p in a.places):
+        return None
+    section = rng.choice(of_variant)
+    fault = a.edit_header("layer that is not extended", section, f"[{section}x]")
+    return replace(fault, section=f"{section}x")
+
+
+@kind
+def misspelt_reference(a: Anatomy, rng: Random) -> Fault | None:
+    place = pick([p for p in a.places if p.value.startswith("$") and p.value != "$inputs"], rng)
+    return None if place is None else a.set("unknown parameter", place, f"${misspelt(place.value[1:], rng, ())}")
+
+
+@kind
+def misspelt_parameter(a: Anatomy, rng: Random) -> Fault | None:
+    """A parameter of an instance of a template."""
+    templates = [name.removeprefix("@template ") for name in a.headers if name.startswith("@template ")]
+    own = ("type", "inputs", "repeat", "expect")
+    place = pick([p for p in a.places if p.type in templates and p.key not in own], rng)
+    return (
+        None if place is None else a.edit("misspelt parameter", place, f"{misspelt(place.key, rng, ())}={place.value}")
+    )
+
+
+@kind
+def wrong_claim(a: Anatomy, rng: Random) -> Fault | None:
+    place = pick([p for p in a.places if p.key == "expect"], rng)
+    return None if place is None else a.set("wrong claim", place, place.value + "0")
 
 
 def seeded_faults(specs: tuple[Spec, ...], count: int) -> Iterator[Fault]:

@@ -117,6 +117,11 @@ def test_remove_joins_the_neighbours(base: Path) -> None:
     assert "norm1" not in reads(checked)
 
 
+def test_remove_of_a_layer_that_is_not_there(base: Path) -> None:
+    [diagnostic] = variant(base, "[norn1]\nremove=1\n").diagnostics
+    assert (diagnostic.code, diagnostic.help) == ("CS307", "did you mean 'norm1'?")
+
+
 def test_remove_of_several_in_a_row(base: Path) -> None:
     checked = variant(base, "[norm1]\nremove=1\n[conv2]\nremove=1\n[conv1]\nremove=1\n")
     assert codes(checked) == []
@@ -295,6 +300,14 @@ def test_a_file_that_cannot_be_extended_is_the_only_mistake(base: Path, extends:
 def test_a_pipe_is_not_waited_for(base: Path) -> None:
     os.mkfifo(base / "pipe.cfg")
     assert codes(variant(base, "", of="pipe.cfg")) == ["CS101"]
+
+
+def test_a_slip_in_how_it_is_extended_is_the_first_thing_that_is_told(base: Path) -> None:
+    (base / "a.cfg").write_text("extends=base.cfg\n[norm1]\nremove=1\n")
+    assert codes(convspec.check(base / "a.cfg")) == ["CS104"]
+    (base / "b.cfg").write_text("[@net]\nextend=base.cfg\n[norm1]\nremove=1\n")
+    found = [d for d in convspec.check(base / "b.cfg").diagnostics if d.code == "CS110"]
+    assert [(d.span.text, d.help) for d in found if d.span] == [("extend", "did you mean 'extends'?")]
 
 
 def test_cycles_and_long_chains_end(tmp_path: Path) -> None:
