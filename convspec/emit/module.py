@@ -30,6 +30,8 @@ from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 _CAT = "torch.cat(["
+# What the class of a module cannot be called, beside the kernels.
+_TAKEN = frozenset({"F", "Tensor", "BLOCKS", "PARENTS"})
 
 
 def emit(program: Program, spec_name: str) -> str:
@@ -46,10 +48,11 @@ def emit(program: Program, spec_name: str) -> str:
 
 
 def class_name(name: str) -> str:
-    """`AlexnetSmall` for `alexnet-small`; a name that is mixed case already stays."""
+    """`AlexnetSmall` for `alexnet-small`; a name that is mixed case already stays, but for those that a module imports."""
     words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
     joined = "".join(word[0].upper() + word[1:] for word in words)
-    return joined if joined[:1].isalpha() else f"Net{joined}"
+    is_free = joined not in KERNELS | _TAKEN
+    return f"{joined}{'' if is_free else 'Net'}" if joined[:1].isalpha() else f"Net{joined}"
 
 
 def _header(program: Program, spec_name: str) -> str:

@@ -219,3 +219,12 @@ def test_sizes_stand_on_the_lines() -> None:
     sizes = [line.partition("  # ")[2] for line in lines if line.startswith("        ")]
     for wanted in ("96x55x55", "96x27x27", "256x27x27", "256x13x13", "384x13x13", "256x6x6", "4096", "1000"):
         assert wanted in sizes
+
+
+@pytest.mark.parametrize("name", ["F", "Tensor", "PARENTS", "TreeLinear"])
+def test_a_network_may_be_called_as_what_its_module_imports(name: str) -> None:
+    layers = layer("x", type="treefc", inputs="data", tree='{"children": [[], [], [], [], [0, 1, 2, 3]], "root": 4}')
+    net = convspec.load(classifier(layers, leaves="x", net=f"name={name}"))
+    assert type(net).__name__ == f"{name}Net"
+    outputs = net({"data": torch.zeros(2, 3, 9, 9), "labels": torch.tensor([0, 1])})
+    assert outputs["probs"].shape == (2, 4)
