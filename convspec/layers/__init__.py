@@ -6,85 +6,63 @@ are looked up only where a spec names a type that is not built in, so that `chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 
 from convspec.layers.base import Layer
-from convspec.layers.batchnorm import BatchNorm
-from convspec.layers.conv import Conv
-from convspec.layers.costs import CrossEntropy, LogisticRegression, MultiSoftmax
-from convspec.layers.data import Data
-from convspec.layers.elementwise import Dropout2Layer, DropoutLayer, HiddenSex, NeuronLayer, SoftmaxLayer
-from convspec.layers.energy_costs import GatedSumOfSquares, SumOfSquares, TopographicIca
-from convspec.layers.fc import FullyConnected, SplitFullyConnected
-from convspec.layers.images import (
-    Blur,
-    Crop,
-    HorizontalReflection,
-    Nailbed,
-    RandomScale,
-    ResizeLayer,
-    RGBToLab,
-    RGBToYUV,
-)
-from convspec.layers.join import ConcatLayer, ElementwiseMaximum, ElementwiseSum, PassLayer, SumLayer
-from convspec.layers.local import Local
-from convspec.layers.norm import ContrastNorm, CrossMapResponseNorm, SameMapResponseNorm
-from convspec.layers.output_costs import BinaryCrossEntropy, CrossEntropy2, DetectionCrossEntropy, RobustFlickr
-from convspec.layers.pool import ChannelPool, GlobalPool, Pool
-from convspec.layers.treefc import TreeFullyConnected
 
-BUILT_IN: Mapping[str, type[Layer]] = {
-    layer.type: layer
-    for layer in (
-        Data,
-        Conv,
-        Local,
-        FullyConnected,
-        SplitFullyConnected,
-        TreeFullyConnected,
-        Pool,
-        GlobalPool,
-        ChannelPool,
-        BatchNorm,
-        CrossMapResponseNorm,
-        SameMapResponseNorm,
-        ContrastNorm,
-        NeuronLayer,
-        DropoutLayer,
-        Dropout2Layer,
-        HiddenSex,
-        SoftmaxLayer,
-        ConcatLayer,
-        PassLayer,
-        ElementwiseSum,
-        ElementwiseMaximum,
-        SumLayer,
-        Nailbed,
-        Blur,
-        HorizontalReflection,
-        ResizeLayer,
-        RandomScale,
-        Crop,
-        RGBToYUV,
-        RGBToLab,
-        LogisticRegression,
-        CrossEntropy,
-        MultiSoftmax,
-        BinaryCrossEntropy,
-        DetectionCrossEntropy,
-        CrossEntropy2,
-        RobustFlickr,
-        SumOfSquares,
-        GatedSumOfSquares,
-        TopographicIca,
-    )
+# The types of each module beside this one, which is imported when a spec names one of them.
+_FAMILIES: Mapping[str, str] = {
+    "data": "data",
+    "conv": "conv",
+    "local": "local",
+    "fc": "fc sfc",
+    "treefc": "treefc",
+    "pool": "pool globalpool cmpool",
+    "batchnorm": "batchnorm",
+    "norm": "cmrnorm rnorm cnorm",
+    "elementwise": "neuron dropout dropout2 hs softmax",
+    "join": "concat pass eltsum eltmax sum",
+    "images": "nailbed blur href resize rscale crop rgb2yuv rgb2lab",
+    "costs": "cost.logreg cost.crossent cost.msm",
+    "output_costs": "cost.bce cost.dce cost.crossent2 cost.rflickr",
+    "energy_costs": "cost.sum2 cost.gsum2 cost.tica",
 }
+
+
+class _BuiltIn(Mapping[str, type[Layer]]):
+    """The classes of our own layer types by name. Looking at names imports none of them."""
+
+    def __init__(self) -> None:
+        self._families = {name: family for family, names in _FAMILIES.items() for name in names.split()}
+
+    def __getitem__(self, name: str) -> type[Layer]:
+        return _classes(self._families[name])[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._families
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._families)
+
+    def __len__(self) -> int:
+        return len(self._families)
+
+
+BUILT_IN = _BuiltIn()
+
+
+@cache
+def _classes(family: str) -> Mapping[str, type[Layer]]:
+    values = vars(import_module(f"convspec.layers.{family}")).values()
+    layers = [value for value in values if isinstance(value, type) and issubclass(value, Layer)]
+    return {layer.type: layer for layer in layers if "type" in vars(layer)}
 
 
 def layer_type(name: str) -> type[Layer] | None:
     """The class of a layer type, or None."""
-    return BUILT_IN.get(name) or _installed().get(name)
+    return BUILT_IN[name] if name in BUILT_IN else _installed().get(name)
 
 
 def layer_types() -> tuple[str, ...]:
