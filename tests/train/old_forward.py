@@ -1,6 +1,6 @@
 """What an old network computes, in NumPy and float64, on its matrices as they are: features down, cases across.
 
-After FORMAT sections 0 to 2, and by loops over windows; shares nothing with the importer or the compiler.
+Written from what the kernels of the originals compute, by loops over windows; shares nothing with the importer or the compiler.
 """
 
 from __future__ import annotations
