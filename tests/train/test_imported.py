@@ -326,6 +326,8 @@ def test_it_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert (checkpoint.state["epoch"], checkpoint.state["share_of_epoch"]) == (2, 0.4)
     result = train(compiled, data="digits", resume=run, max_steps=2 * 15 + 6 + 1)
     assert (result.epochs, result.steps, result.finished) == (2, 37, False)
+    first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert (first["event"], first["step"]) == ("step", 37)
     assert json.loads((run / "settings.json").read_text())["data"] == "digits"
     result = train(compiled, resume=run)
     assert (result.epochs, result.finished) == (4, True)
