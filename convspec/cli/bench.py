@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from convspec.checker import check
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.options import Given, spec_arguments
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
@@ -19,12 +18,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
 @click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="A table, or JSON.")
 def command(
-    spec: str,
-    params: str | None,
-    overrides: tuple[str, ...],
-    inputs: tuple[str, ...],
-    classes: int | None,
-    dialect: str | None,
+    given: Given,
     batch: int | None,
     rounds: int,
     precision: str | None,
@@ -40,7 +34,7 @@ def command(
     The plain network runs layer by layer and tower by tower on torch's own functions. All take turns in one process;
     ratios are medians over the rounds.
     """
-    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect)
+    checked = given.checked()
     if not checked.ok:
         raise DiagnosticError(*checked.diagnostics)
     use_huge_pages()

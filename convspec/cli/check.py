@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from convspec import __version__
-from convspec.checker import Checked, check
-from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.checker import Checked
+from convspec.cli.options import Given, spec_arguments
 from convspec.cli.table import network_table
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.origin import Origin
@@ -42,12 +42,7 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
     help="How much larger or smaller --solve looks.",
 )
 def command(
-    spec: str,
-    params: str | None,
-    overrides: tuple[str, ...],
-    inputs: tuple[str, ...],
-    classes: int | None,
-    dialect: str | None,
+    given: Given,
     gpus: int | None,
     portable: bool,
     form: str,
@@ -67,36 +62,26 @@ def command(
     convspec check my.cfg --watch                   again whenever my.cfg is saved
     """
     _refuse_what_does_not_go_together(Format(form), solve, is_watching=is_watching)
-    sizes = parse_inputs(inputs)
 
     def run() -> Checked:
         try:
-            return check(
-                spec,
-                params,
-                inputs=sizes,
-                classes=classes,
-                overrides=overrides,
-                dialect=dialect,
-                gpus=gpus,
-                portable=portable,
-            )
+            return given.checked(gpus=gpus, portable=portable)
         except DiagnosticError as error:
             if Format(form) in _FOR_SERVICES:
-                click.echo(_rendered(error.diagnostics, Format(form), spec), nl=False)
+                click.echo(_rendered(error.diagnostics, Format(form), given.spec), nl=False)
             raise
 
     def show(checked: Checked) -> int:
         fits = None if solve is None else _find_fits(checked, solve, within)
         ok = checked.ok and not (strict and checked.has_warnings)
-        _print(checked, fits, spec, Format(form), ok=ok)
+        _print(checked, fits, given.spec, Format(form), ok=ok)
         return 0 if ok else 1
 
     if not is_watching:
         return show(run())
     from convspec.cli.watching import watch
 
-    return watch(spec, run, show)
+    return watch(given.spec, run, show)
 
 
 def _refuse_what_does_not_go_together(form: Format, solve: str | None, *, is_watching: bool) -> None:

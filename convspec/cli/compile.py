@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from convspec.cli.options import allow_init_imports, parse_inputs, spec_arguments
+from convspec.cli.options import Given, allow_init_imports, spec_arguments
 from convspec.cli.write import replace_text
 from convspec.compiler import compile_spec
 from convspec.diagnostics import did_you_mean
@@ -22,12 +22,7 @@ _STAGES = ("lower", *(rewrite.__name__ for rewrite in FOLDED))
 @click.option("--print-after", multiple=True, metavar="PASS", help=f"Print the program after {', '.join(_STAGES)}.")
 @allow_init_imports
 def command(
-    spec: str,
-    params: str | None,
-    overrides: tuple[str, ...],
-    inputs: tuple[str, ...],
-    classes: int | None,
-    dialect: str | None,
+    given: Given,
     output: str | None,
     outputs: str,
     print_after: tuple[str, ...],
@@ -47,12 +42,9 @@ def command(
             click.echo(f"# after {stage}\n{print_program(program)}", err=output is None)
 
     compiled = compile_spec(
-        spec,
-        params,
-        inputs=parse_inputs(inputs),
-        classes=classes,
-        overrides=overrides,
-        dialect=dialect,
+        given.spec,
+        given.params,
+        **given.options,
         outputs=wanted,
         after=show,
         allow_init_imports=allow_init_imports,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,11 +14,46 @@ from convspec.layers.dialects import NAMES
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from convspec.checker import Checked
+
 _Command = Callable[..., Any]
 
 
+class Given(NamedTuple):
+    """The network that a command was given. `options` are the keywords of `check` and `compile_spec`.
+
+    spec: empty where the command can do without, and nobody named one.
+    """
+
+    spec: str
+    params: str | None
+    options: Mapping[str, Any]
+
+    def checked(self, **more: Any) -> Checked:
+        """What `check` says of it."""
+        from convspec.checker import check
+
+        return check(self.spec, self.params, **self.options, **more)
+
+
 def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
-    """SPEC, --params, --set, --input, --classes, --dialect: what every command on a network takes."""
+    """SPEC, --params, --set, --input, --classes, --dialect: what every command on a network takes, as one `Given`."""
+
+    @wraps(command)
+    def with_given(
+        spec: str | None,
+        params: str | None,
+        overrides: tuple[str, ...],
+        inputs: tuple[str, ...],
+        classes: int | None,
+        dialect: str | None,
+        **rest: Any,
+    ) -> Any:
+        sizes = parse_inputs(inputs)
+        options = {"inputs": sizes, "classes": classes, "overrides": overrides, "dialect": dialect}
+        return command(Given(spec or "", params, options), **rest)
+
+    result: _Command = with_given
     for decorate in (
         click.option("--dialect", type=click.Choice(NAMES), help="Language of the file; else it is recognised."),
         click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data."),
@@ -31,8 +67,8 @@ def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
         ),
         click.argument("spec", required=required, shell_complete=offering("specs")),
     ):
-        command = decorate(command)
-    return command
+        result = decorate(result)
+    return result
 
 
 allow_init_imports: Callable[[_Command], _Command] = click.option(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from convspec.checker import check
-from convspec.cli.options import parse_inputs, spec_arguments
+from convspec.cli.options import Given, spec_arguments
 from convspec.cli.write import replace_text
 from convspec.diagnostics import DiagnosticError, Severity
 
@@ -14,12 +13,7 @@ from convspec.diagnostics import DiagnosticError, Severity
 @spec_arguments
 @click.option("-o", "--output", metavar="FILE.svg", help="Write to FILE.svg instead of standard output.")
 def command(
-    spec: str,
-    params: str | None,
-    overrides: tuple[str, ...],
-    inputs: tuple[str, ...],
-    classes: int | None,
-    dialect: str | None,
+    given: Given,
     output: str | None,
 ) -> int:
     """Draw SPEC as SVG: sizes, window arithmetic and parameters of each layer, GPUs, and what crosses between them.
@@ -30,7 +24,7 @@ def command(
     """
     if output is not None and output.lower().endswith((".png", ".pdf", ".jpg", ".jpeg", ".gif")):
         raise click.UsageError(f"{output}: a network is drawn as SVG; name FILE.svg and convert that")
-    checked = check(spec, params, inputs=parse_inputs(inputs), classes=classes, overrides=overrides, dialect=dialect)
+    checked = given.checked()
     if not checked.ok:
         raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
     from convspec.report.network import draw_network

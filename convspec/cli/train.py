@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import allow_init_imports, parse_inputs, spec_arguments
+from convspec.cli.options import Given, allow_init_imports, spec_arguments
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -24,12 +24,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--init-from", metavar="DIR", help="Run that initWFunc= and its like copy from; else @train.initFrom.")
 @allow_init_imports
 def command(
-    spec: str | None,
-    params: str | None,
-    overrides: tuple[str, ...],
-    inputs: tuple[str, ...],
-    classes: int | None,
-    dialect: str | None,
+    given: Given,
     data: str | None,
     run_dir: str | None,
     resume: str | None,
@@ -50,18 +45,11 @@ def command(
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
-    if spec is None:
-        spec = _spec_of(resume)
+    options = dict(given.options)
     if init_from is not None:
-        overrides = (*overrides, f"@train.initFrom={init_from}")
+        options["overrides"] = (*options["overrides"], f"@train.initFrom={init_from}")
     compiled = compile_spec(
-        spec,
-        params,
-        inputs=parse_inputs(inputs),
-        classes=classes,
-        overrides=overrides,
-        dialect=dialect,
-        allow_init_imports=allow_init_imports,
+        given.spec or _spec_of(resume), given.params, **options, allow_init_imports=allow_init_imports
     )
     _require_cost(compiled)
     use_huge_pages()

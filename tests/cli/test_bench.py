@@ -66,7 +66,7 @@ def test_networks_that_disagree_are_not_compared(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(plain, "local_response_norm", lambda x, size, **numbers: x)
     other = TWO_TOWERS.replace("filters=6", "filters=8")  # a module that no other test has loaded
-    with pytest.raises(RuntimeError, match="cost of convspec is"):
+    with pytest.raises(RuntimeError, match="probs of convspec differs by"):
         bench(convspec.check(other), batch=2, device=torch.device("cpu"), rounds=1)
 
 
