@@ -73,13 +73,17 @@ def resize_bilinear(x: Tensor, size: tuple[int, int], *, scale: float) -> Tensor
     for axis, count in ((3, size[1]), (2, size[0])):
         length = x.shape[axis]
         points = torch.arange(count, dtype=torch.float64) * scale + (length - count * scale) / 2
-        points = points.clamp(max=length - _LAST).clamp(min=0)
-        first = points.floor()
-        share = (points - first).to(x.device, x.dtype).view(-1, *[1] * (3 - axis))
-        low = first.to(torch.int64).to(x.device)
-        high = (low + 1).clamp(max=length - 1)
-        x = torch.lerp(x.index_select(axis, low), x.index_select(axis, high), share)
+        x = _read(x, axis, points.clamp(max=length - _LAST).clamp(min=0))
     return x
+
+
+def _read(x: Tensor, axis: int, points: Tensor) -> Tensor:
+    """Maps at points along an axis, each between the two pixels beside it. points: (count,), float64, inside the map."""
+    first = points.floor()
+    share = (points - first).to(x.device, x.dtype).view(-1, *[1] * (3 - axis))
+    low = first.to(torch.int64).to(x.device)
+    high = (low + 1).clamp(max=x.shape[axis] - 1)
+    return torch.lerp(x.index_select(axis, low), x.index_select(axis, high), share)
 
 
 class Rescaling(NamedTuple):
@@ -129,18 +133,30 @@ def random_rescale(x: Tensor, size: int, *, max_scale: float, training: bool) ->
     if x.shape[3] != length or max_scale < 1 or not int(length / max_scale) <= size <= length:
         raise ValueError(f"cannot rescale {tuple(x.shape)} by up to {max_scale} to {size} pixels a side")
     if training:
-        scaled: Tensor = _at_random_scale(x, size, max_scale)
-        return scaled
+        return _at_random_scale(x, size, max_scale)
     return resize_bilinear(x, (size, size), scale=max_scale)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _at_random_scale(x: Tensor, size: int, max_scale: float) -> Tensor:
-    """Outside of compiled graphs: sizes that are drawn anew each time would be compiled anew each time."""
-    side, scale, top, left = draw_rescaling(x.shape[2], size, max_scale)
-    if side != x.shape[2]:
-        x = resize_bilinear(x, (side, side), scale=scale)
-    return x[:, :, top : top + size, left : left + size]
+    """The crop is read out of x at once: its shape depends on nothing that was drawn, so that a graph need not break."""
+    length = x.shape[2]
+    side, scale, top, left = torch.ops.convspec_kernels.draw_rescaling(x.detach(), size, max_scale).unbind()
+    for axis, start in ((3, left), (2, top)):
+        pixels = start + torch.arange(size, dtype=torch.float64)
+        points = pixels * scale + (length - side * scale) / 2
+        x = _read(x, axis, torch.where(side == length, pixels, points.clamp(max=length - _LAST).clamp(min=0)))
+    return x
+
+
+@torch.library.custom_op("convspec_kernels::draw_rescaling", mutates_args=())
+def _draw(x: Tensor, size: int, max_scale: float) -> Tensor:
+    """A `Rescaling` for maps like x, (4,), float64 on the CPU. An operator, so that compiled functions draw alike."""
+    return torch.tensor(draw_rescaling(x.shape[2], size, max_scale), dtype=torch.float64)
+
+
+@_draw.register_fake
+def _(x: Tensor, size: int, max_scale: float) -> Tensor:
+    return x.new_empty(4, dtype=torch.float64, device="cpu")
 
 
 def rgb_to_yuv(x: Tensor) -> Tensor:

@@ -65,17 +65,19 @@ def test_no_graph_break_in_the_others(name: str) -> None:
     assert torch.allclose(gradient, expected, rtol=1e-12)
 
 
-def test_what_draws_sizes_runs_between_graphs() -> None:
-    """The same draws, compiled or not."""
+def test_what_draws_sizes_is_one_graph() -> None:
+    """Compiled once, and the same draws as not compiled."""
     x = torch.rand(2, 3, 10, 10)
 
     def scaled(x: Tensor) -> Tensor:
         return random_rescale(2 * x, 8, max_scale=1.25, training=True) + 1
 
     torch.compiler.reset()
-    compiled = torch.compile(scaled, backend="aot_eager")
-    for seed in range(3):
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(scaled, fullgraph=True, backend="aot_eager")
+    for seed in range(12):
         torch.manual_seed(seed)
         expected = scaled(x)
         torch.manual_seed(seed)
         assert torch.allclose(compiled(x), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
