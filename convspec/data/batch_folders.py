@@ -45,6 +45,14 @@ class Batches:
                 return tuple(each if isinstance(each, str) else each.decode("latin-1") for each in value)
         return None
 
+    def classes(self, most: int, *names: str) -> tuple[str, ...]:
+        """Names of the classes, from the first of these entries that is a list of texts, else the numbers of all labels up
+        to `most`. Raises CS723 where there are fewer names than labels."""
+        found = self.texts(*names) or tuple(map(str, range(min(most, 1 << 20) + 1)))
+        if most >= len(found):
+            raise misfit(self.root, f"a picture has label {most}, and there are {len(found)} names of classes")
+        return found
+
     def integer(self, name: str) -> int | None:
         value = self.meta.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -90,7 +90,7 @@ class JpegBatches(Dataset):
         self.shape = (side, side, channels)
         self._seed = seed
         self._index = {split: _indexed(batches, files, notify) for split, files in batches.files.items()}
-        self.classes = _classes(batches, max(int(index.labels.max()) for index in self._index.values()))
+        self.classes = batches.classes(max(int(index.labels.max()) for index in self._index.values()), "label_names")
         self.mean = batches.mean((side, side, 3)) if channels == 3 else None
         self.color_pca = _color_pca(batches)
         pictures = sum(self.count(split) for split in Split)
@@ -157,13 +157,6 @@ def _color_pca(batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float3
             return None
         case _:
             raise misfit(batches.root, "'color_pca' of batches.meta is not a pair of 3 and 3x3 numbers")
-
-
-def _classes(batches: Batches, most: int) -> tuple[str, ...]:
-    names = batches.texts("label_names") or tuple(map(str, range(min(most, 1 << 20) + 1)))
-    if most >= len(names):
-        raise misfit(batches.root, f"a picture has label {most}, and there are {len(names)} names of classes")
-    return names
 
 
 def _indexed(batches: Batches, files: Sequence[Path], notify: Notify) -> JpegIndex:

@@ -45,7 +45,7 @@ class MatrixBatches(Dataset):
         self.shape = shapes[first]
         self._labels = labels
         self._starts = {split: np.cumsum([0, *map(len, parts)])[:-1] for split, parts in self._pictures.items()}
-        self.classes = _classes(batches, labels)
+        self.classes = batches.classes(max(int(of_split.max()) for of_split in labels.values()), *LABEL_NAMES)
         self.mean = batches.mean(self.shape)
         self.fingerprint = self._digest()
 
@@ -104,14 +104,6 @@ def _labels(path: Path, batch: dict[str, Any]) -> Indices:
     if (labels != value.reshape(-1)).any() or labels.min() < 0:
         raise misfit(path, "'labels' holds what is no whole number from 0 on")
     return labels
-
-
-def _classes(batches: Batches, labels: dict[Split, Indices]) -> tuple[str, ...]:
-    most = max(int(of_split.max()) for of_split in labels.values())
-    names = batches.texts(*LABEL_NAMES) or tuple(map(str, range(min(most, 1 << 20) + 1)))
-    if most >= len(names):
-        raise misfit(batches.root, f"a picture has label {most}, and there are {len(names)} names of classes")
-    return names
 
 
 def _is_square(number: int) -> bool:

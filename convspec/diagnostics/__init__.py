@@ -11,6 +11,7 @@ from convspec.diagnostics.diagnostic import (
     Severity,
     closest,
     did_you_mean,
+    joined,
 )
 from convspec.diagnostics.span import SourceFile, Span
 
@@ -24,4 +25,5 @@ __all__ = [
     "Span",
     "closest",
     "did_you_mean",
+    "joined",
 ]

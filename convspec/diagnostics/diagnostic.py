@@ -150,3 +150,8 @@ def _shortened(text: str) -> str:
 
 def _without_middle(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-17:]}"
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from convspec.checker import Checked
+from convspec.diagnostics import joined
 from convspec.difference.align import Pairs, align
 from convspec.difference.finding import Category, Change, Difference, Finding, LayerPair, gather
 from convspec.difference.steps import NEURON, Step, Steps, steps_of
 from convspec.difference.wiring import Move, find_wiring
-from convspec.difference.words import joined, phrase
+from convspec.difference.words import phrase
 from convspec.difference.written import written
 from convspec.layers.base import Rounding
 from convspec.layers.keyed import Keyed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from convspec.difference.steps import NEURON, Step
 from convspec.layers.pool import Pool
@@ -41,14 +41,9 @@ def phrase(step: Step) -> str:
     return _KINDS.get(step.kind, f"{step.kind} layer")
 
 
-def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+def listed(names: Iterable[str]) -> str:
     """`conv1a, conv1b`; of many, the first ones and how many more."""
     names = list(dict.fromkeys(names))
-    if len(names) <= most:
+    if len(names) <= _MOST_NAMES:
         return ", ".join(names)
-    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
-
-
-def joined(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{', '.join(names[: _MOST_NAMES - 1])} and {len(names) - _MOST_NAMES + 1} more"

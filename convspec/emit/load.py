@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from convspec.emit.module import class_name
+from convspec.emit.header import class_name
 
 
 def instantiate(source: str, name: str) -> torch.nn.Module:

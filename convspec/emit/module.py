@@ -6,32 +6,22 @@ expression. The text depends on the program alone: equal programs give equal byt
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from math import prod
 
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.emit.header import class_name, header, imports
 from convspec.emit.holders import Holders, path_of
-from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, terms, wrapped_import
+from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, terms
 from convspec.emit.optional import optional_inputs
 from convspec.emit.tables import HOOKS, blocks_table, parents_table
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
-from convspec.program.names import KERNELS, Names
-from convspec.program.operators import (
-    Add,
-    BatchNorm,
-    Gather,
-    Input,
-    Op,
-    buffers_of,
-)
+from convspec.program.names import Names
+from convspec.program.operators import Add, BatchNorm, Gather, Input, Op, buffers_of
 from convspec.program.parameter import Permutations
 from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 _CAT = "torch.cat(["
-# What the class of a module cannot be called, beside the kernels.
-_TAKEN = frozenset({"F", "Tensor", "BLOCKS", "PARENTS"})
 
 
 def emit(program: Program, spec_name: str) -> str:
@@ -44,64 +34,7 @@ def emit(program: Program, spec_name: str) -> str:
     if writer.merged:
         body += [blocks_table(writer.merged), HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
-    return f"{_header(program, spec_name)}\n\n{_imports(text)}\n\n\n{text}\n"
-
-
-def class_name(name: str) -> str:
-    """`AlexnetSmall` for `alexnet-small`; a name that is mixed case already stays, but for those that a module imports."""
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
-    joined = "".join(word[0].upper() + word[1:] for word in words)
-    is_free = joined not in KERNELS | _TAKEN
-    return f"{joined}{'' if is_free else 'Net'}" if joined[:1].isalpha() else f"Net{joined}"
-
-
-def _header(program: Program, spec_name: str) -> str:
-    classes = program.class_inputs
-    inputs = [f"{op.key} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
-    costs = {cost.name for cost in program.costs}
-    outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
-    count = sum(_size(parameter) for parameter in program.parameters)
-    return f'''"""{class_name(program.name)}, compiled by convspec from {spec_name}.
-
-inputs      {_listed(inputs)}
-outputs     {_listed(outputs)}
-parameters  {count:,}
-"""'''
-
-
-def _listed(entries: Sequence[str]) -> str:
-    """The entries after a heading of the docstring, as many as fit on each line."""
-    indent = " " * 12
-    lines = [indent]
-    for i, entry in enumerate(entries):
-        text = entry if i == len(entries) - 1 else f"{entry},"
-        if lines[-1] != indent and len(lines[-1]) + 1 + len(text) > WIDTH:
-            lines.append(indent)
-        lines[-1] += text if lines[-1] == indent else f" {text}"
-    return "\n".join(lines).strip()
-
-
-def _batched(op: Op) -> str:
-    return f"(N, {', '.join(map(str, op.shape.dims))})"
-
-
-def _size(parameter: Parameter) -> int:
-    size = 1
-    for dim in parameter.shape:
-        size *= dim
-    return size
-
-
-def _imports(text: str) -> str:
-    """What the text needs, and no more."""
-    lines = ["import torch"] if re.search(r"\btorch\.", text) else []
-    lines.append("from torch import Tensor, nn")
-    if re.search(r"\bF\.", text):
-        lines.append("from torch.nn import functional as F")
-    kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}\(", text)]
-    if kernels:
-        lines += ["", *wrapped_import(kernels)]
-    return "\n".join(lines)
+    return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
 
 
 class _Writer:

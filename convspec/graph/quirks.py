@@ -73,7 +73,7 @@ def _draws_at_another_word(layer: Layer, graph: Graph) -> bool:
 
 
 def _draws_channels_again(layer: Layer, graph: Graph) -> bool:
-    """Sparse groups that see some channels more than once, over something that learns."""
+    """Sparse groups that see some channels more than once."""
     return isinstance(layer, FilterLayer) and any(
         sparse and groups * seen > channels
         for sparse, groups, seen, channels in zip(

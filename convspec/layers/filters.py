@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
@@ -52,7 +53,6 @@ class FilterLayer(WeightLayer):
     filter_channels = integers(
         "filterChannels", default=0, minimum=0, doc="channels that a filter sees under randSparse; 0: channels / groups"
     )
-
     init_c_func = function_call(
         "initCFunc", doc="function that gives the channels of sparse groups, in place of chance"
     )
@@ -243,12 +243,9 @@ class FilterLayer(WeightLayer):
         return f"{size} over {self._maps(index, inputs[index]).channels} channels drawn for {self.groups[index]} groups"
 
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
-        weights = macs = 0
-        for index in range(len(inputs)):
-            size = self.weight_shape(index, inputs, output)
-            weights += _product(size)
-            macs += _product(size[:4]) * output.height * output.width
-        return Cost(weights, _product(self._bias_shape(output)), macs)
+        sizes = [self.weight_shape(index, inputs, output) for index in range(len(inputs))]
+        macs = sum(prod(size[:4]) for size in sizes) * output.height * output.width
+        return Cost(sum(map(prod, sizes)), prod(self._bias_shape(output)), macs)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]
@@ -280,8 +277,7 @@ class FilterLayer(WeightLayer):
 
     @property
     def _is_one_operator(self) -> bool:
-        """Whether inputs of one size can be joined by channel and read by one set of filters: same windows, no groups, same
-        rates."""
+        """Whether one set of filters can read inputs of one size, joined by channel: same windows, no groups, same rates."""
         alike = set(zip(self.filter_size, self.padding, self.stride, strict=True))
         return len(alike) == 1 and set(self.groups) == {1} and self.learns_alike
 
@@ -299,10 +295,3 @@ class FilterLayer(WeightLayer):
             shape = self._bias_shape(output)
             bias = builder.parameter("bias", shape, self.bias_initialization, self.bias_update, term=0)
         return self._apply(builder, index, [value], weight, bias, output)
-
-
-def _product(dims: Sequence[int]) -> int:
-    product = 1
-    for dim in dims:
-        product *= dim
-    return product

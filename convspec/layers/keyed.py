@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from convspec.diagnostics import Label, Report, Span, closest
+from convspec.diagnostics import Label, Report, Span, closest, joined
 from convspec.layers.dialects import CONVSPEC, Dialect
 from convspec.layers.keys import REQUIRED, Home, Key
 from convspec.syntax.document import Entry
@@ -204,7 +204,7 @@ class Keyed:
             return
         self.is_broken = True
         home = keys[0].home
-        spellings = _listed([key.spelling for key in keys])
+        spellings = joined([key.spelling for key in keys])
         message, header = f"{self.title} needs {spellings}", raw.header
         if raw.params is not None and home is Home.PARAMS:
             message += " in the parameter file" if raw.params_header else ", and is not in the parameter file"
@@ -287,8 +287,3 @@ class Keyed:
     def part(self, attribute: str, name: Name) -> Span:
         """Where a name in the value of a key stands."""
         return self._entries[attribute].part(name.start, name.end)
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`initW, epsW and momW`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -190,10 +190,6 @@ class Key(Generic[T]):
     def _maximum_of(self, number: float) -> float | None:
         return MAXIMUM_INTEGER if self.maximum is None and isinstance(number, int) else self.maximum
 
-    def accepts(self, value: object) -> bool:
-        """Whether a value is in range and among the choices."""
-        return not self._range_problems(value) and (not self.choices or value in self.choices)
-
 
 def _numbers_in(value: object) -> Iterator[int | float]:
     """The numbers of a value, those of a list and of its pairs too."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from convspec.layers.base import Context, DroppableLayer, Inference, read_maps
 from convspec.layers.keys import Home, flag, integer, number
 from convspec.layers.origins import way_notes
+from convspec.layers.windows import read_windowed_maps
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:
@@ -33,18 +34,8 @@ class CrossMapResponseNorm(DroppableLayer):
     blocked = flag("blocked", default=False, doc="1: windows are disjoint runs of size maps")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
-        if maps is None:
-            return None
-        if self.size > maps.channels:
-            context.report.add(
-                "CS408",
-                self.span("size"),
-                f"{self.name} looks at {self.size} maps, and {self.input_names[0]} has {maps.channels}",
-                help=f"use size={maps.channels} or less",
-            )
-            return None
-        return Inference(maps)
+        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context.report)
+        return None if maps is None else Inference(maps)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         value = builder.reshape(inputs[0], output)

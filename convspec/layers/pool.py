@@ -10,7 +10,7 @@ from convspec.diagnostics import Report
 from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label, read_maps
 from convspec.layers.keys import Home, choice, extent, flag, integer
 from convspec.layers.origins import way_notes
-from convspec.layers.windows import Windows, infer_windows
+from convspec.layers.windows import Windows, infer_windows, read_windowed_maps
 from convspec.program.shape import Shape
 from convspec.syntax.values import Extent
 
@@ -220,16 +220,8 @@ class ChannelPool(Layer):
             )
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context.report)
         if maps is None:
-            return None
-        if self.size > maps.channels:
-            context.report.add(
-                "CS408",
-                self.span("size"),
-                f"{self.name} looks at {self.size} maps, and {self.input_names[0]} has {maps.channels}",
-                help=f"use size={maps.channels} or less",
-            )
             return None
         windows = Windows(maps.channels, self.size, self.stride, -self.start)
         count = self.out_channels or windows.count(Rounding.CEIL)

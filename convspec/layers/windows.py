@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convspec.layers.base import Inference, Rounding
+from convspec.diagnostics import Report
+from convspec.layers.base import Inference, Layer, Rounding, read_maps
 from convspec.program.shape import Shape
 
 
@@ -67,3 +68,18 @@ def infer_windows(channels: int, rows: Windows, columns: Windows, rounding: Roun
         shown.arithmetic(rounding) if are_alike else both,
         None if shown.is_exact else shown.count(Rounding.FLOOR),
     )
+
+
+def read_windowed_maps(layer: Layer, shape: Shape, channels: int | None, size: int, report: Report) -> Shape | None:
+    """The first input of a layer as maps, where windows lie across `size` of them, its key. Reports what `read_maps` does,
+    and CS408 where there are fewer maps."""
+    maps = read_maps(layer, 0, shape, channels, report)
+    if maps is None or size <= maps.channels:
+        return maps
+    report.add(
+        "CS408",
+        layer.span("size"),
+        f"{layer.name} looks at {size} maps, and {layer.input_names[0]} has {maps.channels}",
+        help=f"use size={maps.channels} or less",
+    )
+    return None

@@ -6,7 +6,6 @@ NCHW, `alpha` of LRN divided by the size of its window. What a spec calls a laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -387,8 +386,6 @@ Op = (
     | ConvertColors
     | Cost
 )
-
-Values = Mapping[str, Op]
 
 
 def parameters_of(op: Op) -> tuple[str, ...]:

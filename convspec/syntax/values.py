@@ -339,7 +339,6 @@ SOURCES = Form("text", "layers with weights, as in conv1 or conv1[0]", _sources)
 SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
 SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
 CLAIM = Form("size", "a size such as 55x55x96, or a number", _dims)
-SIZE = Form("size", "a size such as 3x227x227", _dims)
 
 
 def _only(values: tuple[T, ...]) -> T:

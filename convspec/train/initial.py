@@ -106,9 +106,9 @@ class _Runs:
         )
 
 
-def refuse(value: InitialValue, message: str, *, help: str | None = None, notes: Sequence[str] = ()) -> DiagnosticError:
+def refuse(value: InitialValue, message: str, *, help: str | None = None) -> DiagnosticError:
     """CS716, at the key that asks for the value."""
-    return DiagnosticError(Diagnostic("CS716", message, span=value.span, help=help, notes=tuple(notes)))
+    return DiagnosticError(Diagnostic("CS716", message, span=value.span, help=help))
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -21,7 +21,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 class OldState:
     """epochs: done in full. share: of the next one, in [0, 1). layers: as pickled. options: those whose values are plain.
 
-    has_range: whether the options tell the training batches; else `share` is 0 for want of knowing.
+    Where the options do not tell the training batches, `share` is 0 for want of knowing.
     """
 
     path: Path
@@ -29,7 +29,6 @@ class OldState:
     share: float
     layers: object
     options: Mapping[str, Any]
-    has_range: bool
 
     def batches(self, which: str) -> tuple[int, ...]:
         """Numbers of the data batches of `--train-range` ("train") or `--test-range` ("test"); none if not known."""
@@ -59,7 +58,7 @@ def read_state(path: Path) -> OldState:
     done = len(batches) * (epoch - 1) + (batches.index(batch) + 1 if batch in batches else 0)
     epochs, rest = divmod(done, len(batches)) if batches else (epoch - 1, 0)
     share = rest / len(batches) if batches else 0.0
-    return OldState(file, epochs, share, state.get("layers"), options, bool(batches))
+    return OldState(file, epochs, share, state.get("layers"), options)
 
 
 def newest_file(folder: Path) -> Path:

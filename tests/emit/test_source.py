@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import convspec
 from convspec.compiler import compile_spec
-from convspec.emit.module import class_name
+from convspec.emit.header import class_name
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers

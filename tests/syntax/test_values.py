@@ -52,7 +52,7 @@ RIGHT: list[tuple[Form[Any], str, object]] = [
     ),
     (values.DECLINE, "dexp[250,0,4]", DeclineCall("dexp", (("", 250), ("", 0), ("", 4)))),
     (values.INPUTS, "data:3x227x227, labels:1", (Binding("data", (3, 227, 227)), Binding("labels", (1,)))),
-    (values.SIZE, "55X55x96", (55, 55, 96)),
+    (values.CLAIM, "55X55x96", (55, 55, 96)),
     (values.SQUARE, "3", Extent(3, 3)),
     (values.SQUARES, "3,-1", (Extent(3, 3), Extent(-1, -1))),
     (values.EXTENT, "3", Extent(3, 3)),

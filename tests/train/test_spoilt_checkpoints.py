@@ -43,7 +43,7 @@ VALUES = st.recursive(
 
 
 def import_or_tell(layers: object, options: dict[str, Any]) -> None:
-    state = OldState(Path("90.5"), 2, 0.5, layers, options, has_range=False)
+    state = OldState(Path("90.5"), 2, 0.5, layers, options)
     told: tuple[Diagnostic, ...] = ()
     try:
         restored = importing._restored(state)

@@ -1,0 +1,66 @@
+"""What stands above the class of an emitted module: its name, the docstring of the file and what it imports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import prod
+
+from convspec.emit.lines import WIDTH, wrapped_import
+from convspec.program.names import KERNELS
+from convspec.program.operators import Op
+from convspec.program.program import Program
+
+# What the class of a module cannot be called, beside the kernels.
+_TAKEN = frozenset({"F", "Tensor", "BLOCKS", "PARENTS"})
+
+
+def class_name(name: str) -> str:
+    """`AlexnetSmall` for `alexnet-small`; a name that is mixed case already stays, but for those that a module imports."""
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", name) if word]
+    joined = "".join(word[0].upper() + word[1:] for word in words)
+    is_free = joined not in KERNELS | _TAKEN
+    return f"{joined}{'' if is_free else 'Net'}" if joined[:1].isalpha() else f"Net{joined}"
+
+
+def header(program: Program, spec_name: str) -> str:
+    """The docstring: what goes in, what comes out, and how much is learned."""
+    classes = program.class_inputs
+    inputs = [f"{op.key} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
+    costs = {cost.name for cost in program.costs}
+    outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
+    count = sum(prod(parameter.shape) for parameter in program.parameters)
+    return f'''"""{class_name(program.name)}, compiled by convspec from {spec_name}.
+
+inputs      {_listed(inputs)}
+outputs     {_listed(outputs)}
+parameters  {count:,}
+"""'''
+
+
+def _listed(entries: Sequence[str]) -> str:
+    """The entries after a heading of the docstring, as many as fit on each line."""
+    indent = " " * 12
+    lines = [indent]
+    for i, entry in enumerate(entries):
+        text = entry if i == len(entries) - 1 else f"{entry},"
+        if lines[-1] != indent and len(lines[-1]) + 1 + len(text) > WIDTH:
+            lines.append(indent)
+        lines[-1] += text if lines[-1] == indent else f" {text}"
+    return "\n".join(lines).strip()
+
+
+def _batched(op: Op) -> str:
+    return f"(N, {', '.join(map(str, op.shape.dims))})"
+
+
+def imports(text: str) -> str:
+    """What the text needs, and no more."""
+    lines = ["import torch"] if re.search(r"\btorch\.", text) else []
+    lines.append("from torch import Tensor, nn")
+    if re.search(r"\bF\.", text):
+        lines.append("from torch.nn import functional as F")
+    kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}\(", text)]
+    if kernels:
+        lines += ["", *wrapped_import(kernels)]
+    return "\n".join(lines)
