@@ -256,8 +256,17 @@ def _range(start: int, stop: int, step: int, size: int) -> str:
 
 def _dropout(op: Dropout, x: str) -> str:
     """`dropout2` and `hs` are inverted dropout times `keep`: x * mask in training, x * keep at test."""
+    if op.enabled and not 0 <= op.keep <= 1:
+        return _certain(op, x)
     dropped = f"F.dropout({x}, {round(1 - op.keep, 15)!r}, self.training)" if op.enabled else x
     return f"{op.keep!r} * {dropped}" if op.rescale_at_test else dropped
+
+
+def _certain(op: Dropout, x: str) -> str:
+    """Dropout with a `keep` that is no probability: above 1 it keeps all units, below 0 none."""
+    kept = 1.0 if op.keep > 1 else 0.0
+    train, test = (kept, op.keep) if op.rescale_at_test else (kept / op.keep, 1.0)
+    return f"({train!r} if self.training else {test!r}) * {x}"
 
 
 def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron

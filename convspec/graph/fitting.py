@@ -138,7 +138,7 @@ class _Search:
         known = {**self._shapes.inferences, self._data: Inference(size)}
         graph = self._graph
         context = Context(
-            Report(), rounding, graph.net.classes, layers=graph.layers, known=known, dialect=graph.dialect
+            Report(), rounding, self._shapes.classes, layers=graph.layers, known=known, dialect=graph.dialect
         )
         for layer in self._above:
             inference = layer.infer([known[name].shape for name in layer.input_names], context)

@@ -16,9 +16,13 @@ MAXIMUM_FEATURES = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What is known; a layer that is missing here has been reported, or stands above one that was."""
+    """What is known; a layer that is missing here has been reported, or stands above one that was.
+
+    classes: of the data, where somebody said.
+    """
 
     inferences: Mapping[str, Inference]
+    classes: int | None = None
 
     def of(self, layer: str) -> Shape:
         return self.inferences[layer].shape
@@ -42,7 +46,7 @@ def infer_shapes(graph: Graph, context: Context) -> Shapes:
             claims.verify(layer, inference)
         if layer.maker is not None and len(context.report) > since:
             context.report.attribute(since, layer.maker)
-    return Shapes(known)
+    return Shapes(known, context.classes)
 
 
 def _infer(layer: Layer, context: Context, graph: Graph) -> Inference | None:

@@ -27,8 +27,9 @@ class FilterLayer(WeightLayer):
 
     Windows along an axis: 1 + ceil((side + 2*padding - filterSize) / stride) (cuda-convnet2 layer.py:1097). Where the
     division is not exact the last one hangs over the right or bottom edge, and what it sees there is zero (cudaconv3
-    filter_acts.cu:25, 913). `modulesX` asks for more windows, which hang over further (layer.py:1096-1099). `filters`
-    counts the filters of one group, so the layer gives filters * groups maps (layer.py:1094).
+    filter_acts.cu:25, 913). `modulesX` asks for another number of windows, as long as they cover the map (layer.py:1075,
+    1096-1099, 1118): more, which hang over further, or fewer, which leave out zeros behind the map. `filters` counts the
+    filters of one group, so the layer gives filters * groups maps (layer.py:1094).
 
     Sizes may differ by axis, `filterSize=3x5` for 3 rows and 5 columns; the originals know square ones alone.
     """
@@ -43,7 +44,7 @@ class FilterLayer(WeightLayer):
         "modulesX",
         default=Extent(0, 0),
         minimum=0,
-        doc="windows a side, at least as many as cover the map; 0: just those",
+        doc="windows a side, at least as many as cover the map; 0: as many as its zeros ask for",
     )
     rand_sparse = flags(
         "randSparse",
@@ -150,12 +151,14 @@ class FilterLayer(WeightLayer):
     def _forced(self, index: int, needed: Shape, axes: tuple[Windows, Windows], context: Context) -> Inference | None:
         """The size that `modulesX` asks for."""
         wanted = [given or least for given, least in zip(self.modules[index], needed.dims[1:], strict=True)]
-        for count, least, windows in zip(wanted, needed.dims[1:], axes, strict=True):
+        for count, natural, windows in zip(wanted, needed.dims[1:], axes, strict=True):
+            least = min(natural, windows.fewest)
             if count < least:
+                its = f" and has {natural}" if least < natural else ""
                 context.report.add(
                     "CS412",
                     self.span("modules"),
-                    f"{count} windows a side do not cover {self.input_names[index]}: {self.name} needs {least}, "
+                    f"{count} windows a side do not cover {self.input_names[index]}: {self.name} needs {least}{its}, "
                     f"{windows.arithmetic(context.rounding)}",
                     labels=entry_label(self, "stride", "pixels from one window to the next"),
                     help=f"write modulesX={least} or more, or leave it out",

@@ -82,14 +82,21 @@ class Blur(_ImageLayer):
 
     def validate(self, report: Report) -> None:
         super().validate(report)
-        if not self.is_broken and self.filter_size not in self.SIZES:
-            self.is_broken = True
-            report.add(
-                "CS205",
-                self.span("filter_size"),
-                f"filterSize of {self.name} is {self.filter_size}; it must be 3, 5, 7 or 9",
-                help=f"filterSize: {type(self).filter_size.doc}",
-            )
+        if self.is_broken:
+            return
+        for attribute, is_wrong, wanted in (
+            ("filter_size", self.filter_size not in self.SIZES, "3, 5, 7 or 9"),
+            ("stdev", self.stdev == 0, "above 0"),
+        ):
+            if is_wrong:
+                key = self.key(attribute)
+                self.is_broken = True
+                report.add(
+                    "CS205",
+                    self.span(attribute),
+                    f"{key.spelling} of {self.name} is {getattr(self, attribute):g}; it must be {wanted}",
+                    help=f"{key.spelling}: {key.doc}",
+                )
 
     def infer_maps(self, maps: Shape, context: Context) -> Inference | None:
         side = min(maps.height, maps.width)
@@ -105,7 +112,7 @@ class Blur(_ImageLayer):
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         value = self.read(builder, inputs[0], output.channels)
-        return builder.gaussian_blur(value, size=self.filter_size, stdev=self.stdev)
+        return builder.gaussian_blur(value, size=self.filter_size, stdev=abs(self.stdev))
 
 
 class HorizontalReflection(_ImageLayer):

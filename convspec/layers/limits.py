@@ -15,7 +15,8 @@ from convspec.layers.base import Layer
 from convspec.layers.conv import Conv
 from convspec.layers.dialects import ALEXNET2012, CCN1, CCN1_DNOURI, CCN2, Dialect
 from convspec.layers.filters import FilterLayer
-from convspec.layers.norm import CrossMapResponseNorm
+from convspec.layers.images import HorizontalReflection, Nailbed
+from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import Pool
 from convspec.program.shape import Shape
 from convspec.syntax.values import EXTENT, EXTENTS
@@ -62,16 +63,19 @@ def _filters_by_sixteen(place: Place) -> Iterator[Excess]:
 
 
 def _channels_by_four(place: Place) -> Iterator[Excess]:
-    for channels, groups in _channels_and_groups(place):
-        if groups > 1 and channels % (4 * groups):
+    for channels, groups, drawn in _channels_and_groups(place):
+        if drawn % 4:
+            fact = f"its groups draw {drawn} channels each"
+            yield Excess("filter_channels", fact, "a filterChannels that is a multiple of 4")
+        elif not drawn and groups > 1 and channels % (4 * groups):
             yield Excess("channels", f"it reads {channels} channels in {groups} groups", f"a multiple of {4 * groups}")
-        elif groups == 1 and channels > _FEW_CHANNELS and channels % 4:
+        elif (drawn or groups == 1) and channels > _FEW_CHANNELS and channels % 4:
             yield Excess("channels", f"it reads {channels} channels", "at most 3, or a multiple of 4")
 
 
 def _channels_by_sixteen(place: Place) -> Iterator[Excess]:
     """The gradient of the weights (weight_acts.cu:2083-2085); what multiples of 4 rule out already is left to them."""
-    for channels, groups in _channels_and_groups(place):
+    for channels, groups, _ in _channels_and_groups(place):
         if channels % (4 * groups) or (groups == 1 and channels <= _FEW_CHANNELS):
             continue
         if channels // groups % 16:
@@ -79,12 +83,17 @@ def _channels_by_sixteen(place: Place) -> Iterator[Excess]:
             yield Excess("channels", fact, "a multiple of 16" + (", or at most 3" if groups == 1 else ""))
 
 
-def _channels_and_groups(place: Place) -> Iterator[tuple[int, int]]:
-    """Once for each input with sizes of its own, of layers with filters."""
+def _channels_and_groups(place: Place) -> Iterator[tuple[int, int, int]]:
+    """Channels, groups, and how many channels each group draws at random, 0 where it draws none: once for each input with
+    sizes of its own, of layers with filters."""
     if isinstance(place.layer, FilterLayer):
         layer = place.layer
         given = layer.channels if layer.is_given("channels") else [shape.channels for shape in place.inputs]
-        yield from dict.fromkeys(zip(given, layer.groups, strict=True))
+        drawn = [
+            layer.channels_of_a_filter(index, channels) if layer.rand_sparse[index] else 0
+            for index, channels in enumerate(given)
+        ]
+        yield from dict.fromkeys(zip(given, layer.groups, drawn, strict=True))
 
 
 def _no_gaps(place: Place) -> Iterator[Excess]:
@@ -120,6 +129,22 @@ def _pools_by_sixteen(place: Place) -> Iterator[Excess]:
 def _norms_by_sixteen(place: Place) -> Iterator[Excess]:
     if isinstance(place.layer, CrossMapResponseNorm) and place.output.channels % 16:
         yield Excess("channels", f"it normalises {place.output.channels} maps", "a multiple of 16")
+
+
+def _norms_by_four(place: Place) -> Iterator[Excess]:
+    channels = place.output.channels
+    if isinstance(place.layer, SameMapResponseNorm) and channels > _FEW_CHANNELS and channels % 4:
+        yield Excess("channels", f"it normalises {channels} maps", "at most 3, or a multiple of 4")
+
+
+def _mirrors_of_colors(place: Place) -> Iterator[Excess]:
+    if isinstance(place.layer, HorizontalReflection) and place.output.channels > _FEW_CHANNELS:
+        yield Excess("channels", f"it mirrors {place.output.channels} maps", "at most 3")
+
+
+def _beds_with_gaps(place: Place) -> Iterator[Excess]:
+    if isinstance(place.layer, Nailbed) and place.layer.stride == 1:
+        yield Excess("stride", "it takes every pixel", "a stride of 2 or more")
 
 
 def _square_maps(place: Place) -> Iterator[Excess]:
@@ -169,6 +194,9 @@ LIMITS: tuple[Limit, ...] = (
     Limit((*_BOTH_CCN1, ALEXNET2012), _partial_sums),
     Limit(_ALL, _pools_by_sixteen),
     Limit(_ALL, _norms_by_sixteen),
+    Limit(_ALL, _norms_by_four),
+    Limit((ALEXNET2012, CCN2), _mirrors_of_colors),
+    Limit(_ALL, _beds_with_gaps),
     Limit(_ALL, _square_maps),
     Limit(_ALL, _square_windows),
     Limit((CCN2,), _types(CCN2)),

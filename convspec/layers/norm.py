@@ -54,7 +54,7 @@ class SameMapResponseNorm(DroppableLayer):
     type = "rnorm"
 
     channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
-    size = integer("size", minimum=1, maximum=255, doc="side of the window, pixels")
+    size = integer("size", minimum=1, doc="side of the window, pixels")
     scale = number("scale", home=Home.PARAMS, doc="alpha times the pixels of a window")
     power = number("pow", home=Home.PARAMS, doc="beta")
     min_divisor = number("minDiv", home=Home.PARAMS, default=1.0, above=0, doc="k")

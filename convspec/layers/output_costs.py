@@ -81,6 +81,7 @@ class DetectionCrossEntropy(BinaryCrossEntropy):
 
     type = "cost.dce"
     counts_classes = True
+    of_all_classes = True
 
 
 class CrossEntropy2(_OutputCost):

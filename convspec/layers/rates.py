@@ -54,16 +54,15 @@ def validate_rate(
     decline: DeclineCall | None,
     report: Report,
 ) -> None:
-    """Report what is wrong with a rate, CS211, CS215, CS216, and remark on what the 2012 code would read otherwise.
+    """Report what is wrong with a rate, CS211, CS215, CS216, CS221, and remark on what the 2012 code would read otherwise.
 
     base, attribute: the attributes of `layer` that hold what is `given` and `decline`; None is what could not be read.
     """
     calls = [call for call in dict.fromkeys(given or ()) if call is not None]
     for call in calls:
-        problem = _arguments_problem(call.name, call.arguments, _SCHEDULES, ";") or _range_problem(call)
-        if problem is not None:
-            _blame(layer, base, problem, report)
-        elif (number := dict(call.arguments)["base"]) < 0:
+        if _refuse_call(layer, base, call, _SCHEDULES, ";", report):
+            continue
+        if (number := dict(call.arguments)["base"]) < 0:
             key = layer.key(base).spelling
             message = f"{key} of {layer.name} is {number:g}, below 0, which freezes what it is for, as 0 does"
             help = f"write {key}=0 to freeze it, or {key}={-number:g} to train it"
@@ -73,10 +72,8 @@ def validate_rate(
     named = with_names(decline)
     if named is not decline and not layer.dialect.reads_positions:
         _refuse_positions(layer, attribute, decline, named)
+    elif _refuse_call(layer, attribute, named, _DECLINES, ",", report):
         return
-    problem = _arguments_problem(named.name, named.arguments, _DECLINES, ",") or _range_problem(named)
-    if problem is not None:
-        _blame(layer, attribute, problem, report)
     elif any(call.name.lower() != "const" for call in calls):
         layer.is_broken = True
         labels = [Label(layer.span(base), "a schedule already")]
@@ -84,6 +81,25 @@ def validate_rate(
         layer.blame(report, "CS216", attribute, message, labels=labels, help="keep one of them")
     else:
         _remark_on_decline(layer, attribute, decline, [dict(call.arguments).get("base") for call in calls])
+
+
+def _refuse_call(
+    layer: Keyed,
+    attribute: str,
+    call: ScheduleCall | DeclineCall,
+    kinds: dict[str, tuple[str, ...]],
+    separator: str,
+    report: Report,
+) -> bool:
+    """Whether a schedule has been refused (CS211). The original programs looked at no number of one: CS221 there."""
+    code = "CS211"
+    problem = _arguments_problem(call.name, call.arguments, kinds, separator) or _steps_problem(call)
+    if problem is None:
+        problem, code = _range_problem(call), "CS211" if layer.dialect.is_ours else "CS221"
+    if problem is not None:
+        layer.is_broken |= code == "CS211"
+        layer.blame(report, code, attribute, f"{problem.message} ({layer.name})", help=problem.help)
+    return problem is not None and code == "CS211"
 
 
 def _refuse_positions(layer: Keyed, attribute: str, decline: DeclineCall, named: DeclineCall) -> None:
@@ -96,11 +112,6 @@ def _refuse_positions(layer: Keyed, attribute: str, decline: DeclineCall, named:
         note=f"to the program before it this was {_written(named)}; --dialect convspec reads it so",
         help=f"write {layer.key(attribute).spelling}={_written(named)}",
     )
-
-
-def _blame(layer: Keyed, attribute: str, problem: Problem, report: Report) -> None:
-    layer.is_broken = True
-    layer.blame(report, "CS211", attribute, f"{problem.message} ({layer.name})", help=problem.help)
 
 
 def _remark_on_decline(layer: Keyed, attribute: str, decline: DeclineCall, bases: Sequence[float | None]) -> None:
@@ -183,7 +194,14 @@ def _range_problem(call: ScheduleCall | DeclineCall) -> Problem | None:
         return Problem(message, "write a factor above 0")
     if arguments.get("noisestdev", 0) < 0:
         return Problem(f"noiseStdev is {arguments['noisestdev']:g}", "write a deviation of at least 0; 0 is no noise")
-    steps = arguments.get("numsteps", 1)
-    if not isinstance(steps, int) or not 1 <= steps <= MAXIMUM_STEPS:
+    if not 1 <= (steps := arguments.get("numsteps", 1)) <= MAXIMUM_STEPS:
         return Problem(f"numSteps is {steps}", f"write a whole number from 1 to {MAXIMUM_STEPS}, without a point")
     return None
+
+
+def _steps_problem(call: ScheduleCall | DeclineCall) -> Problem | None:
+    """Steps that are no whole number, at which the original programs ended."""
+    steps = dict(call.arguments).get("numsteps", 1)
+    if isinstance(steps, int):
+        return None
+    return Problem(f"numSteps is {steps}", f"write a whole number from 1 to {MAXIMUM_STEPS}, without a point")

@@ -36,9 +36,15 @@ class Windows:
     def is_exact(self) -> bool:
         return self._room % self.stride == 0
 
+    @property
+    def fewest(self) -> int:
+        """Number of windows that see every pixel of the map, if not every zero behind it; at least 1."""
+        return max(1, -(-(self.before + self.size - self.kernel) // self.stride) + 1)
+
     def overhang(self, count: int) -> int:
-        """Pixels by which the last of `count` windows hangs over the padded map; at least 0."""
-        return max(0, (count - 1) * self.stride - self._room)
+        """Pixels by which the last of `count` windows hangs over the padded map; below 0 where it ends before the last
+        zero and one more would fit."""
+        return 0 if count == self.count(Rounding.FLOOR) else (count - 1) * self.stride - self._room
 
     def last_start(self, count: int) -> int:
         """First pixel of the last of `count` windows, as an index into the map."""

@@ -6,11 +6,13 @@ Progress p runs from 0 to 1 over the whole run. With base b and target factor T,
     const   b
     linear  b (1 - p) + (b / T) p
     exp     b T^-p
-    dexp    n equal steps: the i-th rate is b T^(-i/(n-1)), and the last is b / T; one step is b / T throughout
+    dexp    n equal steps: the i-th rate is b T^(-i/(n-1)), and the last is b / T; one step, or none, is b / T throughout
     jdexp   as dexp, but in the second half of a step, for 0.2 < p < 0.9, the geometric mean with the rate before it
 
 The 2012 code computes exp as b^(1 + p (log(b/T)/log b - 1)), which is the same except that a base of exactly 1 stays 1.
 That was a mistake, and is not repeated here.
+
+Where T is not above 0, which the programs did not refuse, what their arithmetic leaves undefined is no number (nan).
 
 A rate may be noisy (lr.cu:43-62): each use of it is multiplied by 1 + |z| noise, with a new z ~ N(0,1).
 """
@@ -18,7 +20,7 @@ A rate may be noisy (lr.cu:43-62): each use of it is multiplied by 1 + |z| noise
 from __future__ import annotations
 
 from enum import Enum
-from math import sqrt
+from math import inf, nan, sqrt
 from typing import NamedTuple, assert_never
 
 
@@ -34,9 +36,9 @@ class Schedule(NamedTuple):
     """A learning rate over a run.
 
     base: rate at progress 0; one that is not above 0 freezes what it belongs to, decay and constraints included.
-    target_factor: the rate is divided by this at progress 1; above 0.
-    steps: number of equal steps of `dexp` and `jdexp`; at least 1.
-    noise: deviation of the noise, as a share of the rate; at least 0.
+    target_factor: the rate is divided by this at progress 1; above 0, if it is to make sense.
+    steps: number of equal steps of `dexp` and `jdexp`; 1 and less are one.
+    noise: deviation of the noise, as a share of the rate; at least 0, if it is to make sense.
     """
 
     kind: ScheduleKind
@@ -59,9 +61,9 @@ class Schedule(NamedTuple):
             case ScheduleKind.CONST:
                 return self.base
             case ScheduleKind.LINEAR:
-                return self.base * (1 - progress) + self.base / self.target_factor * progress
+                return self.base * (1 - progress) + self._last * progress
             case ScheduleKind.EXP:
-                return float(self.base * self.target_factor**-progress)
+                return self._divided(progress)
             case ScheduleKind.DEXP:
                 return self._rate_of_step(self._step(progress))
             case ScheduleKind.JDEXP:
@@ -74,12 +76,23 @@ class Schedule(NamedTuple):
 
     def _step(self, progress: float) -> int:
         """Which of the equal steps `progress` is in, from 0; a border belongs to the step before it."""
-        return next((i for i in range(self.steps - 1) if progress <= (i + 1) / self.steps), self.steps - 1)
+        last = max(0, self.steps - 1)
+        near = int(progress * self.steps)
+        return next((i for i in range(max(0, near - 1), min(last, near + 2)) if progress <= (i + 1) / self.steps), last)
 
     def _rate_of_step(self, step: int) -> float:
-        if step == self.steps - 1:
-            return self.base / self.target_factor
-        return float(self.base * self.target_factor ** (-step / (self.steps - 1)))
+        return self._last if step >= self.steps - 1 else self._divided(step / (self.steps - 1))
+
+    @property
+    def _last(self) -> float:
+        return self.base / self.target_factor if self.target_factor else nan
+
+    def _divided(self, power: float) -> float:
+        """The base divided by a power of the factor."""
+        try:
+            return float(self.base * self.target_factor**-power) if self.target_factor > 0 else nan
+        except OverflowError:
+            return inf
 
     def __str__(self) -> str:
         if self.kind is ScheduleKind.CONST:

@@ -20,6 +20,7 @@ from convspec.syntax.tables import load_parser
 T = TypeVar("T")
 _MAXIMUM_DIGITS = 18
 _SOURCE = re.compile(r"(?P<layer>[^\[\]\n]*[^\[\]\s])\s*(?:\[\s*(?P<index>[0-9]+)\s*\])?|(?P<odd>[^\]\n]+)")
+_WHOLE = re.compile(r"[+-]?\d+")
 _CCN2_NUMBER = re.compile(r"(?:\d*\.)?\d+")
 
 
@@ -184,8 +185,8 @@ def _number(token: str) -> float:
 
 
 def _count_or_number(token: str) -> float:
-    """An int where there are only digits, so that a count of `4.0` can be told from one of `4`."""
-    return _integer(token) if token.isdigit() else _number(token)
+    """An int where there are a sign and digits only, so that a count of `4.0` can be told from one of `4`."""
+    return _integer(token) if _WHOLE.fullmatch(token) else _number(token)
 
 
 def _schedule(children: Sequence[Any]) -> ScheduleCall:
@@ -221,7 +222,7 @@ def _ccn2_schedule(children: Sequence[Any]) -> ScheduleCall:
     if head.type == "NUMBER" and not _CCN2_NUMBER.fullmatch(head):
         _refuse(head)
     for key, value in _children(rest):
-        if key.lower() == "numsteps" and not value.isdigit():
+        if key.lower() == "numsteps" and not _WHOLE.fullmatch(value):
             _refuse(value)
     return _schedule(children)
 
@@ -338,6 +339,7 @@ EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x 
 SOURCES = Form("text", "layers with weights, as in conv1 or conv1[0]", _sources)
 SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
 SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
+ONE_SQUARE = Form("integers", "an integer", lambda children: (Extent(*[_only(_dims(children))] * 2),))
 CLAIM = Form("size", "a size such as 55x55x96, or a number", _dims)
 
 

@@ -179,12 +179,15 @@ def test_convolution_windows(stride: int, padding: int, rounding: str) -> None:
         {"filterSize": 3, "stride": 2, "modulesX": 4},
         {"filterSize": 3, "stride": 2, "modulesX": 9, "padding": 1},
         {"filterSize": 3, "modulesX": "8x0"},
+        {"filterSize": 3, "padding": 2, "modulesX": "8x6"},
+        {"filterSize": "5x3", "padding": "3x1", "stride": "1x2", "modulesX": "7x3", "groups": 2},
         {"filterSize": "1x4", "padding": "0x3", "stride": "1x4", "modulesX": "11x4", "groups": 2},
     ],
     ids=str,
 )
 def test_filters_of_every_kind(keys: dict[str, object], kind: str, rounding: str) -> None:
-    """Windows that hang over, that differ by axis and that are more than needed; on maps that are not square."""
+    """Windows that hang over, that differ by axis, that are more than needed or leave out zeros; on maps that are not
+    square."""
     biases = {"sharedBiases": 0} if kind == "conv" else {}
     filters = layer("x", type=kind, inputs="data", filters=2, neuron="tanh[1,1]", **biases, **keys)
     assert_spec_is_right(classifier(filters, leaves="x", image="4x8x6", net=f"rounding={rounding}"))
@@ -475,6 +478,34 @@ def test_dropout_in_training(kind: str, enable: int) -> None:
     mask = (trained.values["x"] != 0).astype(np.float64)
     assert mask.mean() == pytest.approx(0.6 if enable else 1, abs=0.15)
     assert_same(trained, interpret(checked.graph, batch, state, masks={"x": mask}))
+
+
+@pytest.mark.parametrize("keep", [7, 1.25, -0.5])
+@pytest.mark.parametrize(
+    ("kind", "dialect"), [("dropout", "ccn2"), ("dropout2", "ccn2"), ("hs", "alexnet2012"), ("dropout=", "ccn1_dnouri")]
+)
+def test_a_probability_that_is_none(kind: str, dialect: str, keep: float) -> None:
+    """The originals compare a number below 1 with it: above 1 it keeps all units, below 0 none, and its factor is as ever."""
+    layers = layer("f", type="fc", inputs="data", outputs=5, gpu=0)
+    if kind == "dropout=":
+        layers = layer("x", type="fc", inputs="data", outputs=5, dropout=1 - keep)
+    else:
+        layers += layer("x", type=kind, inputs="f", keep=keep, enable=1)
+    checked = convspec.check(classifier(layers, leaves="x", net=f"dialect={dialect}"))
+    assert checked.ok
+    assert [d.code for d in checked.diagnostics].count("CS221") == 1
+    net = emitted(lowered(checked, ["x"]))
+    state, batch = random_state(net, 0), random_batch(checked, 3, 1)
+    kept, none = np.ones((3, 5)), np.zeros((3, 5))
+    mask, other = (kept, none) if keep > 1 else (none, kept)
+    trained = run(net.train(), batch, state)
+    assert_same(trained, interpret(checked.graph, batch, state, masks={"x": mask}))
+    with pytest.raises(AssertionError):
+        assert_same(trained, interpret(checked.graph, batch, state, masks={"x": other}))
+    with pytest.raises(AssertionError):
+        assert_same(trained, interpret(checked.graph, batch, state))
+    net.zero_grad()
+    assert_same(run(net.eval(), batch, state), interpret(checked.graph, batch, state))
 
 
 @pytest.mark.parametrize(

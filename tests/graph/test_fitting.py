@@ -76,6 +76,15 @@ def test_a_size_that_is_not_known_is_asked_for() -> None:
     assert caught.value.diagnostics[0].help == "pass --input data:3x224x224"
 
 
+def test_classes_from_outside_are_those_that_are_looked_for() -> None:
+    """A cost that does not fit the classes of the spec fits those that were given, at every size."""
+    checked = check(str(ALEXNET), classes=5, overrides=["fc8.outputs=5"])
+    assert checked.ok
+    fits = find_fits(checked.graph, checked.shapes, "data", 40)
+    assert sides(tuple(fit.size for fit in fits.exact)) == [195, 227, 259]
+    assert sides(fits.same[Rounding.FLOOR]) == [227, 228, 229, 230]
+
+
 def test_described() -> None:
     def squares(*sides: int) -> list[Shape]:
         return [Shape.of_maps(3, side, side) for side in sides]

@@ -66,6 +66,38 @@ def test_limits_of_cuda_convnet2(layers: str, size: str, expected: list[str]) ->
     assert limits(layers, size=size) == expected
 
 
+NORM = "[x]\ntype={}\ninputs=data\nchannels={}\nsize=3\nscale=1\npow=1\ngpu=0\n"
+IMAGE = "[x]\ntype={}\ninputs=data\nchannels={}\ngpu=0\n{}"
+
+
+@pytest.mark.parametrize("dialect", ["ccn1", "ccn1_dnouri", "alexnet2012", "ccn2"])
+def test_limits_of_layers_without_weights(dialect: str) -> None:
+    for kind in ("rnorm", "cnorm"):
+        for channels, expected in ((3, []), (8, []), (5, ["it normalises 5 maps"]), (6, ["it normalises 6 maps"])):
+            found = limits(NORM.format(kind, channels), dialect=dialect, size=f"{channels}x4x4")
+            assert found == expected, (kind, channels)
+    assert limits(IMAGE.format("nailbed", 3, "stride=1\n"), dialect=dialect) == ["it takes every pixel"]
+    assert limits(IMAGE.format("nailbed", 3, "stride=2\n"), dialect=dialect) == []
+    if not dialect.startswith("ccn1"):
+        assert limits(IMAGE.format("href", 4, ""), dialect=dialect, size="4x4x4") == ["it mirrors 4 maps"]
+        assert limits(IMAGE.format("href", 3, ""), dialect=dialect) == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "seen", "expected"),
+    [
+        (16, 8, []),
+        (12, 4, []),  # 12 is no multiple of 4 times 6 groups, which is asked of groups that draw nothing
+        (12, 2, ["its groups draw 2 channels each"]),
+        (12, 6, ["its groups draw 6 channels each"]),
+    ],
+)
+def test_drawn_channels_are_counted_by_four(channels: int, seen: int, expected: list[str]) -> None:
+    keys = {"channels": channels, "groups": 6 if channels == 12 else 4, "filters": 16, "randSparse": 1}
+    layers = conv("x", "data", **keys, filterChannels=seen)
+    assert limits(layers, dialect="alexnet2012", size=f"{channels}x20x20") == expected
+
+
 def test_maps_above_weights_are_pooled_by_sixteen() -> None:
     pool = "[p]\ntype=pool\ninputs=data,\nchannels={}\npool=max\nsizeX=2\nstride=2\ngpu=0\n".replace("data,", "x")
     assert limits(conv("x", "data", filters=8) + pool.format(8)) == [

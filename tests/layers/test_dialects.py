@@ -201,6 +201,102 @@ def test_aliases_are_names_of_dialects() -> None:
     assert all(dialect.name == name for name, dialect in DIALECTS.items())
 
 
+LEARNS_TOP = {"conv": RATES, "fc": RATES, "logprob": "coeff=1\n"}
+
+
+def params_with(**sections: str) -> str:
+    return "".join(f"[{name}]\n{keys}" for name, keys in {**LEARNS_TOP, **sections}.items())
+
+
+@pytest.mark.parametrize(
+    ("layer", "params", "takers"),
+    [
+        ("type=hs\nkeep=7\n", "enable=1\n", {"alexnet2012"}),
+        ("type=hs\nkeep=-1\n", "enable=1\n", {"alexnet2012"}),
+        ("type=dropout\n", "keep=7\n", {"ccn2"}),
+        ("type=dropout2\n", "keep=-1\n", {"ccn2"}),
+        ("type=dropout\n", "keep=0\n", set()),
+        ("type=cmrnorm\nchannels=16\nsize=5\n", "scale=1\npow=1\nminDiv=0\n", {*ORIGINALS}),
+        ("type=rnorm\nchannels=16\nsize=5\n", "scale=1\npow=1\nminDiv=-2\n", {*ORIGINALS}),
+        ("type=blur\nchannels=16\nfilterSize=5\nstdev=-1\n", "", {*ORIGINALS}),
+        ("type=blur\nchannels=16\nfilterSize=5\nstdev=0\n", "", set()),
+        ("type=rnorm\nchannels=16\nsize=5\n", "scale=1\npow=1\ndropout=2\n", {*ORIGINALS}),
+    ],
+)
+def test_numbers_that_no_program_looked_at(layer: str, params: str, takers: set[str]) -> None:
+    """Where it reads the key: a warning, where ours is an error."""
+    more = f"[x]\ninputs=conv\n{layer}"
+    key = (layer + params).strip().rpartition("\n")[2].partition("=")[0] if "enable" not in params else "keep"
+    for name in DIALECTS:
+        result = checked(name, more=more, top="x", params=params_with(x=params))
+        assert result.ok == (name in takers), (name, result.diagnostics)
+        if result.ok and not result.graph.dialect.is_ours:
+            found = [d.code for d in problems(result) if d.message.startswith(key)]
+            is_read = key.lower() in result.graph.layers["x"].keys and key != "stdev"
+            assert found == (["CS221"] if is_read else []), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "params", "needed"),
+    [
+        ("rscale", "maxScale=1.25\nchannels=3\n", "", {"tgtSize": {"alexnet2012", "ccn2"}}),
+        ("cost.tica", "sizeX=3\n", "coeff=1\n", {"channels": {"alexnet2012"}}),
+        ("cost.msm", "", "coeff=1\nsetSize=3\n", {"threads": {"alexnet2012"}}),
+    ],
+)
+def test_what_only_some_programs_insisted_on(kind: str, keys: str, params: str, needed: dict[str, set[str]]) -> None:
+    inputs = {"rscale": "data", "cost.tica": "conv", "cost.msm": "labels,fc"}[kind]
+    x = f"[x]\ntype={kind}\ninputs={inputs}\ngpu=0\n{keys}"
+    more = f"{x}" if kind == "rscale" else ""
+    conv = x + CONV.replace("inputs=data", "inputs=x") if kind == "rscale" else CONV
+    [(key, programs)] = needed.items()
+    for name, dialect in DIALECTS.items():
+        if not dialect.has_type(kind):
+            continue
+        text = DATA + conv + TOP.format("conv") + ("" if more else x)
+        result = check(text, params_with(x=params), inputs={"data": (3072,)}, dialect=name)
+        missing = [d for d in problems(result) if d.code == "CS203" and key in d.message]
+        assert bool(missing) == (name in programs), (name, result.diagnostics)
+
+
+def test_one_number_of_windows_serves_all_inputs_of_cuda_convnet2() -> None:
+    more = CONV.replace("[conv]", "[conv2]")
+    both = (
+        more.replace("[conv2]", "[x]").replace("inputs=data", "inputs=conv,conv2").replace("channels=3", "channels=16")
+    )
+    params = params_with(conv2=RATES, x=RATES)
+    for given, takers in (("24", {"ccn2", "convspec"}), ("24,24", {"convspec"})):
+        for name in ("ccn2", "convspec"):
+            result = checked(name, more=more + both + f"modulesX={given}\n", top="x", params=params)
+            assert result.ok == (name in takers), result.diagnostics
+            assert set(codes(result)) == (set() if result.ok else {"CS204"})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_read"),
+    [
+        ("dexp[tgtFactor=250,noiseStdev=0,numSteps=0]", True),
+        ("dexp[tgtFactor=250,noiseStdev=0,numSteps=-4]", True),
+        ("jdexp[tgtFactor=250,noiseStdev=0,numSteps=100000]", True),
+        ("exp[tgtFactor=250,noiseStdev=-1]", True),
+        ("linear[tgtFactor=0,noiseStdev=0]", True),
+        ("dexp[tgtFactor=250,noiseStdev=0,numSteps=4.0]", False),
+        ("dexp[tgtFactor=250,numSteps=4,noiseStdev=0]", False),
+    ],
+)
+def test_numbers_of_a_schedule_that_no_program_looked_at(schedule: str, is_read: bool) -> None:
+    params = PARAMS.replace("epsW=0.001\n", f"epsW=0.001\nschedW={schedule}\n", 1)
+    assert codes(checked("alexnet2012", params=params)) == ["CS221" if is_read else "CS211"]
+    assert codes(checked("convspec", params=params)) == ["CS211"]
+    if "noiseStdev=0,numSteps" in schedule:
+        rate = (
+            schedule.replace("[", "[base=0.1;").replace("noiseStdev=0,", "").replace(",", ";").replace("jdexp", "dexp")
+        )
+        params = PARAMS.replace("epsW=0.001\n", f"epsW={rate}\n", 1)
+        found = codes(checked("ccn2", params=params))
+        assert found == ["CS221"] if is_read else set(found) <= {"CS204", "CS211"}
+
+
 def test_schedules_by_position_are_older_than_the_released_code() -> None:
     params = PARAMS.replace("epsW=0.001\n", "epsW=0.001\nschedW=dexp[500,4]\n", 1)
     found = {name: codes(checked(name, params=params)) for name in DIALECTS}

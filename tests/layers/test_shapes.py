@@ -162,6 +162,10 @@ def test_windows_by_axis_are_shown_where_they_do_not_divide() -> None:
         ("filterSize=3\nmodulesX=9", "CS412"),
         ("filterSize=3\nmodulesX=10x6", "CS412"),
         ("filterSize=3\nmodulesX=10x7", None),
+        # without the zeros behind the map 12 + 2 - 3 + 1 = 12 windows, and 9 + 2 - 3 + 1 = 9
+        ("filterSize=3\npadding=2\nmodulesX=12x9", None),
+        ("filterSize=3\npadding=2\nmodulesX=11x9", "CS412"),
+        ("filterSize=3\npadding=2\nmodulesX=12x8", "CS412"),
         ("filterSize=3x0", "CS205"),
         ("filterSize=3\nmodulesX=-1", "CS205"),
         ("filterSize=3x3x3", "CS204"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import exp, inf, isnan, log, sqrt
 
 import pytest
 
@@ -49,6 +49,36 @@ def test_each_kind_at_its_corners() -> None:
     at = (0, 0.25, 0.26, 0.5, 0.51, 0.75, 0.76, 1)
     assert [stepped.rate(p) for p in at] == pytest.approx([0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])
     assert Schedule(ScheduleKind.DEXP, 0.4, 8, 1).rate(0) == 0.05
+
+
+def test_steps_are_found_at_once_however_many() -> None:
+    """The first i with p <= (i + 1) / n, as the programs search it."""
+    for steps in (2, 3, 7, 10, 100, 999):
+        falling = Schedule(ScheduleKind.DEXP, 0.4, 8, steps)
+        for k in range(2 * steps + 1):
+            for progress in (k / (2 * steps), min(1, k / (2 * steps) + 1e-12)):
+                step = next((i for i in range(steps - 1) if progress <= (i + 1) / steps), steps - 1)
+                rate = 0.05 if step == steps - 1 else 0.4 * 8 ** (-step / (steps - 1))
+                assert falling.rate(progress) == pytest.approx(rate, rel=1e-12), (steps, progress)
+    assert Schedule(ScheduleKind.DEXP, 0.4, 8, 10**17).rate(0.5) == pytest.approx(0.4 / sqrt(8))
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_less_than_one_step_is_one(steps: int) -> None:
+    """lr.cu:113-133: with one step or less there is the last rate alone."""
+    for kind in (ScheduleKind.DEXP, ScheduleKind.JDEXP):
+        assert [Schedule(kind, 0.4, 8, steps).rate(p) for p in (0, 0.5, 1)] == [0.05] * 3
+
+
+def test_factors_that_make_no_sense() -> None:
+    """No exception: linear is defined for a negative factor, and what is not is no number."""
+    assert Schedule(ScheduleKind.LINEAR, 0.4, -8).rate(0.5) == pytest.approx(0.2 - 0.025)
+    assert Schedule(ScheduleKind.DEXP, 0.4, -8, 2).rate(1) == -0.05
+    for kind in (ScheduleKind.LINEAR, ScheduleKind.EXP, ScheduleKind.DEXP, ScheduleKind.JDEXP):
+        assert isnan(Schedule(kind, 0.4, 0, 4).rate(0.6))
+    for kind in (ScheduleKind.EXP, ScheduleKind.DEXP, ScheduleKind.JDEXP):
+        assert isnan(Schedule(kind, 0.4, -8, 4).rate(0.6))
+    assert Schedule(ScheduleKind.EXP, 0.4, 1e-320).rate(1) == inf
 
 
 def test_jdexp_takes_the_mean_in_the_second_half_of_a_step() -> None:
