@@ -89,7 +89,7 @@ MAPS = {"channels": 4, "imgSize": 8, "imgPixels": 64}
             {**MAPS, "pool": "maxabs", "sizeX": 3, "stride": 2, "start": 0, "outputsX": 4},
             "channels=4 pool=maxabs sizeX=3 stride=2",
         ),
-        ("alexnet2012", "cost.msm", {"coeff": 0.5, "setSize": 3, "threads": 8}, "coeff=0.5 setSize=3"),
+        ("alexnet2012", "cost.msm", {"coeff": 0.5, "setSize": 3, "threads": 8}, "coeff=0.5 setSize=3 threads=8"),
         ("alexnet2012", "cost.tica", {"coeff": 1.0, "channels": 4, "sizeX": 5}, "coeff=1 channels=4 sizeX=5"),
         ("alexnet2012", "rscale", {**MAPS, "maxScale": 1.25, "tgtSize": 7}, "channels=4 maxScale=1.25 tgtSize=7"),
         (
