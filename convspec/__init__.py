@@ -6,8 +6,8 @@
     checked.ok, checked.diagnostics, checked.layers
 
     source = convspec.compile("specs/alexnet.cfg")              # text of a PyTorch module
-    net = convspec.load("specs/alexnet.cfg", outputs=("fc7",))  # the nn.Module itself
-    net({"data": images})["fc7"]
+    net = convspec.load("specs/alexnet.cfg", outputs=("fc7a",))  # the nn.Module itself
+    net.eval()({"data": images})["fc7a"]
 
 These names, and what `Checked`, `LayerSummary` and `Diagnostic` hold, are stable.
 """

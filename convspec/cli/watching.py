@@ -1,7 +1,7 @@
 """`check --watch`: again after every change of a file that the spec is made of, until Ctrl-C.
 
-Files are looked at four times a second: there is nothing to install, it works on network drives, and a spec is three files
-at most. An editor that writes a new file in place of the old one, or empties it first, is given a second to finish.
+Files are looked at four times a second: there is nothing to install, it works on network drives, and a spec is a few
+files. An editor that writes a new file in place of the old one, or empties it first, is given a second to finish.
 """
 
 from __future__ import annotations

@@ -271,7 +271,8 @@ def _certain(op: Dropout, x: str) -> str:
 
 def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
     """Values and gradients as cuda-convnet2 include/neuron.cuh, at the edges too: abs has slope -1 at 0, hardtanh has
-    slope 0 at its corners, abstanh at 0, softrelu's slope goes by its input, and nrelu's noise is a constant to the gradient."""
+    slope 0 at its corners, abstanh at 0, softrelu's slope goes by its input, and nrelu's noise is a constant to the
+    gradient."""
     a, b = (*map(repr, op.arguments), "", "")[:2]
     match op.neuron:
         case Neuron.LOGISTIC:

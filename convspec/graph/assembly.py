@@ -30,7 +30,8 @@ def assemble(
     overrides: `conv2.filters=192`, `@train.epochs=5`, laid over what all files say; layers are taken out and put in
     after that. Where there is more than plain sections, the two files of a spec are joined into one. dialect: in which
     to read them, over what `[@net]` says; without either it is recognised, by the file that extends nothing. Reports
-    CS106, CS107, CS109, CS113, CS120 to CS124, CS203, CS207, CS208, CS213, CS301, CS307 and CS308, and what `open_base` reports.
+    CS106, CS107, CS109, CS113, CS120 to CS124, CS203, CS207, CS208, CS213, CS301, CS307 and CS308, and what
+    `open_base` reports.
     """
     chain = read_chain(spec, open_base, report)
     if chain is None:

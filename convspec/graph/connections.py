@@ -14,7 +14,8 @@ _WRONG_INPUTS = ("CS301", "CS302", "CS303", "CS305")
 def report_bad_inputs(
     graph: Graph, built: Mapping[str, Layer | None], twice: Mapping[str, Span], report: Report
 ) -> None:
-    """Report CS301, CS305, CS306 and CS319. twice: second headers of a name, one of which was perhaps to be the missing layer."""
+    """Report CS301, CS305, CS306 and CS319. twice: second headers of a name, one of which was perhaps to be the missing
+    layer."""
     for layer in graph.layers.values():
         since = len(report)
         seen: set[str] = set()

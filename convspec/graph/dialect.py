@@ -13,7 +13,8 @@ from convspec.syntax.document import Entry
 
 
 class Sign(NamedTuple):
-    """dialect: whose sign it is; ours where none of the originals could have read it. text: what it looks like, for people. is_in: whether an entry bears it."""
+    """dialect: whose sign it is; ours where none of the originals could have read it. text: what it looks like, for people.
+    is_in: whether an entry bears it."""
 
     dialect: Dialect
     text: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from convspec.diagnostics import Label, Report, SourceFile, Span
@@ -184,7 +183,7 @@ def report_misplaced(section: str, entry: Entry, home: Home, right: Home | None,
         )
 
 
-def print_sections(sections: Sections, values: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> str:
+def print_sections(sections: Sections, values: Mapping[str, Mapping[str, str]]) -> str:
     """The text of one file that says the same: one entry a key, no comments, no claims. It names its dialect, unless that
     is ours.
 

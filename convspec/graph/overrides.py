@@ -23,7 +23,7 @@ def apply_overrides(
     dialect: Dialect,
     report: Report,
     *,
-    makes_layers: bool = False,
+    makes_layers: bool,
 ) -> dict[str, Span]:
     """Set `section.key=value` in the sections. Reports CS213 for an override that names no section.
 

@@ -67,7 +67,8 @@ class Rounding(Enum):
 class Context(NamedTuple):
     """What a shape rule may look at beside its inputs.
 
-    input_dims: sizes of the data layers, by name; empty where a size was given and has been refused. classes: of the data, or None where nobody said.
+    input_dims: sizes of the data layers, by name; empty where a size was given and has been refused.
+    classes: of the data, or None where nobody said.
     layers: all of them by name, and known: what was inferred so far; for messages only, a size follows from the inputs.
     dialect: of the spec; a layer has it too, as `self.dialect`.
     is_as_written: whether neither overrides nor sizes from outside change the network that the files describe.

@@ -34,7 +34,8 @@ def _size_label(context: Context, name: str, other: str) -> Label:
 
 
 def way_notes(context: Context, name: str) -> list[str]:
-    """A note, unless `name` has the size of the data: `the way there: data 3x227x227, conv1 96x55x55, pool1 96x27x27`: the layers that changed the side of the maps."""
+    """A note on the layers that changed the side of the maps, `the way there: data 3x227x227, conv1 96x55x55, pool1
+    96x27x27`; none where `name` has the size of the data."""
     steps: list[str] = []
     last: tuple[int, ...] | None = None
     for step in reversed(_way(context, name)):

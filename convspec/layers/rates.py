@@ -5,8 +5,9 @@
     schedW=dexp[tgtFactor=250,noiseStdev=0,numSteps=4]    2012, with the base in epsW: layer.py:68-92, 1411-1415
     schedW=dexp[250,0,4]                             2012 and older, in 16 released files
 
-Arguments stand in a fixed order, as the originals wanted it. The last form was refused by the code that was released, and
-is refused in its dialect; in ours its meaning is by position: tgtFactor, noiseStdev, numSteps, or tgtFactor, numSteps of files from before there was noise.
+Arguments stand in a fixed order, as the originals wanted it. The last form was refused by the code that was released,
+and is refused in its dialect; in ours its meaning is by position: tgtFactor, noiseStdev, numSteps, or tgtFactor, numSteps
+of files from before there was noise.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _written(call: DeclineCall) -> str:
     return f"{call.name}[{','.join(arguments)}]" if call.arguments else call.name
 
 
-def schedule_of(call: ScheduleCall, decline: DeclineCall = NO_DECLINE) -> Schedule:
+def schedule_of(call: ScheduleCall, decline: DeclineCall) -> Schedule:
     """The rate of a call in which no problem was found, falling as `decline` says."""
     base = dict(call.arguments)["base"]
     kind, arguments = call.name.lower(), dict(call.arguments)

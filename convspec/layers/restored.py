@@ -4,7 +4,7 @@ A checkpoint of the original programs keeps each layer as a dictionary of what i
 layer of its own for each `neuron=`; in cuda-convnet inputs are places in a list, in the others dictionaries have no
 order. Here they become sections in an order that a reader can follow (`unparsed` writes each).
 
-Nothing here is numerical; weights are `convspec.train.imported`.
+Nothing here is numerical; weights are the matter of `convspec.train.old_weights`.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def _without_detached_neurons(layers: Mapping[str, OldLayer]) -> dict[str, OldLa
 
 
 def _in_order(layers: Mapping[str, OldLayer], *, has_places: bool) -> dict[str, OldLayer]:
-    """Each layer after what it reads and whose weights it shares; otherwise by its number in cuda-convnet2, its place in cuda-convnet; data
-    before others, by name.
+    """Each layer after what it reads and whose weights it shares; otherwise by its number in cuda-convnet2, its place in
+    cuda-convnet; data before others, by name.
 
     Dictionaries of Python 2 have no order, so that names must do for the code of 2012.
     """

@@ -1,7 +1,7 @@
 """Local response normalisation and max pooling, with the bias and the ReLU around them, become one operator.
 
 Apart they write the maps of a layer four times and read them as often; `bias_act_lrn_max_pool2d` reads the
-convolution's output once and writes the pooled maps (section 5 of the design, docs/kernels.md). What it can take, in
+convolution's output once and writes the pooled maps (docs/kernels.md). What it can take, in
 this order, each where it stands:
 
     bias of a convolution, ReLU, LRN, ReLU, max pool, ReLU        with one ReLU among them

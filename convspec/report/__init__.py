@@ -1,1 +1,1 @@
-"""Pictures of what a network has learned."""
+"""Pictures: of a network, layer by layer, and of what its first filters have learned."""

@@ -31,7 +31,8 @@ NAME = "ConvNet"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of it. program: that saved the checkpoint. layers: how many; numbers: that learn. epochs, share: as in OldState."""
+    """What came of it. program: that saved the checkpoint. layers: how many; numbers: that learn. epochs, share: as in
+    OldState."""
 
     run_dir: Path
     program: str

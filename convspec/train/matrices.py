@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.floating[Any]]
 
 
-def matrix_shape(layer_type: str, shape: tuple[int, ...], parts: int = 1) -> tuple[int, int]:
+def matrix_shape(layer_type: str, shape: tuple[int, ...], parts: int) -> tuple[int, int]:
     """Rows and columns of the matrix that holds weights of `shape`. parts: of an `sfc` layer.
 
     shape: OIHW; OIHWij for `local` (i, j: the window); out x in for `fc`; out x in/parts x 1 x 1 for `sfc`.
@@ -32,7 +32,7 @@ def matrix_shape(layer_type: str, shape: tuple[int, ...], parts: int = 1) -> tup
             return parts * shape[1], shape[0] // parts
 
 
-def weights_of(layer_type: str, matrix: Matrix, shape: tuple[int, ...], parts: int = 1) -> Matrix:
+def weights_of(layer_type: str, matrix: Matrix, shape: tuple[int, ...], parts: int) -> Matrix:
     """The weights in `matrix`, whose shape is `matrix_shape(...)`, in the layout of ours."""
     weights: NDArray[Any]
     match layer_type:

@@ -56,8 +56,8 @@ class Result:
     """What a call of `train` came to.
 
     steps, epochs: that are done, over the whole run. validation: the last of this call, None if it made none.
-    best_error: lowest `Validation.score` of the whole run, None before the first that is finite. finished: no step is left to do.
-    seconds: wall time of this call.
+    best_error: lowest `Validation.score` of the whole run, None before the first that is finite.
+    finished: no step is left to do. seconds: wall time of this call.
     """
 
     run_dir: Path

@@ -1,4 +1,6 @@
-"""Which implementation computes the fused operator and `augment`. `CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
+"""Which implementation computes the fused operator and `augment`.
+
+`CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
 
 auto        on a GPU Triton's kernels, on the CPU numba's, and where they cannot run `eager`
 reference   torch's own composition; float64, other devices and the gradient to every tied pixel take it too, unless

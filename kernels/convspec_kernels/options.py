@@ -7,8 +7,8 @@ Every implementation (`reference`, `eager`, `numba_kernels`, `triton_kernels`) t
     fused_backward(grad_y, x, bias, argmax, options) -> (grad_x, grad_bias | None)
 
 `unsupported` says in one clause why this implementation cannot take the maps, or None. `y` has x's type and memory
-format. `argmax` is there if there is a pool: uint8, of y's shape, in `layout.argmax_format(x)`, and holds the winning tap of the
-whole window, `row * kernel_size + column`, counted from the window's first pixel even where that lies outside the map.
+format. `argmax` is there if there is a pool: uint8, of y's shape, in `layout.argmax_format(x)`, and holds the winning tap
+of the whole window, `row * kernel_size + column`, counted from the window's first pixel even where that lies outside the map.
 It belongs to the implementation that made it: nobody else reads it. `grad_x` has x's type and format, `grad_bias` is
 there if there is a bias, and has its type.
 

@@ -32,7 +32,8 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PickleFile:
-    """data: the pickle's bytes. is_plain: whether they are those of the file, so that offsets in one are offsets in the other."""
+    """data: the pickle's bytes. is_plain: whether they are those of the file, so that offsets in one are offsets in the
+    other."""
 
     path: Path
     data: Source
