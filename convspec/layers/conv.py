@@ -60,8 +60,8 @@ class Conv(FilterLayer):
         least, most = self.wc_norm_min[index], self.wc_norm_max[index]
         return super().weight_constraint(index)._replace(spread=(least, most) if most > 0 else (0.0, 0.0))
 
-    def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
-        return self.out_channels, self.channels_of_a_filter(index, in_channels), *self.filter_size[index]
+    def _weight_shape(self, index: int, width: int, output: Shape) -> tuple[int, ...]:
+        return self.out_channels, self.channels_of_a_filter(index, width), *self.filter_size[index]
 
     def _bias_shape(self, output: Shape) -> tuple[int, ...]:
         return (self.out_channels,) if self.shared_biases else output.dims

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.layers.base import Context, Cost, Inference, WeightLayer
+from convspec.layers.base import Context, Cost, Inference
 from convspec.layers.keys import integer
+from convspec.layers.sums import SummingLayer
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
 
-class FeatureLayer(WeightLayer):
+class FeatureLayer(SummingLayer):
     """A layer of products with features: maps are read channel by channel."""
 
     out_features = integer("outputs", minimum=1, doc="numbers that the layer gives")
@@ -22,21 +22,13 @@ class FeatureLayer(WeightLayer):
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         return Inference(Shape.of_vector(self.out_features))
 
-    @abstractmethod
-    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
-        """Of the weights that read so many features, as PyTorch would lay them out."""
-
-    @abstractmethod
-    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
-        """Add the operators of the product with `values`, joined by feature."""
-
     @property
     def _is_one_operator(self) -> bool:
         """Whether the inputs can be joined by feature and read by one matrix."""
         return self.learns_alike
 
     def weight_shape(self, index: int, inputs: Sequence[Shape], output: Shape) -> tuple[int, ...]:
-        return self._weight_shape(inputs[index].features, output)
+        return self._weight_shape(index, inputs[index].features, output)
 
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
         weights = 0
@@ -45,34 +37,12 @@ class FeatureLayer(WeightLayer):
             weights += rows * columns
         return Cost(weights, output.features, weights)
 
+    def _bias_shape(self, output: Shape) -> tuple[int, ...]:
+        return output.dims
+
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         widths = [builder.shape(value).features for value in inputs]
-        if len(inputs) > 1 and (builder.shares_weights or not self._is_one_operator):
-            terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(inputs)]
-            return builder.add(terms)
-        weight = builder.parameter(
-            "weight",
-            self._weight_shape(sum(widths), output),
-            self.weight_initialization(0),
-            self.weight_update(0),
-            joined=widths,
-        )
-        bias = builder.parameter("bias", output.dims, self.bias_initialization, self.bias_update)
-        return self._apply(builder, inputs, weight, bias, output)
-
-    def _lower_term(self, builder: Builder, index: int, value: str, output: Shape) -> str:
-        """The product with one input, in a module of its own; the first one has the biases."""
-        weight = builder.parameter(
-            "weight",
-            self._weight_shape(builder.shape(value).features, output),
-            self.weight_initialization(index),
-            self.weight_update(index),
-            term=index,
-        )
-        bias = None
-        if index == 0:
-            bias = builder.parameter("bias", output.dims, self.bias_initialization, self.bias_update, term=0)
-        return self._apply(builder, [value], weight, bias, output)
+        return self._lower_sum(builder, inputs, widths, output, can_join=self._is_one_operator)
 
 
 class FullyConnected(FeatureLayer):
@@ -80,10 +50,12 @@ class FullyConnected(FeatureLayer):
 
     type = "fc"
 
-    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
-        return output.features, features
+    def _weight_shape(self, index: int, width: int, output: Shape) -> tuple[int, ...]:
+        return output.features, width
 
-    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
+    def _apply(
+        self, builder: Builder, index: int, values: Sequence[str], weight: str, bias: str | None, output: Shape
+    ) -> str:
         return builder.linear(values, output, weight=weight, bias=bias)
 
 
@@ -117,15 +89,17 @@ class SplitFullyConnected(FeatureLayer):
                 return None
         return Inference(Shape.of_vector(self.out_features * self.parts))
 
-    def _weight_shape(self, features: int, output: Shape) -> tuple[int, ...]:
-        return output.features, features // self.parts, 1, 1
+    def _weight_shape(self, index: int, width: int, output: Shape) -> tuple[int, ...]:
+        return output.features, width // self.parts, 1, 1
 
     @property
     def _is_one_operator(self) -> bool:
         """Joined, the parts of one input would not lie beside those of another."""
         return self.parts == 1 and self.learns_alike
 
-    def _apply(self, builder: Builder, values: Sequence[str], weight: str, bias: str | None, output: Shape) -> str:
+    def _apply(
+        self, builder: Builder, index: int, values: Sequence[str], weight: str, bias: str | None, output: Shape
+    ) -> str:
         pixels = [builder.reshape(value, Shape.of_maps(builder.shape(value).features, 1, 1)) for value in values]
         pixel = Shape.of_maps(output.features, 1, 1)
         product = builder.conv2d(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
-from convspec.layers.base import Context, Cost, Inference, WeightLayer, entry_label, read_maps
+from convspec.layers.base import Context, Cost, Inference, entry_label, read_maps
 from convspec.layers.initialization import validate_function
 from convspec.layers.keys import extents, flags, function_call, integers
 from convspec.layers.origins import parting_labels, way_notes
+from convspec.layers.sums import SummingLayer
 from convspec.layers.windows import Windows, infer_windows
 from convspec.program.initial import Piece
 from convspec.program.parameter import Permutations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convspec.program.builder import Builder
 
 
-class FilterLayer(WeightLayer):
+class FilterLayer(SummingLayer):
     """Bias + sum over inputs of what that input's filters find at each window.
 
     Windows along an axis: 1 + ceil((side + 2*padding - filterSize) / stride) (cuda-convnet2 layer.py:1097). Where the
@@ -61,19 +61,6 @@ class FilterLayer(WeightLayer):
     @property
     def out_channels(self) -> int:
         return self.filters[0] * self.groups[0]
-
-    @abstractmethod
-    def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
-        """Of the weights of input `index`, or of all inputs joined, as PyTorch would lay them out."""
-
-    @abstractmethod
-    def _bias_shape(self, output: Shape) -> tuple[int, ...]: ...
-
-    @abstractmethod
-    def _apply(
-        self, builder: Builder, index: int, values: Sequence[str], weight: str, bias: str | None, output: Shape
-    ) -> str:
-        """Add the operator that applies the filters of input `index` to `values`, joined by channel."""
 
     def validate(self, report: Report) -> None:
         super().validate(report)
@@ -253,19 +240,8 @@ class FilterLayer(WeightLayer):
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]
         are_alike = len({builder.shape(value).dims[1:] for value in values}) == 1 and self._is_one_operator
-        if len(values) > 1 and (builder.shares_weights or not are_alike):
-            terms = [self._lower_term(builder, i, value, output) for i, value in enumerate(values)]
-            return builder.add(terms)
-        channels = [builder.shape(value).channels for value in values]
-        weight = builder.parameter(
-            "weight",
-            self._weight_shape(0, sum(channels), output),
-            self.weight_initialization(0),
-            self.weight_update(0),
-            joined=channels,
-        )
-        bias = builder.parameter("bias", self._bias_shape(output), self.bias_initialization, self.bias_update)
-        return self._apply(builder, 0, values, weight, bias, output)
+        widths = [builder.shape(value).channels for value in values]
+        return self._lower_sum(builder, values, widths, output, can_join=are_alike)
 
     def _lower_input(self, builder: Builder, index: int, value: str) -> str:
         """Input `index` as the maps that its groups see one after another."""
@@ -283,18 +259,3 @@ class FilterLayer(WeightLayer):
         """Whether one set of filters can read inputs of one size, joined by channel: same windows, no groups, same rates."""
         alike = set(zip(self.filter_size, self.padding, self.stride, strict=True))
         return len(alike) == 1 and set(self.groups) == {1} and self.learns_alike
-
-    def _lower_term(self, builder: Builder, index: int, value: str, output: Shape) -> str:
-        """What is made of one input, in a module of its own; the first one has the biases."""
-        weight = builder.parameter(
-            "weight",
-            self._weight_shape(index, builder.shape(value).channels, output),
-            self.weight_initialization(index),
-            self.weight_update(index),
-            term=index,
-        )
-        bias = None
-        if index == 0:
-            shape = self._bias_shape(output)
-            bias = builder.parameter("bias", shape, self.bias_initialization, self.bias_update, term=0)
-        return self._apply(builder, index, [value], weight, bias, output)

@@ -23,9 +23,9 @@ class Local(FilterLayer):
 
     filter_axes = (0, -2, -1)
 
-    def _weight_shape(self, index: int, in_channels: int, output: Shape) -> tuple[int, ...]:
+    def _weight_shape(self, index: int, width: int, output: Shape) -> tuple[int, ...]:
         kernel = self.filter_size[index]
-        return self.out_channels, self.channels_of_a_filter(index, in_channels), *kernel, output.height, output.width
+        return self.out_channels, self.channels_of_a_filter(index, width), *kernel, output.height, output.width
 
     def _bias_shape(self, output: Shape) -> tuple[int, ...]:
         return output.dims

@@ -1,0 +1,69 @@
+"""What `conv`, `local`, `fc` and `sfc` have in common: they add up what they make of each input, by weights of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convspec.layers.base import WeightLayer
+from convspec.program.shape import Shape
+
+if TYPE_CHECKING:
+    from convspec.program.builder import Builder
+
+
+class SummingLayer(WeightLayer):
+    """Bias + sum over inputs of what the weights of each make of it.
+
+    Inputs that can be joined are read by one operator, with one parameter that holds the weights of all. Any others have
+    an operator each, and the first one has the biases.
+    """
+
+    @abstractmethod
+    def _weight_shape(self, index: int, width: int, output: Shape) -> tuple[int, ...]:
+        """Of the weights of input `index`, or of all inputs joined, as PyTorch would lay them out.
+
+        width: channels that they read, or features of a layer that reads no maps.
+        """
+
+    @abstractmethod
+    def _bias_shape(self, output: Shape) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def _apply(
+        self, builder: Builder, index: int, values: Sequence[str], weight: str, bias: str | None, output: Shape
+    ) -> str:
+        """Add the operators that apply the weights of input `index` to `values`, joined."""
+
+    def _lower_sum(
+        self, builder: Builder, values: Sequence[str], widths: Sequence[int], output: Shape, *, can_join: bool
+    ) -> str:
+        """widths: of each value, as in `_weight_shape`. can_join: whether one operator can read all values."""
+        if len(values) > 1 and (builder.shares_weights or not can_join):
+            terms = zip(values, widths, strict=True)
+            return builder.add([self._lower_term(builder, i, *term, output) for i, term in enumerate(terms)])
+        weight = builder.parameter(
+            "weight",
+            self._weight_shape(0, sum(widths), output),
+            self.weight_initialization(0),
+            self.weight_update(0),
+            joined=widths,
+        )
+        bias = builder.parameter("bias", self._bias_shape(output), self.bias_initialization, self.bias_update)
+        return self._apply(builder, 0, values, weight, bias, output)
+
+    def _lower_term(self, builder: Builder, index: int, value: str, width: int, output: Shape) -> str:
+        """What is made of one input, in a module of its own."""
+        weight = builder.parameter(
+            "weight",
+            self._weight_shape(index, width, output),
+            self.weight_initialization(index),
+            self.weight_update(index),
+            term=index,
+        )
+        bias = None
+        if index == 0:
+            shape = self._bias_shape(output)
+            bias = builder.parameter("bias", shape, self.bias_initialization, self.bias_update, term=0)
+        return self._apply(builder, index, [value], weight, bias, output)
