@@ -63,12 +63,14 @@ def _report_unplaced(graph: Graph, report: Report) -> None:
 
 
 def _report_weights_elsewhere(graph: Graph, placement: Placement, report: Report) -> None:
-    """Report CS506 for weights that the originals could not share, because their layers are on different GPUs."""
+    """Report CS506 for weights that the originals could not share, because their layers are on different GPUs. What
+    stands on a cycle is on none."""
     for matrix, owner in find_owners(graph).items():
         layer, source = graph.layers[matrix.layer], graph.layers[owner.layer]
-        if layer.is_broken or source.is_broken or set(placement[layer.name]) == set(placement[source.name]):
+        own, other = (placement.get(each.name, ()) for each in (layer, source))
+        if layer.is_broken or source.is_broken or not (own and other) or set(own) == set(other):
             continue
-        named = ["GPU " + ", ".join(map(str, placement[each.name])) for each in (layer, source)]
+        named = ["GPU " + ", ".join(map(str, gpus)) for gpus in (own, other)]
         report.add(
             "CS506",
             layer.span("weight_sources"),

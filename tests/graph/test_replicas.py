@@ -149,3 +149,10 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", path, "--gpus", "3"]) == 0
     assert main(["check", path, "--gpus", "2"]) == 1
     assert "a is on GPU 2, and there are 2" in capsys.readouterr().out
+
+
+def test_weights_of_a_layer_on_a_cycle_are_on_no_gpu() -> None:
+    rates = "outputs=4\ninitW=0.1\nepsW=0.1\nepsB=0.1\nmomW=0.9\nmomB=0.9\n"
+    text = "[@net]\ndialect=ccn2\ninput=data:3x8x8\noutputs=b\n[data]\ntype=data\ndataIdx=0\n"
+    text += f"[a]\ntype=fc\ninputs=a\ngpu=0\n{rates}[b]\ntype=fc\ninputs=data\ngpu=1\nweightSource=a\n{rates}"
+    assert {"CS302"} <= set(codes(check(text))) <= {"CS302", "CS319"}
