@@ -66,6 +66,22 @@ def test_what_is_accepted_compiles(answer: Answer) -> None:
         assert refusals == {NOT_COMPILED[answer.name]}
 
 
+POSITIONAL = [a for a in pairs() if a.error is not None and "learning rate schedule sched" in a.error]
+
+
+@pytest.mark.parametrize("answer", POSITIONAL, ids=lambda answer: str(answer.name))
+def test_schedules_by_position_are_understood_in_our_dialect(answer: Answer) -> None:
+    """The code of 2012 refused them as it was released, and so they are refused in its dialect, with the way out."""
+    refusals = [d for d in ask(answer).diagnostics if d.code == "CS211"]
+    assert refusals
+    assert all("--dialect convspec reads it so" in " ".join(d.notes) for d in refusals)
+    result = check(answer.layers_text, answer.params_text, **given(answer), dialect="convspec")
+    assert result.ok, result.diagnostics
+    assert {d.message.partition("=")[0] for d in result.diagnostics if d.code == "CS217"} <= {"schedW", "schedB"}
+    assert any(d.code == "CS217" for d in result.diagnostics)
+    compile(compile_checked(result).source, answer.name, "exec")
+
+
 @PAIRS
 def test_each_orphan_of_the_parameter_file_is_one_warning(answer: Answer) -> None:
     result = ask(answer)
