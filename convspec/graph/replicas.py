@@ -2,7 +2,7 @@
 
 A layer has a replica on each GPU that it names. Replicas of a layer that reads data cut the batch into slices; a layer
 with fewer replicas than its input takes the input's replicas in turn, so that their number must be a multiple of its
-own. One GPU a layer always fits.
+own; a `pass` layer has as many as its inputs. One GPU a layer always fits.
 """
 
 from __future__ import annotations
@@ -102,17 +102,23 @@ def _report_own(layer: Layer, gpus: int | None, report: Report) -> None:
 
 
 def _report_unfit_inputs(layer: Layer, graph: Graph, counts: Mapping[str, int], report: Report) -> None:
-    """Report CS503 for inputs of which the replicas are no multiple of the layer's, or not equally many."""
+    """Report CS503 for inputs of which the replicas are no multiple of the layer's, not as many as those of a layer that
+    passes them on, or not equally many."""
     own = counts[layer.name]
     inputs = {n: counts[n] for n in layer.input_names if n in counts and graph.layers[n].input_names}
-    unfit = next((name for name, count in inputs.items() if count % own), None)
+    unfit = next((n for n, count in inputs.items() if count % own or (layer.keeps_replicas and count != own)), None)
     first = next(iter(inputs), None)
     if unfit is not None:
         _report_counts(
             layer,
             f"{layer.name} has {_replicas(own)}, and its input {unfit} has {inputs[unfit]}",
             [_count_label(graph.layers[unfit], inputs[unfit])],
-            f"give {layer.name} as many GPUs as {unfit} has, or a number that divides {inputs[unfit]}",
+            f"give {layer.name} as many GPUs as {unfit} has"
+            + (
+                ", or let a concat layer join them"
+                if layer.keeps_replicas
+                else f", or a number that divides {inputs[unfit]}"
+            ),
             report,
         )
     elif first is not None and len(set(inputs.values())) > 1:

@@ -122,6 +122,7 @@ class Layer(Keyed, ABC):
     takes_neuron: ClassVar[bool] = True
     only_rescales: ClassVar[bool] = False  # its weights make no neurons of their own
     stops_gradient: ClassVar[bool] = False  # may not stand above a layer that learns
+    keeps_replicas: ClassVar[bool] = False  # has as many replicas as its inputs
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
     inputs = names("inputs", is_individual=True, doc="the layers that it reads, separated by commas")

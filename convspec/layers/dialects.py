@@ -243,7 +243,7 @@ ROWS: tuple[Row, ...] = (
     Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": values.SQUARES}),
     Row((CCN2,), "conv local", "modulesX", {"form": values.ONE_SQUARE}),
     Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": values.SQUARE}),
-    Row((ALEXNET2012,), "*", "topk", _UNBOUND),
+    Row((ALEXNET2012, CCN2), "*", "topk", _UNBOUND),
     Row((ALEXNET2012,), "*", "gpu", {"form": values.ONE_INTEGER}),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _UNBOUND),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _UNBOUND),

@@ -34,9 +34,10 @@ class ConcatLayer(Layer):
 
 
 class PassLayer(ConcatLayer):
-    """The same as `concat`, which cuda-convnet2 did without a copy (layer.py:1211-1231)."""
+    """The same as `concat`, which cuda-convnet2 did without a copy, in the places where its inputs are (layer.py:1211-1231)."""
 
     type = "pass"
+    keeps_replicas = True
 
 
 class _Elementwise(Layer):

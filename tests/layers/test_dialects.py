@@ -237,6 +237,22 @@ def test_numbers_that_no_program_looked_at(layer: str, params: str, takers: set[
 
 
 @pytest.mark.parametrize(
+    ("places", "warned", "refused"),
+    [
+        (5, set(), set()),
+        (11, {"alexnet2012"}, {"ccn2", "convspec"}),
+        (0, {"alexnet2012", "ccn2"}, {"convspec"}),
+        (-3, {"alexnet2012", "ccn2"}, {"convspec"}),
+    ],
+)
+def test_places_that_no_program_looked_at(places: int, warned: set[str], refused: set[str]) -> None:
+    """Of ten classes: the last program refused more than there are, and none less than one; cuda-convnet has no topk."""
+    results = {n: checked(n, params=params_with(logprob=f"coeff=1\ntopk={places}\n")) for n in DIALECTS}
+    assert {name for name, result in results.items() if "CS221" in codes(result)} == warned
+    assert {name for name, result in results.items() if not result.ok} == refused
+
+
+@pytest.mark.parametrize(
     ("kind", "keys", "params", "needed"),
     [
         ("rscale", "maxScale=1.25\nchannels=3\n", "", {"tgtSize": {"alexnet2012", "ccn2"}}),
