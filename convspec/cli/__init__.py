@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from convspec.cli.messages import print_diagnostics
-from convspec.diagnostics import DiagnosticError
+from convspec.diagnostics import Diagnostic, DiagnosticError
 
 COMMANDS = (
     "bench",
@@ -85,9 +85,22 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. No exception leaves it but those of our own mistakes."""
+    _open_closed_streams()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has left.
+        _discard_output()
+        return 1
+    except OSError as error:
+        return _report_refusal(error)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = group.main(arguments, prog_name=NAME, complete_var=COMPLETE, standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except DiagnosticError as error:
         print_diagnostics(error.diagnostics)
@@ -98,7 +111,35 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left; keep the interpreter from saying so again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of streams that were closed (`>&-`), before a file that is opened takes their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
+
+
+def _report_refusal(error: OSError) -> int:
+    """What the system refuses where nobody asked it first: a folder that may not be entered, a full disk under `>`."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        _discard_output()
+        message = f"the output cannot be written: {reason}"
+    else:
+        message = f"{os.fsdecode(error.filename)} cannot be used: {reason}"
+    try:
+        print_diagnostics([Diagnostic("CS101", message)])
+        sys.stderr.flush()
+    except OSError:
+        _discard_output()
+    return 2
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from failing once more when it flushes what the streams still hold, as it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -11,11 +11,12 @@ import click
 
 from convspec import __version__
 from convspec.checker import Checked
-from convspec.cli.options import Given, spec_arguments
+from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.table import network_table
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
+from convspec.diagnostics.visible import visible
 from convspec.graph.summary import LayerSummary, Load
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ _FOR_SERVICES = (Format.SARIF, Format.GITHUB)
 @click.option("--portable", is_flag=True, help="Warn of what the program of the file's dialect could not run.")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option("--watch", "is_watching", is_flag=True, help="Check again after every change of the files, until Ctrl-C.")
-@click.option("--solve", metavar="LAYER", help="Also find sizes of this data layer at which every window fits.")
+@click.option(
+    "--solve", type=named, metavar="LAYER", help="Also find sizes of this data layer at which every window fits."
+)
 @click.option(
     "--within",
     type=click.IntRange(1, 4096),
@@ -103,7 +106,7 @@ def _print(checked: Checked, fits: FitsReport | None, spec: str, form: Format, *
     if fits is not None:
         click.echo(f"\n{fits.table()}", nl=False)
     if checked.diagnostics:
-        click.echo(f"{spec}: {summary_line(checked.diagnostics)}", err=True)
+        click.echo(f"{visible(spec)}: {summary_line(checked.diagnostics)}", err=True)
 
 
 def _find_fits(checked: Checked, layer: str, within: int) -> FitsReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from convspec.cli.options import Given, allow_init_imports, spec_arguments
+from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.cli.write import replace_text
 from convspec.compiler import compile_spec
 from convspec.diagnostics import did_you_mean
@@ -17,7 +17,7 @@ _STAGES = ("lower", *(rewrite.__name__ for rewrite in FOLDED))
 
 @click.command(short_help="The network as a PyTorch module.")
 @spec_arguments
-@click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of standard output.")
+@click.option("-o", "--output", type=named, metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--outputs", default="", metavar="LAYER,...", help="Layers that forward gives beside the costs.")
 @click.option("--print-after", multiple=True, metavar="PASS", help=f"Print the program after {', '.join(_STAGES)}.")
 @allow_init_imports
@@ -42,8 +42,8 @@ def command(
             click.echo(f"# after {stage}\n{print_program(program)}", err=output is None)
 
     compiled = compile_spec(
-        given.spec,
-        given.params,
+        given.layers,
+        given.parameters,
         **given.options,
         outputs=wanted,
         after=show,

@@ -12,9 +12,10 @@ import click
 
 from convspec.checker import Checked, check
 from convspec.cli.messages import print_diagnostics
-from convspec.cli.options import offering, parse_inputs
+from convspec.cli.options import as_path, named, offering, parse_inputs
 from convspec.diagnostics import DiagnosticError, Severity
 from convspec.diagnostics.render import wants_color
+from convspec.diagnostics.visible import visible
 from convspec.difference.compare import Comparison, Counts, compare
 from convspec.difference.finding import Category, Change, Difference
 from convspec.difference.words import listed
@@ -33,13 +34,21 @@ _COLORS = {"+": "32", "-": "31", "~": "33"}
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for both.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of B.")
 @click.option(
-    "--params-b", metavar="FILE", shell_complete=offering("specs"), help="Parameter file of B, if it is not beside it."
+    "--params-b",
+    type=named,
+    metavar="FILE",
+    shell_complete=offering("specs"),
+    help="Parameter file of B, if it is not beside it.",
 )
 @click.option(
-    "--params-a", metavar="FILE", shell_complete=offering("specs"), help="Parameter file of A, if it is not beside it."
+    "--params-a",
+    type=named,
+    metavar="FILE",
+    shell_complete=offering("specs"),
+    help="Parameter file of A, if it is not beside it.",
 )
-@click.argument("a", shell_complete=offering("specs"))
-@click.argument("b", shell_complete=offering("specs"))
+@click.argument("a", type=named, shell_complete=offering("specs"))
+@click.argument("b", type=named, shell_complete=offering("specs"))
 def command(
     a: str,
     b: str,
@@ -77,14 +86,14 @@ def command(
 def _checked(spec: str, params: str | None, overrides: tuple[str, ...], known: Mapping[str, Any]) -> Checked | None:
     """The network, or None after its errors have been printed."""
     try:
-        checked = check(spec, params, overrides=overrides, **known)
+        checked = check(as_path(spec), None if params is None else as_path(params), overrides=overrides, **known)
     except DiagnosticError as error:
         print_diagnostics(error.diagnostics)
         return None
     if checked.ok:
         return checked
     print_diagnostics([d for d in checked.diagnostics if d.severity is Severity.ERROR])
-    click.echo(f"{spec} has errors: there is nothing to compare", err=True)
+    click.echo(f"{visible(spec)} has errors: there is nothing to compare", err=True)
     return None
 
 
@@ -110,7 +119,7 @@ def as_data(comparison: Comparison, a: str, b: str) -> dict[str, object]:
 
 
 def _text(comparison: Comparison, a: str, b: str, *, color: bool) -> str:
-    lines = [f"from {a}", f"to   {b}"]
+    lines = [f"from {visible(a)}", f"to   {visible(b)}"]
     for category in Category:
         found = [d for d in comparison.differences if d.category is category]
         if found:

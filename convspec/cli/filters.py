@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from convspec.checker import Checked, check
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.cli.options import named
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 
 
 @click.command(short_help="A picture of what the first layer learned.")
-@click.argument("run")
-@click.option("-o", "--output", metavar="FILE", help="PNG file to write; else filters.png in the run.")
+@click.argument("run", type=named)
+@click.option("-o", "--output", type=named, metavar="FILE", help="PNG file to write; else filters.png in the run.")
 @click.option("--scale", type=click.IntRange(1, 64), default=4, help="Pixels a weight.")
 def command(run: str, output: str | None, scale: int) -> int:
     """Draw the kernels that the layers on the images have learned in RUN, GPU by GPU.
@@ -27,7 +28,10 @@ def command(run: str, output: str | None, scale: int) -> int:
         raise DiagnosticError(
             Diagnostic("CS708", f"{run} is not a run: it has no resolved.cfg", help="name a folder that train made")
         )
-    layers = image_layers(check(spec))
+    checked = check(spec)
+    if not checked.ok:
+        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+    layers = image_layers(checked)
     if not layers:
         raise DiagnosticError(
             Diagnostic("CS708", f"no convolution of {run} reads the images, so there are no kernels to draw")

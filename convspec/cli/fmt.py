@@ -8,10 +8,11 @@ from difflib import unified_diff
 import click
 
 from convspec.cli.messages import print_diagnostics
-from convspec.cli.options import offering
+from convspec.cli.options import named, offering
 from convspec.cli.write import replace_text
 from convspec.diagnostics import DiagnosticError, Report
 from convspec.diagnostics.render import wants_color
+from convspec.diagnostics.visible import visible
 from convspec.syntax.formatter import format_document
 from convspec.syntax.parser import parse_document, read_source
 
@@ -19,7 +20,7 @@ _COLORS = {"+": "32", "-": "31", "@": "36"}
 
 
 @click.command(short_help="Lay out files the one way.")
-@click.argument("files", nargs=-1, required=True, shell_complete=offering("layer_files_or_any"))
+@click.argument("files", type=named, nargs=-1, required=True, shell_complete=offering("layer_files_or_any"))
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 where a file would change.")
 @click.option("--diff", "only_diff", is_flag=True, help="Change nothing; print what would change; exit 1 if anything.")
 def command(files: tuple[str, ...], only_check: bool, only_diff: bool) -> int:
@@ -44,7 +45,7 @@ def command(files: tuple[str, ...], only_check: bool, only_diff: bool) -> int:
             continue
         changed += 1
         only_looks = only_check or only_diff
-        click.echo(f"{'would change' if only_looks else 'changed'} {path}", err=True)
+        click.echo(f"{'would change' if only_looks else 'changed'} {visible(path)}", err=True)
         if only_diff:
             color = wants_color(sys.stdout)
             click.echo(_difference(path, text, formatted, color=color), nl=False, color=color)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.options import named
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="A run from a checkpoint of the original programs.")
-@click.argument("checkpoint")
-@click.option("-o", "--output", "run_dir", metavar="RUN", required=True, help="New folder for the run.")
+@click.argument("checkpoint", type=named)
+@click.option("-o", "--output", "run_dir", type=named, metavar="RUN", required=True, help="New folder for the run.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of its layers.")
 def command(checkpoint: str, run_dir: str, overrides: tuple[str, ...]) -> int:
     """Make the run RUN of CHECKPOINT: a file that cuda-convnet, cuda-convnet2 or the AlexNet code saved, or a folder.

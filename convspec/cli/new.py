@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from convspec.checker import check
-from convspec.cli.options import offering
+from convspec.cli.options import named, offering
 from convspec.cli.write import create_text
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, did_you_mean
+from convspec.diagnostics.visible import visible
 from convspec.graph.extension import extends_entry
 from convspec.resources import spec_names, spec_path
 from convspec.syntax.document import Document, Entry, Line
@@ -35,11 +36,12 @@ extends={extends}
 @click.option(
     "--from",
     "base",
+    type=named,
     metavar="SPEC",
     shell_complete=offering("bases"),
     help="What to start from: a name of the list, or a file.",
 )
-@click.argument("name", required=False)
+@click.argument("name", type=named, required=False)
 def command(name: str | None, base: str | None, is_copy: bool) -> int:
     """Write NAME.cfg, a variant of another spec, to be changed; without a NAME, list what can be started from.
 
@@ -57,14 +59,17 @@ def command(name: str | None, base: str | None, is_copy: bool) -> int:
         raise click.UsageError(
             f"say what to start from: convspec new {name} --from alexnet; convspec new lists what there is"
         )
+    if not os.path.basename(name).strip("."):  # noqa: PTH119 - the last part of a path drops a `/` at the end, and a name does not
+        raise click.UsageError(f"{name} names no file: convspec new my --from {base} makes my.cfg")
     target = Path(name if name.endswith(_SUFFIX) else f"{name}{_SUFFIX}")
     source = _find(base)
     document = parse_document(read_source(str(source)), Report())
     shown = source.name if _is_ours(source) else str(source)
     text = _copied(document, source) if is_copy else _variant(document, source, target, shown)
+    _require_base(text, source, target, is_copy=is_copy)
     create_text(target, text)
     how = "a copy" if is_copy else "a variant"
-    click.echo(f"wrote {target}, {how} of {shown}\nnext: convspec check {target}")
+    click.echo(f"wrote {visible(str(target))}, {how} of {visible(shown)}\nnext: convspec check {visible(str(target))}")
     return 0
 
 
@@ -109,7 +114,7 @@ def _is_ours(source: Path) -> bool:
 
 
 def _variant(document: Document, source: Path, target: Path, shown: str) -> str:
-    text = _VARIANT.format(base=shown, name=target, extends=_reference(source, target))
+    text = _VARIANT.format(base=visible(shown), name=visible(str(target)), extends=_reference(source, target))
     return text + (_example(document) or _example(_resolved(source)))
 
 
@@ -119,6 +124,26 @@ def _reference(source: Path, target: Path) -> str:
         return Path(os.path.relpath(source, target.parent)).as_posix()
     is_taken = target.name == source.name or os.path.lexists(target.parent / source.name)
     return f"specs/{source.name}" if is_taken else source.name
+
+
+def _require_base(text: str, source: Path, target: Path, *, is_copy: bool) -> None:
+    """Raises DiagnosticError with CS101 where `extends=` cannot spell the way to a base: a blank before it, ` ;`, a line end."""
+    if is_copy:
+        return
+    entry = extends_entry(parse_document(SourceFile(str(target), text), Report()))
+    if entry is None or entry.value != _reference(source, target) or not _is_utf8(entry.value):
+        message = f"extends= cannot spell {source}, for the letters in its name"
+        raise DiagnosticError(
+            Diagnostic("CS101", message, help="give that file a plain name, or take it over with --copy")
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _example(document: Document) -> str:

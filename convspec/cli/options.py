@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 _Command = Callable[..., Any]
 
 
+def named(text: str) -> str:
+    """The name of a file, a folder or a layer. An empty one is mostly a variable of a shell that was not set."""
+    if not text:
+        raise click.BadParameter("it is empty")
+    return text
+
+
 class Given(NamedTuple):
     """The network that a command was given. `options` are the keywords of `check` and `compile_spec`.
 
@@ -29,11 +37,26 @@ class Given(NamedTuple):
     params: str | None
     options: Mapping[str, Any]
 
+    @property
+    def layers(self) -> str | Path:
+        """The spec as `check` takes it: a name with a line end in it is that of a file all the same, and no text."""
+        return as_path(self.spec)
+
+    @property
+    def parameters(self) -> str | Path | None:
+        """The parameter file, likewise."""
+        return None if self.params is None else as_path(self.params)
+
     def checked(self, **more: Any) -> Checked:
         """What `check` says of it."""
         from convspec.checker import check
 
-        return check(self.spec, self.params, **self.options, **more)
+        return check(self.layers, self.parameters, **self.options, **more)
+
+
+def as_path(name: str) -> str | Path:
+    """A name from the command line for `check`, which takes what has a line end in it for the text of a spec."""
+    return Path(name) if "\n" in name else name
 
 
 def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
@@ -61,11 +84,12 @@ def spec_arguments(command: _Command, *, required: bool = True) -> _Command:
         click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key."),
         click.option(
             "--params",
+            type=named,
             metavar="FILE",
             shell_complete=offering("specs"),
             help="Parameter file, if it is not beside the layer file.",
         ),
-        click.argument("spec", required=required, shell_complete=offering("specs")),
+        click.argument("spec", type=named, required=required, shell_complete=offering("specs")),
     ):
         result = decorate(result)
     return result
@@ -100,6 +124,8 @@ def parse_inputs(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
             sizes.update({binding.name: binding.dims for binding in INPUTS.parse(text)})
         except ValueSyntaxError:
             raise DiagnosticError(
-                Diagnostic("CS213", f"--input {text} is no size", help="write --input data:3x227x227, say")
+                Diagnostic(
+                    "CS213", f"--input {text or repr(text)} is no size", help="write --input data:3x227x227, say"
+                )
             ) from None
     return sizes

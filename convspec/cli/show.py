@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from convspec.cli.options import Given, spec_arguments
+from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.write import replace_text
 from convspec.diagnostics import DiagnosticError, Severity
 
 
 @click.command(short_help="A picture of the network.")
 @spec_arguments
-@click.option("-o", "--output", metavar="FILE.svg", help="Write to FILE.svg instead of standard output.")
+@click.option("-o", "--output", type=named, metavar="FILE.svg", help="Write to FILE.svg instead of standard output.")
 def command(
     given: Given,
     output: str | None,

@@ -8,20 +8,28 @@ from pathlib import Path
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import Given, allow_init_imports, spec_arguments
+from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="Train the network.")
 @partial(spec_arguments, required=False)
-@click.option("--data", metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says.")
-@click.option("--run", "run_dir", metavar="DIR", help="New folder for the run; else the next free one under runs/.")
-@click.option("--resume", metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
+@click.option(
+    "--data", type=named, metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says."
+)
+@click.option(
+    "--run", "run_dir", type=named, metavar="DIR", help="New folder for the run; else the next free one under runs/."
+)
+@click.option("--resume", type=named, metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
-@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
+@click.option(
+    "--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one."
+)
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
-@click.option("--init-from", metavar="DIR", help="Run that initWFunc= and its like copy from; else @train.initFrom.")
+@click.option(
+    "--init-from", type=named, metavar="DIR", help="Run that initWFunc= and its like copy from; else @train.initFrom."
+)
 @allow_init_imports
 def command(
     given: Given,
@@ -49,7 +57,7 @@ def command(
     if init_from is not None:
         options["overrides"] = (*options["overrides"], f"@train.initFrom={init_from}")
     compiled = compile_spec(
-        given.spec or _spec_of(resume), given.params, **options, allow_init_imports=allow_init_imports
+        given.layers or _spec_of(resume), given.parameters, **options, allow_init_imports=allow_init_imports
     )
     _require_cost(compiled)
     use_huge_pages()

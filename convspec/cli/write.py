@@ -40,8 +40,13 @@ def replace_text(path: str, text: str) -> None:
 def create_text(target: Path, text: str) -> None:
     """Write a new file. Raises DiagnosticError with CS114 where there is one of this name, CS101 where it cannot be."""
     try:
-        with target.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with target.open("xb") as file:
+            try:
+                file.write(text.encode())
+                file.flush()
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
     except FileExistsError:
         raise DiagnosticError(
             Diagnostic("CS114", f"{target} is there already", help="take another name, or delete the file first")

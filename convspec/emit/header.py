@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from math import prod
 
+from convspec.diagnostics.visible import visible
 from convspec.emit.lines import WIDTH, wrapped_import
 from convspec.program.names import KERNELS
 from convspec.program.operators import Op
@@ -30,12 +31,17 @@ def header(program: Program, spec_name: str) -> str:
     costs = {cost.name for cost in program.costs}
     outputs = [f"{o.layer} {'()' if o.value in costs else _batched(program.values[o.value])}" for o in program.outputs]
     count = sum(prod(parameter.shape) for parameter in program.parameters)
-    return f'''"""{class_name(program.name)}, compiled by convspec from {spec_name}.
+    return f'''"""{class_name(program.name)}, compiled by convspec from {_quoted(spec_name)}.
 
 inputs      {_listed(inputs)}
 outputs     {_listed(outputs)}
 parameters  {count:,}
 """'''
+
+
+def _quoted(name: str) -> str:
+    """The name of a file as part of a docstring: whatever it is, it neither ends it nor escapes anything."""
+    return visible(name).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _listed(entries: Sequence[str]) -> str:

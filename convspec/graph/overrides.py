@@ -25,7 +25,7 @@ def apply_overrides(
     *,
     makes_layers: bool,
 ) -> dict[str, Span]:
-    """Set `section.key=value` in the sections. Reports CS213 for an override that names no section.
+    """Set `section.key=value` in the sections. Reports CS213 for an override that names no section, or `extends`.
 
     makes_layers: whether names that do not stand there may be those of layers that are made later. Such sections are
     added and returned, with the overrides that name them.
@@ -55,7 +55,8 @@ def _override_document(
         name = " ".join(name.replace(".", " ", 1).split())
     is_known = name in sections or name in SETTINGS or name == DEFAULTS or name.startswith(OF_TYPE)
     is_known = is_known or (makes_layers and bool(name) and not name.startswith("@"))
-    if equals and dot and key and is_known and "\n" not in text:
+    is_extends = name == "@net" and key.strip().lower() == "extends"
+    if equals and dot and key and is_known and "\n" not in text and not is_extends:
         source = SourceFile(f"--set {text}", f"[{name}]\n{key}={value}\n")
         document = parse_document(source, report)
         if len(document.sections) == 1 and next(document.sections[0].entries, None) is not None:
@@ -63,6 +64,13 @@ def _override_document(
     span = Span(SourceFile(f"--set {text}", text), 0, len(text))
     if not (equals and dot and key):
         message, help = f"'{text}' is not section.key=value", "write --set conv2.filters=192, say"
+    elif "\n" in text:
+        message, help = f"'{text}' has more than one line", "override a key with a --set of its own each"
+    elif is_extends:
+        message, help = (
+            f"'{text}': what a spec extends is said in its file alone",
+            "write extends= under [@net] of a file",
+        )
     else:
         message, help = _unknown(text, name, sections)
     report.add("CS213", span, message, help=help)

@@ -341,3 +341,19 @@ def test_ten_thousand_removed_layers_take_a_bounded_time() -> None:
     )
     checked = convspec.check(f"{text}[last]\ntype=neuron\nneuron=abs\ninputs=a9999\n")
     assert (codes(checked), reads(checked)) == ([], {"data": "", "last": "data"})
+
+
+@pytest.mark.parametrize("override", ["@net.extends=other.cfg", "@net.Extends = other.cfg"])
+def test_an_override_cannot_name_another_base(tmp_path: Path, override: str) -> None:
+    (tmp_path / "base.cfg").write_text(BASE)
+    (tmp_path / "v.cfg").write_text("[@net]\nextends=base.cfg\n")
+    (diagnostic,) = convspec.check(tmp_path / "v.cfg", overrides=[override]).diagnostics
+    assert diagnostic.code == "CS213"
+    assert "said in its file alone" in diagnostic.message
+
+
+def test_an_override_of_two_lines_is_two(tmp_path: Path) -> None:
+    (tmp_path / "base.cfg").write_text(BASE)
+    (diagnostic,) = convspec.check(tmp_path / "base.cfg", overrides=["conv1.filters=4\nstride=2"]).diagnostics
+    assert diagnostic.code == "CS213"
+    assert "has more than one line" in diagnostic.message

@@ -61,3 +61,6 @@ def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert len(picture.getcolors(maxcolors=2**16) or []) > 50
     assert main(["filters", str(run), "-o", str(tmp_path / "nowhere" / "f.png")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+    (run / "resolved.cfg").write_text("[@net]\nname=LeNet\n")
+    assert main(["filters", str(run)]) == 1
+    assert "CS110" in capsys.readouterr().err

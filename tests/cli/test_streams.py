@@ -1,0 +1,56 @@
+"""Output that goes nowhere: streams that are closed, a full disk under `>`, a reader that has left."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convspec.resources import spec_path
+
+LENET = str(spec_path("lenet-digits.cfg"))
+FULL = Path("/dev/full")
+
+
+def run(arguments: list[str], redirection: str) -> tuple[int, str, str]:
+    """Exit code and streams of a command under a redirection of a shell."""
+    command = shlex.join([sys.executable, "-m", "convspec", *arguments])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [(["check", LENET], 0), (["check", "no.cfg"], 2), (["bogus"], 2)])
+def test_closed_streams_change_no_exit_code(closed: str, arguments: list[str], code: int) -> None:
+    assert run(arguments, closed)[0] == code
+
+
+def test_a_file_does_not_become_the_output_that_was_closed(tmp_path: Path) -> None:
+    target = tmp_path / "m.py"
+    assert run(["compile", LENET, "-o", str(target), "--print-after", "lower"], "<&- >&- 2>&-")[0] == 0
+    assert target.read_text().startswith('"""LeNet')
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["check", LENET], ["compile", LENET], ["--help"], ["--version"], ["explain"]])
+def test_a_full_disk_under_the_output_is_said_once(arguments: list[str]) -> None:
+    code, _, err = run(arguments, f">{FULL}")
+    assert code == 2
+    assert err == "error[CS101]: the output cannot be written: No space left on device\n"
+    assert run(arguments, f">{FULL} 2>{FULL}")[0] == 2
+
+
+def test_a_reader_that_has_left_is_no_news() -> None:
+    code, _, err = run(["explain"], "| true")
+    assert (code, err) == (0, "")
