@@ -180,6 +180,10 @@ def _report_marks(documents: Sequence[Document | None], dialect: Dialect, report
 
 def _open_base(extends: Entry, report: Report) -> SpecFiles | None:
     """The spec that `extends=` names: relative to the file that says it, or one of ours by name. Reports CS101, CS102."""
+    if not extends.value:
+        help = "name a file, or take the key out: this spec then stands on its own"
+        report.add("CS101", extends.value_span, "extends= names no file", help=help)
+        return None
     path = _base_path(extends)
     try:
         if os.path.lexists(path) and not (Path(path).is_file() or Path(path).is_dir()):

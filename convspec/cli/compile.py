@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
-from convspec.cli.write import replace_text
-from convspec.compiler import compile_spec
+from convspec.cli.write import refuse_inputs, replace_text
+from convspec.compiler import compile_checked
 from convspec.diagnostics import did_you_mean
 from convspec.passes.pipeline import FOLDED
 from convspec.program.printer import print_program
@@ -41,14 +41,10 @@ def command(
         if stage in print_after:
             click.echo(f"# after {stage}\n{print_program(program)}", err=output is None)
 
-    compiled = compile_spec(
-        given.layers,
-        given.parameters,
-        **given.options,
-        outputs=wanted,
-        after=show,
-        allow_init_imports=allow_init_imports,
-    )
+    checked = given.checked()
+    if output is not None:
+        refuse_inputs(output, checked)
+    compiled = compile_checked(checked, outputs=wanted, after=show, allow_init_imports=allow_init_imports)
     if output is None:
         click.echo(compiled.source, nl=False)
     else:

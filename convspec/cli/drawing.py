@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 from convspec.cli.messages import print_diagnostics
+from convspec.cli.write import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.report.filters import draw_filters, first_banks
 from convspec.train.checkpoint import load_newest
@@ -19,9 +21,6 @@ def draw_run_filters(run: Path, layers: Mapping[str, int], target: Path, *, scal
             Diagnostic("CS708", f"{run} has no checkpoint yet", help=f"go on with convspec train ... --resume {run}")
         )
     weights = {name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()}
-    try:
-        draw_filters(first_banks(weights, layers), scale).save(target, format="PNG")
-    except OSError as error:
-        raise DiagnosticError(
-            Diagnostic("CS101", f"{target} cannot be written: {error.strerror or error}", help="name a file with -o")
-        ) from None
+    picture = BytesIO()
+    draw_filters(first_banks(weights, layers), scale).save(picture, format="PNG")
+    replace_file(str(target), picture.getvalue(), help="name a file with -o")

@@ -9,8 +9,8 @@ import click
 
 from convspec.cli.messages import print_diagnostics
 from convspec.cli.options import named, offering
-from convspec.cli.write import replace_text
-from convspec.diagnostics import DiagnosticError, Report
+from convspec.cli.write import replace_file
+from convspec.diagnostics import DiagnosticError, Report, SourceFile
 from convspec.diagnostics.render import wants_color
 from convspec.diagnostics.visible import visible
 from convspec.syntax.formatter import format_document
@@ -34,34 +34,34 @@ def command(files: tuple[str, ...], only_check: bool, only_diff: bool) -> int:
     changed = broken = 0
     for path in files:
         try:
-            text, formatted = _formatted(path)
+            source, formatted = _formatted(path)
         except DiagnosticError as error:
             if len(files) == 1:
                 raise
             print_diagnostics(error.diagnostics)
             broken += 1
             continue
-        if formatted == text:
+        if formatted == source.text:
             continue
         changed += 1
         only_looks = only_check or only_diff
         click.echo(f"{'would change' if only_looks else 'changed'} {visible(path)}", err=True)
         if only_diff:
             color = wants_color(sys.stdout)
-            click.echo(_difference(path, text, formatted, color=color), nl=False, color=color)
+            click.echo(_difference(path, source.text, formatted, color=color), nl=False, color=color)
         if not only_looks:
-            replace_text(path, formatted)
+            replace_file(path, formatted.encode(source.encoding))
     return 1 if broken or (changed and (only_check or only_diff)) else 0
 
 
-def _formatted(path: str) -> tuple[str, str]:
-    """The text of a file as it is, and in the one layout. Raises DiagnosticError where it cannot be read or parsed."""
+def _formatted(path: str) -> tuple[SourceFile, str]:
+    """A file as it is, and its text in the one layout. Raises DiagnosticError where it cannot be read or parsed."""
     report = Report()
     source = read_source(path)
     formatted = format_document(parse_document(source, report))
     if report.has_errors:
         raise DiagnosticError(*report)
-    return source.text, formatted
+    return source, formatted
 
 
 def _difference(path: str, text: str, formatted: str, *, color: bool) -> str:

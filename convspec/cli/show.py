@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.cli.options import Given, named, spec_arguments
-from convspec.cli.write import replace_text
+from convspec.cli.write import refuse_inputs, replace_text
 from convspec.diagnostics import DiagnosticError, Severity
 
 
@@ -27,6 +27,8 @@ def command(
     checked = given.checked()
     if not checked.ok:
         raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+    if output is not None:
+        refuse_inputs(output, checked)
     from convspec.report.network import draw_network
 
     picture = draw_network(checked)

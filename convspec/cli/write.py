@@ -6,24 +6,32 @@ import os
 import tempfile
 from pathlib import Path
 
+import click
+
+from convspec.checker import Checked
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 def replace_text(path: str, text: str) -> None:
+    """`replace_file` in UTF-8."""
+    replace_file(path, text.encode())
+
+
+def replace_file(path: str, content: bytes, help: str = "name a file in a folder of yours") -> None:
     """Write a whole file under a temporary name beside it, then rename. Raises DiagnosticError with CS101.
 
-    What is not a regular file (a pipe, a device) is written to directly.
+    A link stays one, and what it leads to is written. What is not a regular file (a pipe, a device) is written to directly.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     try:
         if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8", newline="")
+            target.write_bytes(content)
             return
         mode = target.stat().st_mode if target.exists() else None
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(_default_mode() if mode is None else mode)
@@ -32,9 +40,14 @@ def replace_text(path: str, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise DiagnosticError(
-            Diagnostic("CS101", f"{path} cannot be written: {error.strerror}", help="name a file in a folder of yours")
-        ) from None
+        raise DiagnosticError(Diagnostic("CS101", f"{path} cannot be written: {error.strerror}", help=help)) from None
+
+
+def refuse_inputs(output: str, checked: Checked) -> None:
+    """Raises UsageError where the file to write is one that the network was read from."""
+    for file in checked.sections.files:
+        if os.path.exists(output) and os.path.exists(file.name) and os.path.samefile(output, file.name):  # noqa: PTH110, PTH121 - these raise nothing
+            raise click.UsageError(f"{output} is a file that this network is read from: name another one with -o")
 
 
 def create_text(target: Path, text: str) -> None:

@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 
 class SourceFile:
-    """A text and the name it goes by in messages: a path as the user typed it, or `<string>`."""
+    """A text and the name it goes by in messages: a path as the user typed it, or `<string>`.
 
-    def __init__(self, name: str, text: str) -> None:
+    encoding: of the bytes of the file, for who writes it again.
+    """
+
+    def __init__(self, name: str, text: str, encoding: str = "utf-8") -> None:
         self.name = name
         self.text = text
+        self.encoding = encoding
 
     @cached_property
     def _line_starts(self) -> list[int]:

@@ -43,10 +43,9 @@ def read_source(path: str) -> SourceFile:
             )
         )
     try:
-        text = data.decode("utf-8")
+        return SourceFile(path, data.decode("utf-8"))
     except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return SourceFile(path, text)
+        return SourceFile(path, data.decode("latin-1"), "latin-1")
 
 
 def parse_document(file: SourceFile, report: Report) -> Document:

@@ -24,8 +24,12 @@ def write_file(path: Path, content: bytes) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, whole, also after a crash."""
     temporary = path.with_name(f".{path.name}.tmp")
-    write_file(temporary, content)
-    temporary.replace(path)
+    try:
+        write_file(temporary, content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

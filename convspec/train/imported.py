@@ -60,8 +60,9 @@ def import_checkpoint(
     checkpoint = _checkpoint(state, compiled, weights, momentum)
     run = RunFolder.create(compiled.name, run_dir=run_dir)
     try:
-        run.describe(compiled, {"name": compiled.name, "data": None, "fingerprint": None, "log_every": None})
+        # in this order: a folder is a run only once it has the weights that it was made for
         save_checkpoint(run.checkpoints, checkpoint, keep=1)
+        run.describe(compiled, {"name": compiled.name, "data": None, "fingerprint": None, "log_every": None})
     finally:
         run.close()
     return Imported(

@@ -21,6 +21,10 @@ from convspec.train.durable import replace_file, reporting_write_errors
 
 RUNS = "runs"
 
+_LOCK = ".lock"
+_FILES = ("spec.cfg", "resolved.cfg", "model.py")
+_BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
+
 
 class RunFolder:
     """One run, locked against a second process for as long as it is open."""
@@ -48,7 +52,7 @@ class RunFolder:
     def describe(self, compiled: CompiledSpec, settings: Mapping[str, Any]) -> None:
         """Write what the run is made from; settings.json comes last, and marks the folder as that of a run."""
         files = {"spec.cfg": compiled.spec_text, "resolved.cfg": compiled.resolved_text, "model.py": compiled.source}
-        with reporting_write_errors(self.path):
+        with reporting_write_errors(self.path, "the run has not begun: there is nothing to resume"):
             for name, text in files.items():
                 replace_file(self.path / name, text.encode())
         self.adopt(settings)
@@ -152,11 +156,17 @@ def _first_lines(path: Path, most: int) -> tuple[int, int]:
 def _make_named(path: Path) -> Path:
     with reporting_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        is_used = any(path.iterdir())
+        is_used = not _is_free({entry.name for entry in path.iterdir()})
     if is_used:
-        help = f"go on with --resume {path}, or name a new folder"
+        is_run = (path / "settings.json").is_file()
+        help = f"go on with --resume {path}, or name a new folder" if is_run else "name a new folder"
         raise DiagnosticError(Diagnostic("CS706", f"the folder {path} is not empty", help=help))
     return path
+
+
+def _is_free(names: set[str]) -> bool:
+    """Whether a folder is empty, or holds what a run left that ended before it had begun; its lock tells that it was one."""
+    return not names or (_LOCK in names and names <= _BEFORE_SETTINGS)
 
 
 def _make_numbered(runs: Path, name: str) -> Path:
@@ -175,7 +185,7 @@ def _make_numbered(runs: Path, name: str) -> Path:
 def _lock(folder: Path) -> IO[bytes]:
     """Held until closed or until the process ends, however it ends."""
     with reporting_write_errors(folder):
-        file = (folder / ".lock").open("ab")
+        file = (folder / _LOCK).open("ab")
     try:
         import fcntl
     except ImportError:  # Windows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,21 @@ def test_mistakes(
 def test_a_folder_that_is_not_free(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(checkpoint), "-o", str(tmp_path)]) == 1
     assert "CS706" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_kept_leave_no_run_that_would_begin_without_them(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("convspec.train.checkpoint.write_file", refuse)
+        assert main(["import", str(checkpoint), "-o", str(run)]) == 1
+    assert "CS711" in capsys.readouterr().err
+    assert not (run / "settings.json").exists()
+    assert main(["train", "--resume", str(run)]) != 0
 
 
 def test_an_override_that_names_nothing(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -357,3 +357,9 @@ def test_an_override_of_two_lines_is_two(tmp_path: Path) -> None:
     (diagnostic,) = convspec.check(tmp_path / "base.cfg", overrides=["conv1.filters=4\nstride=2"]).diagnostics
     assert diagnostic.code == "CS213"
     assert "has more than one line" in diagnostic.message
+
+
+def test_an_empty_extends_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "v.cfg").write_text("[@net]\nextends=\n")
+    (diagnostic,) = convspec.check(tmp_path / "v.cfg").diagnostics
+    assert (diagnostic.code, diagnostic.message) == ("CS101", "extends= names no file")

@@ -13,7 +13,7 @@ def test_auto_is_a_gpu_if_there_is_one() -> None:
     assert open_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:x", "meta"])
 def test_a_device_that_is_not_there(name: str) -> None:
     with pytest.raises(DiagnosticError) as error:
         open_device(name)

@@ -48,6 +48,29 @@ def test_a_folder_with_files_is_not_taken(tmp_path: Path) -> None:
         RunFolder.create("x", run_dir=tmp_path)
 
 
+def test_what_a_run_left_that_ended_before_it_began_is_taken(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    with closing(RunFolder.create("x", run_dir=run_dir)) as run:
+        run.describe(Compiled(), {})
+    (run_dir / "settings.json").unlink()
+    (run_dir / ".settings.json.tmp").write_text("{")
+    with closing(RunFolder.create("x", run_dir=run_dir)) as run:
+        run.describe(Compiled(), {"data": "digits"})
+    assert run.settings() == {"data": "digits"}
+    with pytest.raises(DiagnosticError) as caught:
+        RunFolder.create("x", run_dir=run_dir)
+    assert "--resume" in (caught.value.diagnostics[0].help or "")
+
+
+@pytest.mark.parametrize("mine", ["model.py", "spec.cfg"])
+def test_a_file_of_the_same_name_without_a_lock_is_not_ours(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).write_text("mine")
+    with pytest.raises(DiagnosticError, match=r"CS706.*not empty") as caught:
+        RunFolder.create("x", run_dir=tmp_path)
+    assert "--resume" not in (caught.value.diagnostics[0].help or "")
+    assert (tmp_path / mine).read_text() == "mine"
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
         run.describe(Compiled(), {})
