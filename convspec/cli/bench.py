@@ -11,7 +11,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 
 @click.command(short_help="Time it here, beside plain PyTorch.")
 @spec_arguments
-@click.option("--batch", type=click.IntRange(min=1), help="Images a step; else what [@train] says.")
+@click.option("--batch", type=click.IntRange(1, 65536), help="Images a step; else what [@train] says.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds to take medians of.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast; else what [@train] says.")
 @click.option("--compile", "with_compile", is_flag=True, help="Measure torch.compile of both networks as well.")

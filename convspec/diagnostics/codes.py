@@ -139,6 +139,7 @@ CODES: dict[str, Code] = {
     "CS715": Code("a minibatch too small for batch normalisation"),
     "CS716": Code("an initial value that cannot be copied"),
     "CS717": Code("a function of initial values that fails"),
+    "CS718": Code("too little memory"),
     "CS720": Code("an old file that cannot be read"),
     "CS721": Code("a file that is no checkpoint of the original programs"),
     "CS722": Code("weights that do not fit their layers"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from convspec.cli import main
 from convspec.resources import spec_path
 
 LENET = str(spec_path("lenet-digits.cfg"))
@@ -54,3 +55,27 @@ def test_a_full_disk_under_the_output_is_said_once(arguments: list[str]) -> None
 def test_a_reader_that_has_left_is_no_news() -> None:
     code, _, err = run(["explain"], "| true")
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [
+        (MemoryError(), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"), True),
+        (RuntimeError("a mistake of ours"), False),
+    ],
+)
+def test_too_little_memory_is_no_mistake_of_ours(
+    error: Exception, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise error
+
+    monkeypatch.setattr("convspec.cli.check._print", fail)
+    if is_told:
+        assert main(["check", LENET]) == 1
+        assert "error[CS718]" in capsys.readouterr().err
+    else:
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            main(["check", LENET])
