@@ -72,6 +72,11 @@ class BrokenFiles:
             )
         self._notify(Diagnostic("CS703", f"skipped {message}", severity=Severity.WARNING))
 
+    def all_of(self, split: str, count: int) -> DiagnosticError:
+        """CS703 for a split none of whose files can be read, so that none can stand in for another."""
+        message = f"all {count} pictures of the {split} split under {self._root} are broken"
+        return DiagnosticError(Diagnostic("CS703", message, help="point --data at another folder"))
+
 
 class Folder(Dataset):
     """Pictures as size x size squares: the shorter side resized, the middle cut out (paper, section 2)."""
@@ -111,7 +116,7 @@ class Folder(Dataset):
     def _read_one(self, split: Split, index: int, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
         samples = self._samples[split]
-        while True:
+        for _ in samples:
             sample = samples[index]
             try:
                 out[...] = read_square(sample.path, self.shape[0], self.shape[2])
@@ -119,6 +124,7 @@ class Folder(Dataset):
             except BrokenPicture as error:
                 self._broken.add(sample.name, str(error))
             index = (index + 1) % len(samples)
+        raise self._broken.all_of(split.value, len(samples))
 
     def _decode_all(self) -> None:
         """Fill the cache, and keep the samples that could be read."""

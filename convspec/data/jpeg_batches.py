@@ -126,7 +126,7 @@ class JpegBatches(Dataset):
     def _read_one(self, split: Split, index: int, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
         pictures, used = self._index[split], self._stands_for.get((split, index), index)
-        while True:
+        for _ in range(self.count(split)):
             try:
                 out[...] = read_square(BytesIO(pictures.content(used)), self.shape[0], self.shape[2])
             except (BrokenPicture, OSError) as error:
@@ -135,6 +135,7 @@ class JpegBatches(Dataset):
                 self._stands_for[split, index] = used
             else:
                 return used
+        raise self._broken.all_of(split.value, self.count(split))
 
 
 def _side(batches: Batches) -> int:

@@ -348,6 +348,14 @@ def test_too_many_broken_pictures_end_it(tmp_path: Path) -> None:
         pictures(opened(root), Split.TEST)
 
 
+def test_a_split_of_few_broken_pictures_ends(tmp_path: Path) -> None:
+    """Fewer than are skipped elsewhere; there is none left to stand in for them."""
+    root = write_jpegs(tmp_path / "set")
+    (root / "data_batch_2").write_bytes(dumps({"data": [b"x" * 100] * 6, "labels": LABELS}))
+    with pytest.raises(DiagnosticError, match=r"CS703: all 6 pictures of the \w+ split"):
+        pictures(opened(root), Split.TEST)
+
+
 def test_pictures_without_labels_are_left_out(tmp_path: Path) -> None:
     root = write_jpegs(tmp_path / "set")
     (root / "data_batch_2").write_bytes(dumps({"data": strings(2), "labels": [[], [1], [], [2], [3], []]}))

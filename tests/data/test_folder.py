@@ -196,6 +196,19 @@ def test_all_of_a_split_broken(tmp_path: Path) -> None:
         folder(tmp_path)
 
 
+def test_all_of_a_split_broken_that_is_read_as_it_is_used(tmp_path: Path) -> None:
+    """No file is left that could stand in for another."""
+    make(tmp_path, "train", each=2)
+    make(tmp_path, "val", each=1)
+    for name in "ab":
+        (tmp_path / "val" / name / "0.png").write_bytes(b"")
+    dataset = folder(tmp_path, cache_bytes=0)
+    out = np.empty((1, *dataset.shape), np.uint8)
+    with pytest.raises(DiagnosticError, match="CS703: all 2 pictures of the test split"):
+        dataset.read(Split.TEST, np.array([0]), epoch=0, out=out)
+    dataset.close()
+
+
 def test_an_empty_class_folder_is_no_class(tmp_path: Path) -> None:
     make(tmp_path, classes="abc", each=3)
     (tmp_path / "aa").mkdir()
