@@ -74,6 +74,8 @@ def read_tree(value: str, beside: str) -> ClassTree:
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise TreeError("it is neither a file nor a folder, and reading it might never end", "name a file")
     with path.open("rb") as stream:
         data = stream.read(MAXIMUM_BYTES + 1)
     if len(data) > MAXIMUM_BYTES:
