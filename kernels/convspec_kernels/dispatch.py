@@ -30,7 +30,7 @@ _MODULES = {
 }
 _AUGMENT = {
     "reference": "convspec_kernels.reference",
-    "eager": "convspec_kernels.reference",
+    "eager": "convspec_kernels.eager",
     "numba": "convspec_kernels.numba_augment",
     "triton": "convspec_kernels.triton_augment",
 }
@@ -78,7 +78,7 @@ def choose_augment(device_type: str) -> ModuleType:
     if choice == name:
         raise RuntimeError(f"{VARIABLE}={choice} cannot run: {reason}")
     _say_once(name, reason)
-    return import_module(_AUGMENT["reference"])
+    return import_module(_AUGMENT["eager" if device_type == "cpu" else "reference"])
 
 
 def describe(device_type: str) -> str:

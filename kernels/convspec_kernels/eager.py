@@ -202,3 +202,20 @@ def _pool_gradient(grad: Tensor, x: Tensor, pool: Pool) -> Tensor:
     inside = result[:, :, rows.before : result.shape[2] - rows.after, columns.before : result.shape[3] - columns.after]
     left, right = columns.seen.start, x.shape[3] - columns.seen.stop
     return F.pad(inside, (left, right, rows.seen.start, x.shape[2] - rows.seen.stop))
+
+
+def augment(
+    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
+) -> None:
+    """Write into `y` what `convspec_kernels.augment` computes, a picture at a time: a slice copies runs of bytes, where the
+    reference gathers each of them. In float32, and rounded once where `y` is of a narrower type."""
+    _, height, width, _ = images.shape
+    size, whole = y.shape[2], y.permute(0, 2, 3, 1)
+    narrow = None if y.dtype is torch.float32 else torch.empty(size, size, 3)
+    for n, ((top, left), mirror) in enumerate(zip(offsets.tolist(), mirrors.tolist(), strict=True)):
+        first_row, first_column = min(max(top, 0), height - size), min(max(left, 0), width - size)
+        pixels = images[n, first_row : first_row + size, first_column : first_column + size]
+        crop = whole[n] if narrow is None else narrow
+        crop.copy_(pixels.flip(1) if mirror else pixels).sub_(mean).add_(colours[n]).mul_(scale)
+        if narrow is not None:
+            whole[n].copy_(narrow)

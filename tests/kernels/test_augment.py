@@ -43,7 +43,7 @@ def arguments(seed: int, cases: int = 3, height: int = 9, width: int = 11, size:
     }
 
 
-@pytest.fixture(params=["reference", "numba"])
+@pytest.fixture(params=["reference", "eager", "numba"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("CONVSPEC_KERNELS", request.param)
     return str(request.param)
@@ -80,10 +80,11 @@ def test_implementations_agree(seed: int, cases: int, size: int, more: tuple[int
     given_ = arguments(seed, cases, size + more[0], size + more[1], size)
     results = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("reference", "numba"):
+        for name in ("reference", "eager", "numba"):
             patch.setenv("CONVSPEC_KERNELS", name)
             results.append(augment(**given_, size=size))
-    torch.testing.assert_close(*results, rtol=0, atol=1e-4)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=0, atol=1e-4)
 
 
 def test_writes_where_it_is_told(implementation: str) -> None:
