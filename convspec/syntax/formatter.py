@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from convspec.syntax.document import Document, Entry, Line, Trivia, TriviaKind
 
+# What the grammar takes for blank; control characters beside them are text that nobody meant, and stay for a person to see.
+_BLANKS = " \t\r\n\f\v"
+
 
 def format_document(document: Document) -> str:
     """Text of the document in the one layout; it parses to an equal network."""
@@ -49,7 +52,7 @@ def _text(line: Line) -> str:
         case Trivia(kind=TriviaKind.BLANK):
             return ""
         case Trivia(text=text):
-            return text.rstrip()
+            return text.rstrip(_BLANKS)
 
 
 def _entry(entry: Entry) -> str:

@@ -129,5 +129,7 @@ def test_any_lines(text: str) -> None:
 
 
 @given(st.text())
+@example("\x1f")
+@example("[a]\nk=v\n\x1c\n\n\x85x\n")
 def test_any_text(text: str) -> None:
     assert_kept(text)
