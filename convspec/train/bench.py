@@ -32,6 +32,7 @@ from convspec.program.operators import Input
 from convspec.program.program import Program
 from convspec.train.inputs import IMAGES, label_capacity
 from convspec.train.optimizer import PaperSGD
+from convspec.train.preparation import check_batches, check_trainable
 
 PLAIN, PLAIN_COMPILED, OURS, OURS_COMPILED = "plain", "plain, torch.compile", "convspec", "convspec, torch.compile"
 _OF_SPREAD, _OF_LARGEST = 1e-2, 1e-5
@@ -89,10 +90,12 @@ def bench(
 ) -> Bench:
     """Time a network without errors on random images. `say` is told what is being done.
 
-    Raises DiagnosticError where the network cannot be compiled, and RuntimeError where the two networks disagree.
+    Raises DiagnosticError where the network cannot be compiled or trained, and RuntimeError where the two networks disagree.
     """
     # what is measured starts from drawn weights: no function of a spec is called
     compiled = compile_checked(checked, allow_init_imports=True)
+    check_trainable(compiled.program)
+    check_batches(compiled.program, 2 * batch, batch)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
     variants = _variants(checked, compiled, batch, device, with_compile)
     _check_agreement(variants)

@@ -67,10 +67,9 @@ def open_data(compiled: CompiledSpec, data: str | None, notify: Notify) -> Datas
     )
 
 
-def check_batches(program: Program, dataset: Dataset, batch: int) -> None:
+def check_batches(program: Program, images: int, batch: int) -> None:
     """Raises DiagnosticError CS715 where batch normalisation would have one number a feature."""
     norms = [op for op in program.operators if isinstance(op, BatchNorm) and op.shape.features == op.shape.channels]
-    images = dataset.count(Split.TRAIN)
     if not norms or (batch > 1 and images % batch != 1):
         return
     layer = norms[0].layers[0]

@@ -108,7 +108,7 @@ def train(
             data = data or run.settings().get("data")
         dataset = open_data(compiled, data, notify)
         stack.callback(dataset.close)
-        check_batches(compiled.program, dataset, options.batch)
+        check_batches(compiled.program, dataset.count(Split.TRAIN), options.batch)
         if resume is None:
             run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
             stack.callback(run.close)

@@ -51,6 +51,25 @@ def test_a_spec_with_errors_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "CS403" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (("coeff=0.7", "coeff=0"), "CS602"),
+        (("epsW=0.01\nepsB=0.02", "epsW=0\nepsB=0"), "CS602"),
+        (("type=dropout2\ninputs=fc4b", "type=batchnorm\ninputs=fc4b"), "CS715"),
+    ],
+    ids=["no cost", "frozen", "one case"],
+)
+def test_what_cannot_be_trained_is_refused_as_train_does(
+    change: tuple[str, str], code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.cfg"
+    assert change[0] in TWO_TOWERS
+    path.write_text(TWO_TOWERS.replace(*change), encoding="utf-8")
+    assert main(["bench", str(path), "--batch", "1", "--rounds", "1"]) == 1
+    assert code in capsys.readouterr().err
+
+
 def test_the_plain_network_is_plain() -> None:
     """A module a tower, torch's own functions, nothing of ours but where torch has none."""
     checked = convspec.check(spec_path("alexnet.cfg"))
