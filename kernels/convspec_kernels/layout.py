@@ -10,8 +10,10 @@ from convspec_kernels.windows import Windows
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Channels last where neighbouring channels are neighbours in memory; slices of channels-last maps count."""
-    channels_last = x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()
+    """Channels last where neighbouring channels are neighbours in memory; slices of channels-last maps count. Of maps with
+    a single pixel, which are contiguous in both ways, the stride of a pixel says in which they were made, as to torch."""
+    channels = x.shape[1]
+    channels_last = channels > 1 and x.stride(1) == 1 and (not x.is_contiguous() or x.stride(3) >= channels)
     return torch.channels_last if channels_last else torch.contiguous_format
 
 

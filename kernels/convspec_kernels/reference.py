@@ -32,7 +32,7 @@ def fused(x: Tensor, bias: Tensor | None, options: FusedOptions) -> Tensor:
         y = max_pool2d(y, *windows(x, pool), pool.ties)
     if options.relu_after:
         y = y.relu()
-    return y.to(x.dtype) if y is not x else x.clone()
+    return y.to(x.dtype).contiguous(memory_format=memory_format(x)) if y is not x else x.clone()
 
 
 def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tuple[Tensor, Tensor | None]:

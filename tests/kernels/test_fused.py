@@ -49,7 +49,9 @@ class Case:
     ) -> list[loops.Maps]:
         """The result and the gradients of the maps and of the bias. What kernels write is in the maps' memory format."""
         dtype = IMPLEMENTATIONS[implementation]
-        x = torch.from_numpy(self.x).to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+        given = torch.from_numpy(self.x).to(dtype)
+        # not `contiguous`, which leaves the strides of maps with a single pixel as they are
+        x = torch.empty_like(given, memory_format=memory_format).copy_(given).requires_grad_()
         bias = None if self.fused.bias is None else torch.from_numpy(self.fused.bias).to(dtype).requires_grad_()
         with forced(implementation), poisoned():
             y = bias_act_lrn_max_pool2d(x, bias, **self.arguments)
@@ -135,6 +137,14 @@ def pools(draw: st.DrawFn, height: int, width: int) -> tuple[int, int, int, tupl
 @given(case=cases(), memory_format=st.sampled_from(FORMATS))
 def test_agrees_with_the_loops(implementation: str, case: Case, memory_format: torch.memory_format) -> None:
     assert case.agrees(implementation, memory_format)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_a_map_with_a_single_pixel_keeps_its_format(implementation: str, memory_format: torch.memory_format) -> None:
+    """Such a map is contiguous in both ways; its result, of two windows, is not."""
+    fused = loops.Fused(bias=None, relu_at=None, lrn=None, pool=(3, 1, -1, (1, 2)))
+    assert case(0, (1, 2, 1, 1), fused).agrees(implementation, memory_format)
 
 
 PAPER = loops.Fused(bias=np.linspace(-1, 1, 12), relu_at="input", lrn=(5, 0.5, 0.75, 2.0, 2), pool=(3, 2, 0, (4, 4)))
