@@ -68,8 +68,7 @@ def choose(x: Tensor, options: FusedOptions) -> ModuleType:
 
 def choose_augment(device_type: str) -> ModuleType:
     """The module that augments pictures on such a device. Raises as `choose`."""
-    choice = _choice()
-    name = _BY_DEVICE.get(device_type, "reference") if choice == "auto" else choice
+    choice, name = _choice(), _fastest(device_type)
     module, reason = _load(_AUGMENT[name])
     if module is not None and name in _BY_DEVICE.values() and _BY_DEVICE.get(device_type) != name:
         module, reason = None, f"it does not run on {device_type}"
@@ -83,11 +82,16 @@ def choose_augment(device_type: str) -> ModuleType:
 
 def describe(device_type: str) -> str:
     """Who computes the fused operator on float32 maps of such a device, in a word, and why it is not the fastest."""
-    choice = _choice()
-    name = choice if choice != "auto" else _BY_DEVICE.get(device_type, "reference")
+    name = _fastest(device_type)
     if name not in _MODULES or _load(_MODULES[name])[0] is not None:
         return name
     return f"eager ({name} is not there)"
+
+
+def _fastest(device_type: str) -> str:
+    """The implementation that the environment forces, or the fastest for such a device, whether it is there or not."""
+    choice = _choice()
+    return choice if choice != "auto" else _BY_DEVICE.get(device_type, "reference")
 
 
 def _choice() -> str:
