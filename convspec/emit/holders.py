@@ -5,6 +5,7 @@ Either way a parameter `conv1.weight` of the program is `conv1.weight` among the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from convspec.program.operators import (
@@ -18,7 +19,7 @@ from convspec.program.operators import (
     Weighted,
     parameters_of,
 )
-from convspec.program.program import Program
+from convspec.program.program import Parameter, Program
 
 # Columns that a statement of a method has.
 _WIDTH = 112
@@ -29,6 +30,9 @@ class Holders:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._beside: dict[str, list[Parameter]] = defaultdict(list)
+        for parameter in program.parameters:
+            self._beside[path_of(parameter.name)].append(parameter)
         self._biases_elsewhere = {op.bias for op in program.operators if isinstance(op, FusedLRNPool)}
         self._modules = self._find_modules()
         self._paths = {path_of(op.weight) for op in self._modules.values()}
@@ -43,7 +47,7 @@ class Holders:
             if isinstance(op, Conv2d | Linear | TreeLinear | BatchNorm):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
-            beside = {name for name in self._program.parameter if path_of(name) == path_of(weight)}
+            beside = {parameter.name for parameter in self._beside[path_of(weight)]}
             first = next((op for op in ops if self._brought_by(op) == beside), None)
             if first is not None:
                 modules[first.name] = first
@@ -81,7 +85,7 @@ class Holders:
         once."""
         names = parameters_of(op)
         path = path_of(op.weight)
-        own = {name for name in self._program.parameter if path_of(name) == path}
+        own = {parameter.name for parameter in self._beside[path]}
         if path not in self._paths and own == set(names) and op.gradient_scale == 1:
             return f"**self.{path}"
         return ", ".join([self.weight(op), *map(self.expression, names[1:])])
@@ -131,8 +135,7 @@ class Holders:
         return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {kernel_size}{window_options(op)}{bias})"
 
     def _dictionary(self, path: str, comment: str) -> list[str]:
-        own = [parameter for parameter in self._program.parameters if path_of(parameter.name) == path]
-        leaves = {p.name.removeprefix(f"{path}."): ", ".join(map(str, p.shape)) for p in own}
+        leaves = {p.name.removeprefix(f"{path}."): ", ".join(map(str, p.shape)) for p in self._beside[path]}
         entries = [f'"{leaf}": torch.empty({shape})' for leaf, shape in leaves.items()]
         line = f"self.{path} = nn.ParameterDict({{{', '.join(entries)}}}){comment}"
         if len(line) <= _WIDTH:
