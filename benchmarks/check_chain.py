@@ -1,4 +1,5 @@
-"""Time of `check` a layer, for chains of 1,000 to 100,000 convolutions: constant if it is linear in the length.
+"""Time of `check` and of `compile` a layer, for chains of 1,000 to 100,000 convolutions: constant if it is linear in the
+length. Longer chains than 10,000 are checked alone.
 
 python benchmarks/check_chain.py [LENGTH ...]
 """
@@ -9,6 +10,9 @@ import sys
 import time
 
 import convspec
+from convspec.compiler import compile_checked
+
+LONGEST_COMPILED = 10_000
 
 HEAD = """[@net]
 input=data:3x8x8
@@ -54,9 +58,13 @@ def main() -> None:
         seconds = time.perf_counter() - began
         assert checked.ok
         assert checked.totals.network.weights
-        print(
-            f"{length:>7} layers {len(text) / 2**20:6.1f} MiB {seconds:8.2f} s {seconds / length * 1e6:7.0f} us a layer"
-        )
+        size = f"{length:>7} layers {len(text) / 2**20:6.1f} MiB"
+        print(f"{size}  check {seconds:8.2f} s {seconds / length * 1e6:7.0f} us a layer", flush=True)
+        if length <= LONGEST_COMPILED:
+            began = time.perf_counter()
+            compile_checked(checked)
+            seconds = time.perf_counter() - began
+            print(f"{size}  compile {seconds:6.2f} s {seconds / length * 1e6:7.0f} us a layer", flush=True)
 
 
 if __name__ == "__main__":
