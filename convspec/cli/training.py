@@ -8,8 +8,9 @@ from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, Severity
 from convspec.train.evaluate import Validation
+from convspec.train.loop import Result
 from convspec.train.signals import Interrupted
-from convspec.train.trainer import Result, train
+from convspec.train.trainer import train
 
 _NO_DATA = Diagnostic(
     "CS712",

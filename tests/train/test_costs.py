@@ -13,6 +13,7 @@ from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import DiagnosticError
 from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
+from convspec.train.loop import Result
 from convspec.train.scores import (
     CostResult,
     batch_sums,
@@ -22,7 +23,7 @@ from convspec.train.scores import (
     with_totals,
     wrong_outputs,
 )
-from convspec.train.trainer import Result, train
+from convspec.train.trainer import train
 
 HEAD = """
 [@net]

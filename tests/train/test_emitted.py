@@ -171,7 +171,7 @@ def test_losing_the_momentum_between_placements_is_seen(
     """The broken twin of the test above."""
     go(compile_spec(spec), run_dir=tmp_path / "whole", max_steps=20)
     go(compile_spec(spec), run_dir=tmp_path / "part", max_steps=10)
-    monkeypatch.setattr("convspec.train.trainer.PaperSGD.load_momentum", lambda self, buffers, rates: None)
+    monkeypatch.setattr("convspec.train.state.PaperSGD.load_momentum", lambda self, buffers, rates: None)
     go(compiled_apart(spec), resume=tmp_path / "part", max_steps=20)
     assert losses(tmp_path / "part") != pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
 

@@ -90,7 +90,7 @@ def test_forgetting_the_generator_is_seen(compiled: Compiled, tmp_path: Path, mo
     """The broken twin of the test above."""
     train(compiled, run_dir=tmp_path / "whole", display=SilentDisplay(), max_steps=12, log_every=1)
     train(compiled, run_dir=tmp_path / "part", display=SilentDisplay(), max_steps=5, log_every=1)
-    monkeypatch.setattr("convspec.train.trainer.set_rng_states", lambda states, device: None)
+    monkeypatch.setattr("convspec.train.state.set_rng_states", lambda states, device: None)
     train(compiled, resume=tmp_path / "part", display=SilentDisplay(), max_steps=12)
     assert losses(tmp_path / "whole")[:5] == losses(tmp_path / "part")[:5]
     assert losses(tmp_path / "whole")[5:] != losses(tmp_path / "part")[5:]

@@ -17,8 +17,9 @@ from convspec.program.program import Constraint, Update
 from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.train import checkpoint as checkpoints
 from convspec.train.display import SilentDisplay
+from convspec.train.loop import Result
 from convspec.train.signals import Interrupted
-from convspec.train.trainer import Result, train
+from convspec.train.trainer import train
 from tests.train.tinynet import Compiled, Data, TinyNet, Train, constant, tiny_program
 
 

@@ -1,0 +1,99 @@
+"""All that a run needs to go on, and how a checkpoint holds it: weights, momentum, schedule, position, generators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convspec.data.dataset import Notify
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.train.checkpoint import Checkpoint
+from convspec.train.device import rng_states, set_rng_states
+from convspec.train.epoch import EpochSums
+from convspec.train.optimizer import PaperSGD
+from convspec.train.preparation import made_with, note_other_machine
+from convspec.train.schedules import Plateau
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands. `step` of `epoch` is the next to do; past the last, the epoch's validation is.
+
+    steps: of an epoch.
+    """
+
+    steps: int
+    epoch: int = 0
+    step: int = 0
+    finished: bool = False
+    best_error: float | None = None
+
+    @property
+    def steps_done(self) -> int:
+        """Over the whole run."""
+        return self.epoch * self.steps + self.step
+
+
+@dataclass(slots=True)
+class RunState:
+    """mean: what is subtracted from an input, (H, W, C)."""
+
+    net: nn.Module
+    optimizer: PaperSGD
+    plateau: Plateau
+    sums: EpochSums
+    position: Position
+    mean: NDArray[np.float32]
+    device: torch.device
+
+    def checkpoint(self, metrics_lines: int) -> Checkpoint:
+        """The state as it stands. metrics_lines: of metrics.jsonl, which a run that goes on from here cuts off after them."""
+        buffers, rates = self.optimizer.momentum()
+        training = {f"momentum/{name}": buffer.cpu() for name, buffer in buffers.items()}
+        training |= {f"learning/{name}": piece.cpu() for name, piece in self.optimizer.memory().items()}
+        training |= {f"rng/{name}": state for name, state in rng_states(self.device).items()}
+        training["mean"] = torch.from_numpy(self.mean)
+        state = {
+            "epoch": self.position.epoch,
+            "step": self.position.steps_done,
+            "step_in_epoch": self.position.step,
+            "finished": self.position.finished,
+            "best_error": self.position.best_error,
+            "epoch_sums": self.sums.state(),
+            "plateau": self.plateau.state(),
+            "momentum_rates": rates,
+            "metrics_lines": metrics_lines,
+            "made_with": made_with(self.device),
+        }
+        weights = {name: tensor.detach().cpu() for name, tensor in self.net.state_dict().items()}
+        return Checkpoint(weights, training, state)
+
+    def restore(self, checkpoint: Checkpoint, folder: Path, notify: Notify) -> None:
+        """Take up a checkpoint of `folder`. Raises DiagnosticError CS709 where it is of another network."""
+        state, training = checkpoint.state, checkpoint.training
+        try:
+            self.net.load_state_dict(dict(checkpoint.weights))
+        except (RuntimeError, KeyError) as error:
+            message = f"the weights in {folder} are not those of this network"
+            raise DiagnosticError(Diagnostic("CS709", message, notes=(str(error),))) from error
+        self.optimizer.load_momentum(_with_prefix("momentum/", training), state["momentum_rates"])
+        self.optimizer.load_memory(_with_prefix("learning/", training))
+        self.plateau.load(state["plateau"])
+        self.sums.load(state["epoch_sums"])
+        position = self.position
+        position.epoch, position.finished = state["epoch"], state["finished"]
+        position.step = state["step_in_epoch"] or int(state.get("share_of_epoch", 0.0) * position.steps)
+        position.best_error = state["best_error"]
+        set_rng_states(_with_prefix("rng/", training), self.device)
+        note_other_machine(state["made_with"], made_with(self.device), notify)
+
+
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with it, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
