@@ -5,7 +5,8 @@ Order and augmentation are functions of (seed, epoch, index) and of nothing else
 """
 
 from convspec.data.batches import Batch, BatchStream
-from convspec.data.dataset import Dataset, Split, mean_image
+from convspec.data.dataset import Dataset, Split
 from convspec.data.open import open_dataset
+from convspec.data.statistics import Statistics, mean_image, statistics_of
 
-__all__ = ["Batch", "BatchStream", "Dataset", "Split", "mean_image", "open_dataset"]
+__all__ = ["Batch", "BatchStream", "Dataset", "Split", "Statistics", "mean_image", "open_dataset", "statistics_of"]

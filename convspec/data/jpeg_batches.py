@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from convspec.data import draws
 from convspec.data.batch_folders import Batches, misfit
-from convspec.data.dataset import Dataset, Notify, Pictures, Split
+from convspec.data.dataset import ColorPca, Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices, Stream
 from convspec.data.folder import BrokenFiles
 from convspec.data.pickles import PickleFile, Slice, describe, open_pickle
@@ -146,7 +146,7 @@ def _side(batches: Batches) -> int:
     return side
 
 
-def _color_pca(batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+def _color_pca(batches: Batches) -> ColorPca | None:
     match batches.meta.get("color_pca"):
         case (np.ndarray() as deviations, np.ndarray() as directions) if (
             deviations.size == 3
