@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convspec.data import draws
+from convspec.data.colors import ColorNoise
 from convspec.data.dataset import Dataset, Pictures, Split
 from convspec.data.draws import Indices, Stream
 
@@ -25,7 +26,8 @@ BUFFERS = 4
 @dataclass(frozen=True, slots=True)
 class Batch:
     """images: uint8 (N, H, W, C) of the network's input size. labels: int64 (N,). sets: uint8 (N, classes), 1 for each
-    label of a picture, where a picture may have several.
+    label of a picture, where a picture may have several. shifts: float32 (N, 3), what is added to the colours of each
+    picture once its mean is subtracted, in grey levels; None for nothing. scale: a factor over all that.
 
     All are valid until the next batch is asked for.
     """
@@ -33,6 +35,8 @@ class Batch:
     images: Pictures
     labels: Indices
     sets: NDArray[np.uint8] | None = None
+    shifts: NDArray[np.float32] | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,18 @@ class BatchStream(Iterator[Batch]):
         batch_size: int,
         crop: tuple[int, int],
         mirror: bool = False,
+        colors: ColorNoise | None = None,
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
     ) -> None:
-        """crop: (height, width) of the network's input, at most the stored size of the pictures."""
+        """crop: (height, width) of the network's input, at most the stored size of the pictures.
+
+        mirror, colors: of training pictures alone.
+        """
         self._dataset, self._split, self._crop = dataset, split, crop
-        self._mirror, self._seed, self._epoch = mirror, seed, epoch
+        self._mirror, self._colors = mirror, colors if split is Split.TRAIN else None
+        self._seed, self._epoch = seed, epoch
         self._batch_size, self._start = batch_size, start
         self._free: Queue[_Buffer | None] = Queue()
         self._ready: Queue[tuple[_Buffer, Batch] | BaseException | None] = Queue()
@@ -153,7 +162,11 @@ class BatchStream(Iterator[Batch]):
         return self._labelled(indices, images, labels)
 
     def _labelled(self, indices: Indices, images: Pictures, labels: Indices) -> Batch:
-        return Batch(images, labels, self._dataset.label_sets(self._split, indices))
+        sets = self._dataset.label_sets(self._split, indices)
+        if self._colors is None:
+            return Batch(images, labels, sets)
+        shifts = self._colors.shifts(indices, seed=self._seed, epoch=self._epoch)
+        return Batch(images, labels, sets, shifts, self._colors.scale)
 
 
 class _Buffer:

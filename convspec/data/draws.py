@@ -29,6 +29,7 @@ class Stream(IntEnum):
     REGION_COLUMN = 6
     RATE_NOISE = 7
     LABEL = 8
+    COLOR = 9
 
 
 def bits(indices: Indices, *key: int) -> NDArray[np.uint64]:

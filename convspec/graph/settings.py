@@ -88,6 +88,15 @@ class DataSettings(Keyed):
     test_batches = text("test", default="", doc="cifar, jpeg: numbers of the test batches, as in 6")
     size = integer("size", default=256, minimum=1, maximum=4096, doc="side of a stored image, from which crops are cut")
     mirror = flag("mirror", default=True, doc="1: mirror a training image half of the time")
+    color_noise = number(
+        "colorNoise",
+        default=0.0,
+        minimum=0,
+        doc="deviation of the shifts along the principal components of the colours, in deviations of these; 0.1 in the paper",
+    )
+    color_scale = flag(
+        "colorScale", default=False, doc="1: divide training images by 1 + colorNoise, as the original programs do"
+    )
     mean = choice("mean", ("image", "channel", "none"), default="image", doc="what is subtracted from an image")
     samples = integer("samples", default=100, minimum=1, doc="photos: training crops of each photograph an epoch")
     test_samples = integer("testSamples", default=25, minimum=1, doc="photos: test crops of each photograph")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from torch import Tensor
@@ -114,7 +115,11 @@ def _data(state: OldState) -> dict[str, object]:
     if not is_jpeg and not old.startswith("cifar"):
         return {}
     numbers = {which: _ranges(state.batches(which)) for which in ("train", "test")}
-    return {"provider": "jpeg" if is_jpeg else "cifar", **numbers}
+    noise = state.options.get("color_noise")
+    has_noise = is_jpeg and isinstance(noise, float) and 0 < noise < inf
+    # with the noise, both programs divide by 1 plus its strength
+    colors = {"colorNoise": noise, "colorScale": 1} if has_noise else {}
+    return {"provider": "jpeg" if is_jpeg else "cifar", **numbers, **colors}
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,11 +12,41 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convspec.data.batches import Batch
+from convspec.data.dataset import ColorPca
 from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, LogSquareError
 from convspec.program.operators import Input
 from convspec.program.program import Program
 
 IMAGES, LABELS, ONE_HOT = 0, 1, 2
+
+_PCA_NAMES = ("color_pca/deviations", "color_pca/directions")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStatistics:
+    """What a run knows of its training pictures and keeps, so that it goes on with the same.
+
+    mean: what is subtracted from an input, (H, W, C). color_pca: None for a run without colour noise.
+    """
+
+    mean: NDArray[np.float32]
+    color_pca: ColorPca | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By the names that they have in a checkpoint."""
+        parts = {"mean": self.mean}
+        if self.color_pca is not None:
+            parts |= zip(_PCA_NAMES, self.color_pca, strict=True)
+        return {name: torch.from_numpy(part) for name, part in parts.items()}
+
+    @classmethod
+    def kept(cls, tensors: Mapping[str, Tensor], *, with_colors: bool) -> PictureStatistics | None:
+        """What `tensors` gave to a checkpoint; None where not all that is wanted is in it, as after an import."""
+        names = ("mean", *(_PCA_NAMES if with_colors else ()))
+        if not all(name in tensors for name in names):
+            return None
+        mean, *pca = (tensors[name].numpy() for name in names)
+        return cls(mean, (pca[0], pca[1]) if pca else None)
 
 
 def picture_shape(program: Program) -> tuple[int, int, int]:
@@ -43,6 +76,8 @@ class InputTensors:
         """Tensors by the name of the data layer, valid until the next call; and the labels, (N,)."""
         images = self._buffer[: len(batch.labels)]
         images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
+        if batch.shifts is not None:
+            images.add_(torch.from_numpy(batch.shifts).to(self._device)[:, None, None, :]).mul_(batch.scale)
         labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
         sets = None if batch.sets is None else torch.from_numpy(batch.sets).to(self._device)
         return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels, sets) for op in self._inputs}, labels

@@ -9,9 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convspec.data import BatchStream, Dataset, Split
@@ -24,9 +22,10 @@ from convspec.train.device import HostScalar, rng_states, set_rng_states
 from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
-from convspec.train.inputs import InputTensors
+from convspec.train.inputs import InputTensors, PictureStatistics
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
+from convspec.train.preparation import color_noise
 from convspec.train.run import MetricsLog, RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
@@ -62,7 +61,7 @@ class Training:
         compiled: CompiledSpec,
         net: nn.Module,
         dataset: Dataset,
-        mean: NDArray[np.float32],
+        statistics: PictureStatistics,
         run: RunFolder,
         device: torch.device,
         display: Display,
@@ -72,15 +71,16 @@ class Training:
         options: TrainOptions = compiled.train
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
         self.run_folder, self.device, self.display = run, device, display
-        self.mirror, self.mean = compiled.data.mirror, mean
+        self.mirror, self.mean = compiled.data.mirror, statistics.mean
+        self.colors = color_noise(compiled.data, statistics)
         self.optimizer = PaperSGD(self.program, net, seed=options.seed)
         self.plateau = Plateau(options.plateau_factor, options.plateau_patience, options.plateau_drops)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
-        self.inputs = InputTensors(self.program, mean, device, options.batch)
+        self.inputs = InputTensors(self.program, self.mean, device, options.batch)
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
         self.position, self.sums = Position(self.steps), EpochSums(self.program, device)
-        self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, mean, device)
+        self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, device)
         self.validation: Validation | None = None
         self.metrics: MetricsLog | None = None
         self.began = time.perf_counter()
@@ -169,6 +169,7 @@ class Training:
             batch_size=self.options.batch,
             crop=(self.mean.shape[0], self.mean.shape[1]),
             mirror=self.mirror and split is Split.TRAIN,
+            colors=self.colors,
             seed=self.options.seed,
             epoch=self.position.epoch,
             start=start,

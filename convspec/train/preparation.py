@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from convspec.data import Dataset, Split, mean_image, open_dataset
+from convspec.data import Dataset, Split, mean_image, open_dataset, statistics_of
+from convspec.data.colors import ColorNoise
 from convspec.data.dataset import Notify, center_crop
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.operators import BatchNorm, parameters_of
 from convspec.program.program import Program
-from convspec.train.contract import CompiledSpec
-from convspec.train.inputs import IMAGES, ONE_HOT, label_capacity, picture_shape
+from convspec.train.contract import CompiledSpec, PictureOptions
+from convspec.train.inputs import IMAGES, ONE_HOT, PictureStatistics, label_capacity, picture_shape
 
 
 def check_trainable(program: Program) -> None:
@@ -89,10 +89,34 @@ def initial_network(compiled: CompiledSpec, network: nn.Module | None) -> nn.Mod
     return network
 
 
-def mean_of_input(compiled: CompiledSpec, dataset: Dataset) -> NDArray[np.float32]:
-    """The mean that is subtracted from an input, (H, W, C)."""
+def statistics_of_input(compiled: CompiledSpec, dataset: Dataset, kept: Mapping[str, Tensor]) -> PictureStatistics:
+    """What the run takes its training pictures to be. kept: what a checkpoint has, which wins; empty for a new run."""
+    options = compiled.data
+    has_colors = options.color_noise > 0 and dataset.shape[2] == 3
+    found = PictureStatistics.kept(kept, with_colors=has_colors)
+    if found is not None:
+        return found
     _, height, width = picture_shape(compiled.program)
-    return center_crop(mean_image(dataset, compiled.data.mean), height, width)
+    if not has_colors:
+        return PictureStatistics(center_crop(mean_image(dataset, options.mean), height, width))
+    statistics = statistics_of(dataset)
+    return PictureStatistics(center_crop(statistics.mean_by(options.mean), height, width), statistics.color_pca)
+
+
+def color_noise(options: PictureOptions, statistics: PictureStatistics) -> ColorNoise | None:
+    """As @data asks for it; None for none."""
+    if not options.color_noise or statistics.color_pca is None:
+        return None
+    return ColorNoise.of(statistics.color_pca, options.color_noise, rescales=options.color_scale)
+
+
+def note_grey(compiled: CompiledSpec, notify: Notify) -> None:
+    """Say CS731 where colour noise is asked for and there are no colours."""
+    channels, height, width = picture_shape(compiled.program)
+    if compiled.data.color_noise > 0 and channels != 3:
+        message = f"colorNoise={compiled.data.color_noise:g} does nothing: the network reads pictures without colours"
+        help = f"write input=data:3x{height}x{width} under [@net] for colours, or colorNoise=0 under [@data]"
+        notify(Diagnostic("CS731", message, help=help, severity=Severity.NOTE))
 
 
 def describe_run(compiled: CompiledSpec, dataset: Dataset, log_every: int | None) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convspec.data.dataset import Notify
@@ -16,6 +14,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.checkpoint import Checkpoint
 from convspec.train.device import rng_states, set_rng_states
 from convspec.train.epoch import EpochSums
+from convspec.train.inputs import PictureStatistics
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import made_with, note_other_machine
 from convspec.train.schedules import Plateau
@@ -42,14 +41,12 @@ class Position:
 
 @dataclass(slots=True)
 class RunState:
-    """mean: what is subtracted from an input, (H, W, C)."""
-
     net: nn.Module
     optimizer: PaperSGD
     plateau: Plateau
     sums: EpochSums
     position: Position
-    mean: NDArray[np.float32]
+    statistics: PictureStatistics
     device: torch.device
 
     def checkpoint(self, metrics_lines: int) -> Checkpoint:
@@ -58,7 +55,7 @@ class RunState:
         training = {f"momentum/{name}": buffer.cpu() for name, buffer in buffers.items()}
         training |= {f"learning/{name}": piece.cpu() for name, piece in self.optimizer.memory().items()}
         training |= {f"rng/{name}": state for name, state in rng_states(self.device).items()}
-        training["mean"] = torch.from_numpy(self.mean)
+        training |= self.statistics.tensors()
         state = {
             "epoch": self.position.epoch,
             "step": self.position.steps_done,

@@ -25,8 +25,9 @@ from convspec.train.preparation import (
     check_trainable,
     describe_run,
     initial_network,
-    mean_of_input,
+    note_grey,
     open_data,
+    statistics_of_input,
 )
 from convspec.train.run import RUNS, RunFolder
 from convspec.train.signals import StopSignals
@@ -62,6 +63,7 @@ def train(
     check_trainable(compiled.program)
     options, place = compiled.train, open_device(device)
     note_slow_bf16(place, options.precision, notify)
+    note_grey(compiled, notify)
     with ExitStack() as stack:
         stack.callback(display.close)
         if resume is not None:
@@ -86,9 +88,10 @@ def train(
         if checkpoint is None:
             set_initial_values(net, compiled.initial_values, options.init_from, notify)
         net.to(place)
-        kept = None if checkpoint is None else checkpoint.training.get("mean")
-        mean = mean_of_input(compiled, dataset) if kept is None else kept.numpy()
-        training = Training(compiled, net, dataset, mean, run, place, display, log_every=_log_every(run, log_every))
+        statistics = statistics_of_input(compiled, dataset, {} if checkpoint is None else checkpoint.training)
+        training = Training(
+            compiled, net, dataset, statistics, run, place, display, log_every=_log_every(run, log_every)
+        )
         stack.callback(training.close)
         training.restore(checkpoint, notify)
         with StopSignals() as signals:

@@ -122,6 +122,8 @@ class Data:
     size: int = SIDE
     mirror: bool = False
     mean: str = "image"
+    color_noise: float = 0.0
+    color_scale: bool = False
     samples: int = 8
     test_samples: int = 4
     train_batches: str = ""
