@@ -20,8 +20,10 @@ grey level. `convspec data prepare` takes them over all."""
 
 _CHUNK_PICTURES = 64
 _CHUNK_BYTES = 32 << 20
-_BLOCK_PIXELS = 1 << 16
-"""Products of this many pixels are added up in float64, where whole numbers below 2^53 are exact: 2^16 * 255^2 < 2^32."""
+_BLOCK_PIXELS = 1 << 13
+"""Products of this many pixels are added up in float64, where whole numbers below 2^53 are exact: 2^13 * 255^2 < 2^30."""
+
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Sums:
         """shape: (H, W, C). colors: whether the products are wanted; only pictures of 3 channels have them."""
         self.count = 0
         self._total = np.zeros(shape, np.int64)
+        # of the channels i <= j
         self._products = np.zeros((3, 3), np.int64) if colors and shape[2] == 3 else None
 
     def add(self, pictures: Pictures) -> None:
@@ -60,9 +63,13 @@ class Sums:
         if self._products is None:
             return
         pixels = pictures.reshape(-1, 3)
+        planes = np.empty((3, min(_BLOCK_PIXELS, len(pixels))))
         for start in range(0, len(pixels), _BLOCK_PIXELS):
-            block = pixels[start : start + _BLOCK_PIXELS].astype(np.float64)
-            self._products += (block.T @ block).astype(np.int64)
+            block = pixels[start : start + _BLOCK_PIXELS]
+            part = planes[:, : len(block)]
+            part[...] = block.T
+            for i, j in _PAIRS:
+                self._products[i, j] += int(np.dot(part[i], part[j]))
 
     def statistics(self) -> Statistics:
         """Of all that was added, at least one picture."""
@@ -73,12 +80,10 @@ class Sums:
         height, width, _ = self._total.shape
         pixels = self.count * height * width
         sums = [int(each) for each in self._total.sum(axis=(0, 1))]
-        covariance = np.array(
-            [
-                [(pixels * int(products[i, j]) - sums[i] * sums[j]) / (pixels * max(1, pixels - 1)) for j in range(3)]
-                for i in range(3)
-            ]
-        )
+        covariance = np.empty((3, 3))
+        for i, j in _PAIRS:
+            numerator = pixels * int(products[i, j]) - sums[i] * sums[j]
+            covariance[i, j] = covariance[j, i] = numerator / (pixels * max(1, pixels - 1))
         return principal_components(covariance)
 
 

@@ -24,8 +24,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from convspec.data.durable import sync_folder, write_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.train.durable import reporting_write_errors, sync_folder, write_file
+from convspec.train.durable import reporting_write_errors
 
 FORMAT = 1
 

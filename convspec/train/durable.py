@@ -1,46 +1,13 @@
-"""Writing so that what is there is whole: a temporary name beside it, synced, renamed; and what a full disk raises."""
+"""What a full or read-only disk raises while a run is written."""
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from convspec.data.durable import is_full
 from convspec.diagnostics import Diagnostic, DiagnosticError
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write and sync a file in place. For a file inside a folder that is not visible yet."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole, also after a crash."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write_file(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` last. A system that cannot open folders does so by itself."""
-    with suppress(PermissionError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager
@@ -51,7 +18,7 @@ def reporting_write_errors(folder: Path, kept: str = "") -> Iterator[None]:
     except OSError as error:
         notes = (kept,) if kept else ()
         reason = error.strerror or str(error)
-        if error.errno in _FULL:
+        if is_full(error):
             message = f"the disk is full, while writing to {folder}"
             help = "free some space and go on with --resume, or lower keepCheckpoints under [@train]"
             raise DiagnosticError(Diagnostic("CS711", message, notes=notes, help=help)) from error

@@ -15,9 +15,10 @@ from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
+from convspec.data.durable import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.contract import CompiledSpec
-from convspec.train.durable import replace_file, reporting_write_errors
+from convspec.train.durable import reporting_write_errors
 
 RUNS = "runs"
 

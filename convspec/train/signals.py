@@ -1,6 +1,6 @@
 """SIGINT and SIGTERM while training: the first asks for a clean stop, a second one leaves at once.
 
-Nothing is lost either way, since every file is replaced by a rename (see `durable`). A signal that comes right behind
+Nothing is lost either way, since every file is replaced by a rename (see `data.durable`). A signal that comes right behind
 the first is the same wish: `timeout`, shells and launchers send theirs to a process and to its group.
 """
 
