@@ -265,16 +265,27 @@ def _classes(graph: Graph, given: int | None) -> int | None:
 
 def _input_dims(graph: Graph, given: Mapping[str, Sequence[int]], report: Report) -> dict[str, tuple[int, ...]]:
     """Sizes of the data layers: those of `[@net]`, and over them the caller's. One that was refused is empty."""
+    said = graph.net.span("input") if graph.net.input else None
     sizes: dict[str, tuple[int, ...]] = {}
-    for name, dims in [(binding.name, binding.dims) for binding in graph.net.input or ()]:
-        if name not in graph.layers:
-            help = did_you_mean(name, graph.layers) or "name a data layer"
-            message = f"[@net] gives a size to {name}, which does not exist"
-            report.add("CS301", graph.net.span("input"), message, help=help)
-        sizes[name] = _size(name, dims, graph.net.span("input"), report)
-    for name, value in given.items():
-        sizes[name] = _size(name, tuple(value), None, report)
+    for name, dims, span in (
+        *((binding.name, binding.dims, said) for binding in graph.net.input or ()),
+        *((name, tuple(value), None) for name, value in given.items()),
+    ):
+        _report_not_data(name, graph, span, report)
+        sizes[name] = _size(name, dims, span, report)
     return sizes
+
+
+def _report_not_data(name: str, graph: Graph, span: Span | None, report: Report) -> None:
+    """Report CS301 for a size of what is no data layer; one whose type could not be read may have been meant as one."""
+    layer = graph.layers.get(name)
+    if layer is not None and (layer.input_counts[1] == 0 or layer.is_broken):
+        return
+    data = [layer.name for layer in graph.layers.values() if layer.input_counts[1] == 0]
+    where = "[@net] gives a size to" if span is not None else "a size is given for"
+    what = "which does not exist" if layer is None else f"a {layer.type} layer, whose size follows from its inputs"
+    help = did_you_mean(name, data) or f"data layers are {', '.join(data)}"
+    report.add("CS301", span, f"{where} {name}, {what}", help=help)
 
 
 def _size(name: str, dims: tuple[int, ...], span: Span | None, report: Report) -> tuple[int, ...]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from convspec.graph.graph import Graph
-from convspec.layers.base import WeightLayer
 from convspec.layers.filters import FilterLayer
 from convspec.layers.initialization import source_of
+from convspec.layers.weights import WeightLayer
 from convspec.program.initial import InitialValue, Piece
 from convspec.program.parameter import Permutations
 from convspec.program.program import Buffer, Parameter, Program

@@ -10,9 +10,10 @@ from convspec.diagnostics import Report
 from convspec.graph.graph import Graph
 from convspec.graph.settings import NetSettings
 from convspec.graph.shapes import Shapes
-from convspec.layers.base import Layer, Rounding, WeightLayer
+from convspec.layers.base import Layer, Rounding
 from convspec.layers.dialects import CCN2, Dialect
 from convspec.layers.limits import Excess, Place, excesses
+from convspec.layers.weights import WeightLayer
 
 
 def report_limits(graph: Graph, shapes: Shapes, report: Report) -> None:

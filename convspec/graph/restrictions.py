@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from convspec.diagnostics import Label, Report
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
-from convspec.layers.base import Layer, WeightLayer
+from convspec.layers.base import Layer
 from convspec.layers.join import PassLayer
+from convspec.layers.weights import WeightLayer
 
 
 def report_stopped_gradients(graph: Graph, report: Report) -> None:

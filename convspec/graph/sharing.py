@@ -14,7 +14,7 @@ from typing import NamedTuple
 from convspec.diagnostics import Label, Report, did_you_mean
 from convspec.graph.graph import Graph
 from convspec.graph.shapes import Shapes
-from convspec.layers.base import WeightLayer
+from convspec.layers.weights import WeightLayer
 from convspec.program.parameter import Sharer, WeightOwner
 from convspec.program.schedule import Schedule
 from convspec.syntax.values import WeightSource

@@ -10,7 +10,8 @@ from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
 from convspec.graph.shapes import Shapes
 from convspec.graph.sharing import Matrix, find_owners
-from convspec.layers.base import Cost, Layer, WeightLayer
+from convspec.layers.base import Cost, Layer
+from convspec.layers.weights import WeightLayer
 from convspec.program.shape import Shape
 
 _BYTES = 4

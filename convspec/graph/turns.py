@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from convspec.diagnostics import Report
 from convspec.graph.graph import Graph
 from convspec.graph.placement import Placement
-from convspec.layers.base import WeightLayer
+from convspec.layers.weights import WeightLayer
 
 if TYPE_CHECKING:
     # `check` starts without the operators.

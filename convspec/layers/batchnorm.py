@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.layers.base import Context, Cost, Inference, WeightLayer, read_maps
+from convspec.layers.base import Context, Cost, Inference
 from convspec.layers.keys import integer, number, numbers
+from convspec.layers.reading import read_maps
+from convspec.layers.weights import WeightLayer
 from convspec.program.parameter import Constraint, Initialization
 from convspec.program.shape import Shape
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.layers.base import Context, read_maps
+from convspec.layers.base import Context
 from convspec.layers.costs import CostLayer
 from convspec.layers.keys import integer
+from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
-from convspec.layers.base import Context, Cost, Inference, entry_label, read_maps
+from convspec.layers.base import Context, Cost, Inference, entry_label
 from convspec.layers.initialization import validate_function
 from convspec.layers.keys import extents, flags, function_call, integers
 from convspec.layers.origins import parting_labels, way_notes
+from convspec.layers.reading import read_maps
 from convspec.layers.sums import SummingLayer
 from convspec.layers.windows import Windows, infer_windows
 from convspec.program.initial import Piece

@@ -12,8 +12,9 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
-from convspec.layers.base import Context, Inference, Layer, entry_label, read_maps
+from convspec.layers.base import Context, Inference, Layer, entry_label
 from convspec.layers.keys import flag, integer, number
+from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.layers.base import Context, DroppableLayer, Inference, read_maps
+from convspec.layers.base import Context, Inference
 from convspec.layers.keys import Home, flag, integer, number
 from convspec.layers.origins import way_notes
+from convspec.layers.reading import read_maps
+from convspec.layers.weights import DroppableLayer
 from convspec.layers.windows import read_windowed_maps
 from convspec.program.shape import Shape
 

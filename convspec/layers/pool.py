@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
-from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label, read_maps
+from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label
 from convspec.layers.keys import Home, choice, extent, flag, integer
 from convspec.layers.origins import way_notes
+from convspec.layers.reading import read_maps
 from convspec.layers.windows import Windows, infer_windows, read_windowed_maps
 from convspec.program.shape import Shape
 from convspec.syntax.values import Extent

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convspec.layers.base import WeightLayer
+from convspec.layers.weights import WeightLayer
 from convspec.program.shape import Shape
 
 if TYPE_CHECKING:

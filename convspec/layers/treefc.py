@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
-from convspec.layers.base import Context, Cost, Inference, WeightLayer
+from convspec.layers.base import Context, Cost, Inference
 from convspec.layers.keys import text
 from convspec.layers.rates import NO_DECLINE, schedule_of
 from convspec.layers.tree import ClassTree, TreeError, read_tree
+from convspec.layers.weights import WeightLayer
 from convspec.program.parameter import Constraint, Initialization, Update
 from convspec.program.shape import Shape
 

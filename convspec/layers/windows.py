@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convspec.diagnostics import Report
-from convspec.layers.base import Inference, Layer, Rounding, read_maps
+from convspec.layers.base import Inference, Layer, Rounding
+from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
 
 

@@ -37,6 +37,16 @@ def test_rounding_that_differs_is_noted(capsys: pytest.CaptureFixture[str]) -> N
     assert "54" in out.split("= help:")[1].splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "help"), [("dta", "did you mean 'data'?"), ("conv1a", "data layers are data, labels")]
+)
+def test_a_size_that_no_data_layer_takes_is_an_error(name: str, help: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", ALEXNET, "--input", f"{name}:3x224x224"]) == 1
+    out = capsys.readouterr().out
+    assert f"a size is given for {name}" in out
+    assert help in out
+
+
 def test_shared_weights_are_counted_once_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layers = small_specs.layer("a", type="conv", inputs="data", filters=4, filterSize=3) + small_specs.layer(
         "b", type="conv", inputs="data", filters=4, filterSize=3, weightSource="a"

@@ -15,8 +15,8 @@ from convspec.checker import Checked, check
 from convspec.diagnostics import Diagnostic, Severity, Span
 from convspec.graph.summary import LayerSummary
 from convspec.layers.base import Layer as OurLayer
-from convspec.layers.base import WeightLayer
 from convspec.layers.data import Data
+from convspec.layers.weights import WeightLayer
 from convspec.syntax.document import Document
 from convspec.syntax.values import Extent
 from tests.corpus.originals import Answer, Layer

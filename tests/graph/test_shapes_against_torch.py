@@ -12,7 +12,7 @@ from torch import Tensor
 
 import convspec
 from convspec.checker import Checked
-from convspec.layers.base import Layer, WeightLayer
+from convspec.layers.base import Layer
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
@@ -20,6 +20,7 @@ from convspec.layers.filters import FilterLayer
 from convspec.layers.join import ConcatLayer
 from convspec.layers.pool import Pool
 from convspec.layers.treefc import TreeFullyConnected
+from convspec.layers.weights import WeightLayer
 from convspec.resources import spec_path
 from convspec.testing import specs
 from convspec_kernels import TreeLinear

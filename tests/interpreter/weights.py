@@ -7,12 +7,12 @@ from itertools import product
 
 import numpy as np
 
-from convspec.layers.base import WeightLayer
 from convspec.layers.conv import Conv
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
 from convspec.layers.local import Local
 from convspec.layers.treefc import TreeFullyConnected
+from convspec.layers.weights import WeightLayer
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
 from tests.interpreter.windows import as_maps, count_windows, spans
 

@@ -7,8 +7,9 @@ import pytest
 from convspec.checker import check
 from convspec.diagnostics import Report
 from convspec.layers import BUILT_IN, layer_type, layer_types
-from convspec.layers.base import NEURON_ARGUMENTS, WeightLayer
+from convspec.layers.base import NEURON_ARGUMENTS
 from convspec.layers.keys import Key
+from convspec.layers.weights import WeightLayer
 from convspec.program.operators import Neuron
 from convspec.program.schedule import ScheduleKind
 

@@ -7,7 +7,7 @@ import pytest
 from convspec.checker import check
 from convspec.compiler import compile_checked
 from convspec.diagnostics import DiagnosticError, Severity
-from convspec.layers.base import WeightLayer
+from convspec.layers.weights import WeightLayer
 from convspec.program.parameter import Constraint, Update
 from convspec.program.printer import print_program
 from convspec.program.program import Program

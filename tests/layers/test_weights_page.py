@@ -11,8 +11,8 @@ import pytest
 import convspec
 from convspec.diagnostics import Severity
 from convspec.layers import BUILT_IN
-from convspec.layers.base import WeightLayer
 from convspec.layers.tree import ClassTree, checked_tree
+from convspec.layers.weights import WeightLayer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
 NETWORKS = {m.group(1): m.group() for m in re.finditer(r"(?<=```cfg\n)# (\w+\.cfg)\n.*?(?=```)", PAGE, re.DOTALL)}

@@ -7,7 +7,7 @@ from math import exp, inf, isnan, log, sqrt
 import pytest
 
 from convspec.checker import check
-from convspec.layers.base import WeightLayer
+from convspec.layers.weights import WeightLayer
 from convspec.program.schedule import Schedule, ScheduleKind
 
 BASE = """[@net]
