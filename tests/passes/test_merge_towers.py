@@ -16,7 +16,7 @@ from convspec.program.program import Program
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import UNFUSED, all_layers, assert_close, emitted, lowered, random_batch, random_state, run
-from tests.emit.small_specs import TWO_TOWERS, classifier
+from tests.emit.small_specs import TWO_TOWERS, classifier, layer
 
 UNMERGED = tuple(rewrite for rewrite in FOLDED if rewrite is not merge_towers)
 
@@ -89,6 +89,103 @@ def test_twins_that_learn_otherwise_stay_apart(twin: str, different: str) -> Non
     assert "conv1a+conv1b" not in weighted(program)
     assert "conv3a+conv3b" in weighted(program)
     assert_merging_changes_nothing(convspec.check(TWO_TOWERS, overrides=[f"{twin}.{different}"]), [])
+
+
+def notes(text: str, *overrides: str) -> list[str]:
+    """What `merge_towers` says of twins that stay apart."""
+    program = lowered(convspec.check(text, overrides=overrides), passes=UNFUSED)
+    return [note for note in program.notes if " apart" in note]
+
+
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        (
+            "conv1b.epsW=0.02",
+            "conv1a and conv1b stay apart: the learning rate of the weight is 0.01 in conv1a and 0.02",
+        ),
+        ("conv1b.epsB=0.03", "conv1a and conv1b stay apart: the learning rate of the bias is 0.02 in conv1a and 0.03"),
+        ("conv1b.momW=0.8", "conv1a and conv1b stay apart: the momentum of the weight is 0.9 in conv1a and 0.8 in"),
+        ("conv1b.wc=0", "conv1a and conv1b stay apart: the weight decay of the weight is 0.0005 in conv1a and 0 in"),
+        (
+            "conv1b.initW=0.2",
+            "conv1a and conv1b stay apart: the deviation of the initial weight is 0.1 in conv1a and 0.2",
+        ),
+        ("conv1b.initB=1", "conv1a and conv1b stay apart: the initial bias is 0 in conv1a and 1 in conv1b"),
+        ("conv2b.neuron=abs", "conv2a and conv2b stay apart: the neuron is relu in conv2a and abs in conv2b"),
+        ("conv2b.wball=2", "conv2a and conv2b stay apart: the bound on the norm of the weight is 0 in conv2a and 2 in"),
+        ("conv3b.groups=2", "conv3a and conv3b stay apart: the number of groups is 1 in conv3a and 2 in conv3b"),
+        ("fc4b.outputs=7", "fc4a and fc4b stay apart: the size of what it gives is 5 in fc4a and 7 in fc4b"),
+        ("rnorm1b.pow=0.5", "rnorm1a and rnorm1b stay apart: the beta is 0.75 in rnorm1a and 0.5 in rnorm1b"),
+        ("drop4b.keep=0.3", "drop4a and drop4b stay apart: the keep is 0.5 in drop4a and 0.3 in drop4b"),
+        ("conv2b.weightSource=conv2a", "conv2a and conv2b stay apart: conv2a has weights in common with other layers"),
+    ],
+)
+def test_twins_that_stay_apart_say_why(override: str, note: str) -> None:
+    """In one note, the first; what follows from it comes after."""
+    first, *others = notes(TWO_TOWERS, override)
+    assert first.startswith(note)
+    assert all("which are apart as well" in other or "size of what it gives" in other for other in others), others
+
+
+def test_what_stands_above_twins_that_are_apart_says_so() -> None:
+    assert notes(TWO_TOWERS, "conv1b.initB=1")[1:] == [
+        "rnorm1a and rnorm1b stay apart: they read conv1a and conv1b, which are apart as well",
+        "pool1a and pool1b stay apart: they read rnorm1a and rnorm1b, which are apart as well",
+        "conv2a and conv2b stay apart: they read pool1a and pool1b, which are apart as well",
+    ]
+
+
+def test_twins_that_merge_say_nothing() -> None:
+    assert notes(TWO_TOWERS) == []
+    assert notes(four_towers()) == []
+
+
+def four_towers(**different: object) -> str:
+    """Four towers that cross twice, each with its inputs in an order of its own. different: keys of conv1d."""
+    orders = {"a": "abcd", "b": "badc", "c": "cdab", "d": "dcba"}
+    return classifier(
+        "".join(
+            layer(
+                f"conv1{t}", type="conv", inputs="data", filters=2, filterSize=3, gpu=i, **(different if i == 3 else {})
+            )
+            + layer(f"pool1{t}", type="pool", pool="max", inputs=f"conv1{t}", sizeX=3, stride=2)
+            + layer(
+                f"conv2{t}",
+                type="conv",
+                inputs=",".join(f"pool1{o}" for o in order),
+                filters=3,
+                filterSize=3,
+                neuron="relu",
+                gpu=i,
+            )
+            + layer(f"fc3{t}", type="fc", inputs=",".join(f"conv2{o}" for o in order), outputs=2, gpu=i)
+            for i, (t, order) in enumerate(orders.items())
+        ),
+        leaves="fc3d,fc3b,fc3a,fc3c",
+    )
+
+
+def test_four_towers_with_inputs_in_four_orders() -> None:
+    """Each layer once, over the joined maps; the columns of each tower's weights are where the joined maps have them."""
+    checked = convspec.check(four_towers())
+    program = lowered(checked, passes=UNFUSED)
+    assert list(weighted(program)) == [f"{n}a+{n}b+{n}c+{n}d" for n in ("conv1", "conv2", "fc3")] + ["scores"]
+    assert not [op for op in program.operators if isinstance(op, Slice)]
+    columns = {block.name: block.columns for block in program.parameter["conv2.weight"].blocks}
+    assert [columns[f"conv2d.weights.{i}"] for i in range(4)] == [(6, 8), (4, 6), (2, 4), (0, 2)]
+    assert_merging_changes_nothing(checked, all_layers(checked))
+
+
+def test_one_tower_of_four_that_differs_keeps_all_apart() -> None:
+    """The three others give no whole of four that the layers above could read."""
+    checked = convspec.check(four_towers(epsW=0.3))
+    first = notes(four_towers(epsW=0.3))[0]
+    assert first == (
+        "conv1d stays apart from conv1a, conv1b and conv1c: the learning rate of the weight is 0.01 in conv1a and 0.3 in "
+        "conv1d"
+    )
+    assert_merging_changes_nothing(checked, all_layers(checked))
 
 
 def test_a_twin_with_another_neuron() -> None:
