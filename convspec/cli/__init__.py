@@ -34,7 +34,7 @@ NAME = "convspec"
 # The variable by which a shell asks for completions; `convspec completion` prints the script that sets it.
 COMPLETE = "_CONVSPEC_COMPLETE"
 INTERRUPTED = 130
-_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS801", "CS802"})
+_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS719", "CS801", "CS802"})
 
 
 class _Commands(click.Group):

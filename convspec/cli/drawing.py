@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
+from convspec.checker import Checked
 from convspec.cli.messages import print_diagnostics
 from convspec.cli.write import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.layers.conv import Conv
+from convspec.layers.data import Data
 from convspec.report.filters import draw_filters, first_banks
-from convspec.train.checkpoint import load_newest
+from convspec.train.trained import read_run
 
 
-def draw_run_filters(run: Path, layers: Mapping[str, int], target: Path, *, scale: int) -> None:
-    """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101 or CS708."""
-    checkpoint = load_newest(run / "checkpoints", lambda diagnostic: print_diagnostics([diagnostic]))
-    if checkpoint is None:
-        raise DiagnosticError(
-            Diagnostic("CS708", f"{run} has no checkpoint yet", help=f"go on with convspec train ... --resume {run}")
-        )
-    weights = {name: tensor.float().numpy() for name, tensor in checkpoint.weights.items()}
+def draw_run_filters(run: str, target: Path, *, scale: int) -> None:
+    """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101, CS708 or CS719."""
+    saved = read_run(run, notify=lambda diagnostic: print_diagnostics([diagnostic]))
+    layers = image_layers(saved.checked)
+    if not layers:
+        message = f"no convolution of {run} reads the images, so there are no kernels to draw"
+        raise DiagnosticError(Diagnostic("CS708", message))
+    weights = {name: tensor.float().numpy() for name, tensor in saved.checkpoint.weights.items()}
     picture = BytesIO()
     draw_filters(first_banks(weights, layers), scale).save(picture, format="PNG")
     replace_file(str(target), picture.getvalue(), help="name a file with -o")
+
+
+def image_layers(checked: Checked) -> dict[str, int]:
+    """Convolutions that read images alone, by name, with their first GPU."""
+    found = {}
+    for layer in checked.graph.layers.values():
+        sources = [checked.graph.layers[name] for name in layer.input_names]
+        if (
+            isinstance(layer, Conv)
+            and [s.data_index for s in sources if isinstance(s, Data)] == [0]
+            and len(sources) == 1
+        ):
+            found[layer.name] = checked.placement[layer.name][0]
+    return found

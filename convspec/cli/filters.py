@@ -6,11 +6,8 @@ from pathlib import Path
 
 import click
 
-from convspec.checker import Checked, check
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.layers.conv import Conv
-from convspec.layers.data import Data
+from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="A picture of what the first layer learned.")
@@ -23,19 +20,6 @@ def command(run: str, output: str | None, scale: int) -> int:
     \b
     convspec filters runs/alexnet-small -o filters.png
     """
-    spec = Path(run) / "resolved.cfg"
-    if not spec.is_file():
-        raise DiagnosticError(
-            Diagnostic("CS708", f"{run} is not a run: it has no resolved.cfg", help="name a folder that train made")
-        )
-    checked = check(spec)
-    if not checked.ok:
-        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
-    layers = image_layers(checked)
-    if not layers:
-        raise DiagnosticError(
-            Diagnostic("CS708", f"no convolution of {run} reads the images, so there are no kernels to draw")
-        )
     try:
         from convspec.cli.drawing import draw_run_filters
     except ModuleNotFoundError as error:
@@ -45,20 +29,6 @@ def command(run: str, output: str | None, scale: int) -> int:
             )
         ) from None
     target = Path(output) if output is not None else Path(run) / "filters.png"
-    draw_run_filters(Path(run), layers, target, scale=scale)
+    draw_run_filters(run, target, scale=scale)
     click.echo(f"{target}")
     return 0
-
-
-def image_layers(checked: Checked) -> dict[str, int]:
-    """Convolutions that read images alone, by name, with their first GPU."""
-    found = {}
-    for layer in checked.graph.layers.values():
-        sources = [checked.graph.layers[name] for name in layer.input_names]
-        if (
-            isinstance(layer, Conv)
-            and [s.data_index for s in sources if isinstance(s, Data)] == [0]
-            and len(sources) == 1
-        ):
-            found[layer.name] = checked.placement[layer.name][0]
-    return found

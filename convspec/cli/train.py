@@ -80,8 +80,9 @@ def _spec_of(run: str | None) -> str:
         raise click.UsageError("name a SPEC to train, or a run to go on with: --resume DIR")
     spec = Path(run) / "resolved.cfg"
     if not spec.is_file():
-        message = f"{run} is not the folder of a run: it has no resolved.cfg"
-        raise DiagnosticError(Diagnostic("CS708", message, help="name a folder such as runs/alexnet"))
+        is_there = Path(run).is_dir()
+        message = f"{run} is not the folder of a run: it has no {spec.name}" if is_there else f"there is no run {run}"
+        raise DiagnosticError(Diagnostic("CS719", message, help="name a folder that train made, such as runs/alexnet"))
     return str(spec)
 
 

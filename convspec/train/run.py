@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count, zip_longest
 from math import isfinite
 from pathlib import Path
@@ -43,12 +43,9 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: str | Path) -> RunFolder:
-        """A folder that `create` and `describe` made. Raises DiagnosticError CS708 where it is none."""
-        folder = Path(path)
-        if not (folder / "settings.json").is_file():
-            message = f"{folder} is not the folder of a run: it has no settings.json"
-            raise DiagnosticError(Diagnostic("CS708", message, help=f"name a folder such as {RUNS}/alexnet"))
-        return cls(folder)
+        """A folder that `create` and `describe` made. Raises DiagnosticError CS719 where it is none."""
+        check_is_run(Path(path))
+        return cls(Path(path))
 
     def describe(self, compiled: CompiledSpec, settings: Mapping[str, Any]) -> None:
         """Write what the run is made from; settings.json comes last, and marks the folder as that of a run."""
@@ -64,13 +61,7 @@ class RunFolder:
             replace_file(self.path / "settings.json", (json.dumps(settings, indent=1) + "\n").encode())
 
     def settings(self) -> dict[str, Any]:
-        try:
-            settings = json.loads((self.path / "settings.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise DiagnosticError(
-                Diagnostic("CS708", f"{self.path / 'settings.json'} cannot be read: {error}")
-            ) from error
-        return dict(settings)
+        return read_settings(self.path)
 
     def check_spec(self, resolved_text: str) -> None:
         """Raises DiagnosticError CS709 where the run was made from another spec."""
@@ -103,6 +94,48 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def check_is_run(path: Path) -> None:
+    """Raises DiagnosticError CS719 where a folder is not there, or not that of a run."""
+    if (path / "settings.json").is_file():
+        return
+    if not os.path.lexists(path):
+        message = f"there is no run {path}"
+    elif not path.is_dir():
+        message = f"{path} is a file, not the folder of a run"
+    else:
+        message = f"{path} is not the folder of a run: it has no settings.json"
+    raise DiagnosticError(Diagnostic("CS719", message, help=f"name a folder that train made, such as {RUNS}/alexnet"))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What `describe_run` recorded of the run in a folder. Raises DiagnosticError CS708 where it cannot be read."""
+    file = path / "settings.json"
+    try:
+        settings = json.loads(file.read_bytes())
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror or error}"
+        raise DiagnosticError(Diagnostic("CS708", message)) from error
+    except ValueError as error:
+        raise DiagnosticError(Diagnostic("CS708", f"{file} is not what was written: {error}")) from error
+    spoilt = "settings" if not isinstance(settings, dict) else next(_misfits(settings), None)
+    if spoilt is not None:
+        raise DiagnosticError(Diagnostic("CS708", f"{file} is not what was written: its {spoilt} make no sense"))
+    return dict(settings)
+
+
+def _misfits(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Names of settings that are not of the kind that `describe_run` wrote; an imported run has none of some."""
+    for name in ("name", "data", "fingerprint"):
+        if not isinstance(settings.get(name), str | None):
+            yield name
+    for name, kind in (("classes", str), ("stored_shape", int), ("input_shape", int)):
+        value = settings.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
+            yield name
+    if len(settings.get("stored_shape") or [1, 1, 1]) != 3:
+        yield "stored_shape"
 
 
 class MetricsLog:

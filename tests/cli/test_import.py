@@ -92,8 +92,8 @@ def test_an_override_that_names_nothing(checkpoint: Path, tmp_path: Path, capsys
 def test_a_spec_or_a_run_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train"]) == 2
     assert "--resume DIR" in capsys.readouterr().err
-    assert main(["train", "--resume", str(tmp_path)]) == 1
-    assert "CS708" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert "CS719" in capsys.readouterr().err
 
 
 def test_nothing_that_a_file_names_is_run(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_no_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--device", "cuda:99"], 1, "CS710"),
         (["--set", "conv1.stride=0"], 1, "CS205"),
         (["--set", "logprob.coeff=0"], 1, "CS602"),
-        (["--resume", "nowhere"], 1, "CS70"),
+        (["--resume", "nowhere"], 2, "CS719"),
         (["--run", "a", "--resume", "b"], 2, "give one of them"),
         (["--steps", "0"], 2, "--steps"),
     ],

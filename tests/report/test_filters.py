@@ -52,8 +52,8 @@ def test_seventeen_kernels_take_two_rows() -> None:
 
 def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(["filters", str(run)]) == 1
-    assert "is not a run" in capsys.readouterr().err
+    assert main(["filters", str(run)]) == 2
+    assert "there is no run" in capsys.readouterr().err
     assert main(["train", str(spec_path("lenet-digits.cfg")), "--run", str(run), "--steps", "1"]) == 0
     assert main(["filters", str(run)]) == 0
     with Image.open(run / "filters.png") as picture:

@@ -80,7 +80,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_no_run_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DiagnosticError, match=r"CS708.*not the folder of a run"):
+    with pytest.raises(DiagnosticError, match=r"CS719.*there is no run"):
         RunFolder.reopen(tmp_path / "nowhere")
 
 

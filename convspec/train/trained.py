@@ -1,0 +1,309 @@
+"""The folder of a run, opened for use: what tests, predicts, compares or draws a trained network begins here.
+
+Reading takes no lock and writes nothing, so that it works on a read-only folder and beside a process that trains there.
+What that process removes while it is read is looked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from convspec.checker import Checked, check
+from convspec.compiler import Compiled, compile_checked
+from convspec.data import Dataset, open_dataset
+from convspec.data.dataset import Notify
+from convspec.data.relabelled import Relabelled
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
+from convspec.emit.load import instantiate
+from convspec.program.costs import Cost
+from convspec.program.program import Program
+from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
+from convspec.train.device import note_slow_bf16, open_device
+from convspec.train.inputs import InputTensors, label_capacity, picture_shape
+from convspec.train.preparation import mean_of_input
+from convspec.train.run import check_is_run, read_settings
+from convspec.train.scores import trained_cost
+
+SPEC = "resolved.cfg"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """What the folder of a run holds: its spec, its settings, and one of its checkpoints."""
+
+    path: Path
+    settings: Mapping[str, Any]
+    checked: Checked
+    checkpoint: Checkpoint
+
+
+def read_run(run: str | Path, *, checkpoint: str | None = None, notify: Notify) -> SavedRun:
+    """Read the folder of a run.
+
+    checkpoint: name of one of its checkpoints, such as 0003-00000750; None takes the newest that is whole. notify: is
+    told of newer ones that are not.
+
+    Raises DiagnosticError: CS719 where there is no such run or checkpoint, CS708 for a run without a checkpoint, or
+    whose files are broken, and what `check` finds in a spec that was edited.
+    """
+    path = Path(run)
+    check_is_run(path)
+    settings = read_settings(path)
+    checked = check(path / SPEC, overrides=_stored_size(settings))
+    if not checked.ok:
+        raise DiagnosticError(*_errors(checked.diagnostics))
+    found = _newest(path, notify) if checkpoint is None else _named(path, checkpoint)
+    return SavedRun(path, settings, checked, found)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, ready to be used.
+
+    run_dir: the folder of the run. compiled: its spec, with the outputs that were asked for.
+    net: in evaluation mode, on `device`. checkpoint: name of the one that the weights are from.
+    state: of that checkpoint: `epoch`, `step`, `finished`, `best_error`. settings: of the run, see `describe_run`.
+    mean: what is subtracted from an input, (H, W, C); None where the run has met no data, as an imported one.
+    """
+
+    run_dir: Path
+    compiled: Compiled
+    net: nn.Module
+    device: torch.device
+    checkpoint: str
+    state: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    mean: NDArray[np.float32] | None
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        return str(self.settings.get("name") or self.compiled.name)
+
+    @property
+    def program(self) -> Program:
+        return self.compiled.program
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it was trained on, in the order of the outputs; none if the run has met no data."""
+        return tuple(self.settings.get("classes") or ())
+
+    @property
+    def data(self) -> str | None:
+        """The data that it was trained on, as for `--data`; None if it has met none."""
+        return self.settings.get("data")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """What the network reads, (channels, height, width)."""
+        return picture_shape(self.program)
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """The pictures that inputs are cropped from, (height, width, channels)."""
+        size = self.compiled.data.size
+        height, width, channels = self.settings.get("stored_shape") or (size, size, self.input_shape[0])
+        return (height, width, channels)
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """The cost whose error counts, as in training; None for a network without costs."""
+        return trained_cost(self.program) if self.program.costs else None
+
+    @property
+    def judged(self) -> str | None:
+        """The layer whose outputs that cost judges, such as a softmax, (N, classes); None where it has no error rate."""
+        value = None if self.cost is None else self.cost.predictions
+        return next((output.layer for output in self.program.outputs if output.value == value), None)
+
+    def autocast(self) -> torch.autocast:
+        """The precision that it was trained in, for a `with` around each forward pass."""
+        is_bf16 = self.compiled.train.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16)
+
+    def open_data(self, data: str | None = None, *, notify: Notify = lambda diagnostic: None) -> Dataset:
+        """The data that it was trained on, or those that `data` names, under the classes of the run. Close it.
+
+        Other data may lack classes of the run and have them in another order: they are known by name.
+
+        Raises DiagnosticError CS701 where the run tells of no data and none are named, CS704 for a class that it does
+        not know, and what `open_dataset` raises. Warns with CS709 of data that have changed since.
+        """
+        if not data and self.data is None and not self.compiled.data.is_given("provider"):
+            message = f"{self.run_dir} tells of no data: it was made of an old checkpoint, and has not met any since"
+            raise DiagnosticError(Diagnostic("CS701", message, help="name data with --data"))
+        dataset = open_dataset(
+            self.compiled.data,
+            data=data or self.data,
+            seed=self.compiled.train.seed,
+            input_shape=self.input_shape,
+            classes=None if self.classes else label_capacity(self.program),
+            notify=notify,
+        )
+        self._note_changes(dataset, notify)
+        return self._under_own_classes(dataset)
+
+    def inputs(self, batch_size: int, dataset: Dataset | None = None) -> InputTensors:
+        """Turns batches of at most `batch_size` cases into what `net` reads.
+
+        dataset: its training pictures give the mean where the run has none. Raises DiagnosticError CS701 without both.
+        """
+        return InputTensors(self.program, self.mean_for(dataset), self.device, batch_size)
+
+    def mean_for(self, dataset: Dataset | None = None) -> NDArray[np.float32]:
+        """What is subtracted from an input, (H, W, C): as in training, or else the mean of `dataset`."""
+        if self.mean is not None:
+            return self.mean
+        if dataset is None and self.compiled.data.mean != "none":
+            message = (
+                f"{self.run_dir} has no mean image: it was made of an old checkpoint, and has not met any data since"
+            )
+            raise DiagnosticError(Diagnostic("CS701", message, help="name the data that it was trained on with --data"))
+        if dataset is None:
+            channels, height, width = self.input_shape
+            return np.zeros((height, width, channels), np.float32)
+        return mean_of_input(self.compiled, dataset)
+
+    def _note_changes(self, dataset: Dataset, notify: Notify) -> None:
+        before = self.settings.get("fingerprint")
+        if dataset.name == self.data and before is not None and dataset.fingerprint != before:
+            message = f"{dataset.name} has other pictures now than when {self.run_dir} was trained on it"
+            notify(Diagnostic("CS709", message, severity=Severity.WARNING))
+
+    def _under_own_classes(self, dataset: Dataset) -> Dataset:
+        if not self.classes or dataset.classes == self.classes:
+            return dataset
+        strangers = [name for name in dataset.classes if name not in self.classes]
+        if not strangers:
+            return Relabelled(dataset, self.classes)
+        dataset.close()
+        more = f" and {len(strangers) - 1} more classes" if len(strangers) > 1 else ""
+        message = f"{dataset.name} has class '{strangers[0]}'{more}, which {self.run_dir} was not trained on"
+        help = did_you_mean(strangers[0], self.classes) or f"it knows {_listed(self.classes)}; classes are told by name"
+        raise DiagnosticError(Diagnostic("CS704", message, help=help))
+
+
+def open_trained(
+    run: str | Path,
+    *,
+    outputs: Sequence[str] = (),
+    device: str = "auto",
+    checkpoint: str | None = None,
+    notify: Notify = lambda diagnostic: None,
+) -> Trained:
+    """Open the folder of a run for use.
+
+    outputs: layers that the network gives beside its costs and what they judge. device: as in `open_device`.
+    checkpoint, notify: as in `read_run`.
+
+    Raises DiagnosticError what `read_run` raises, CS601 for an output that is no layer, CS709 for weights that do not
+    fit the spec, because it was edited, and CS710 for a device that is not there.
+    """
+    saved = read_run(run, checkpoint=checkpoint, notify=notify)
+    place = open_device(device)
+    try:
+        # the functions that drew initial weights are not called: there are weights now
+        compiled = compile_checked(saved.checked, outputs=outputs, allow_init_imports=True)
+    except DiagnosticError as error:
+        raise DiagnosticError(*_errors(error.diagnostics)) from None
+    note_slow_bf16(place, compiled.train.precision, notify)
+    mean = saved.checkpoint.training.get("mean")
+    return Trained(
+        run_dir=saved.path,
+        compiled=compiled,
+        net=_network(compiled, saved).to(place).eval().requires_grad_(False),
+        device=place,
+        checkpoint=saved.checkpoint.name,
+        state=saved.checkpoint.state,
+        settings=saved.settings,
+        mean=None if mean is None else mean.numpy(),
+    )
+
+
+def _network(compiled: Compiled, saved: SavedRun) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        net = instantiate(compiled.source, compiled.name)
+    try:
+        net.load_state_dict(dict(saved.checkpoint.weights))
+    except (RuntimeError, KeyError) as error:
+        message = f"the weights of {saved.path} are not those of the network in its {SPEC}"
+        help = f"undo what was changed in {saved.path / SPEC} since the run began"
+        raise DiagnosticError(Diagnostic("CS709", message, notes=(str(error),), help=help)) from error
+    return net
+
+
+def _newest(run: Path, notify: Notify) -> Checkpoint:
+    """Raises DiagnosticError CS708 where there is none that can be used."""
+    folder = run / "checkpoints"
+    while True:
+        before = _seen(folder)
+        told: list[Diagnostic] = []
+        try:
+            found = load_newest(folder, told.append)
+        except DiagnosticError:
+            if _seen(folder) == before:
+                raise
+            continue
+        # a checkpoint that a training process removed as it was read is not a broken one
+        if not told or _seen(folder) == before:
+            break
+    for diagnostic in told:
+        notify(diagnostic)
+    if found is None:
+        message = f"{run} has no checkpoint yet"
+        raise DiagnosticError(Diagnostic("CS708", message, help=f"go on with convspec train --resume {run}"))
+    return found
+
+
+def _seen(folder: Path) -> list[tuple[str, int, int]]:
+    """Checkpoints, and what tells one from another that took its place."""
+    found = []
+    for path in list_checkpoints(folder):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        found.append((path.name, stat.st_ino, stat.st_mtime_ns))
+    return found
+
+
+def _named(run: Path, name: str) -> Checkpoint:
+    """Raises DiagnosticError CS719 where there is none of this name, CS708 where it is broken."""
+    paths = {path.name: path for path in list_checkpoints(run / "checkpoints")}
+    if name not in paths:
+        known = f"it has {_listed(list(paths))}" if paths else "it has none yet"
+        help = did_you_mean(name, paths) or known
+        raise DiagnosticError(Diagnostic("CS719", f"{run} has no checkpoint {name}", help=help))
+    try:
+        return load_checkpoint(paths[name])
+    except BrokenCheckpoint as error:
+        others = [other for other in paths if other != name]
+        another = f"name another: {_listed(others)}" if others else None
+        raise DiagnosticError(Diagnostic("CS708", f"{paths[name]} cannot be used: {error}", help=another)) from error
+
+
+def _stored_size(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The override by which any other data are stored at the size that the run was trained at."""
+    match settings.get("stored_shape"):
+        case [int(height), int(width), int()] if height == width:
+            return (f"@data.size={height}",)
+        case _:
+            return ()
+
+
+def _errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in diagnostics if diagnostic.severity is Severity.ERROR]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
