@@ -20,8 +20,9 @@ from torch import nn
 from convspec.checker import Checked, check
 from convspec.compiler import Compiled, compile_checked
 from convspec.data import Dataset, open_dataset
-from convspec.data.dataset import Notify
+from convspec.data.dataset import Notify, center_crop
 from convspec.data.relabelled import Relabelled
+from convspec.data.statistics import mean_image
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
 from convspec.emit.load import instantiate
 from convspec.program.costs import Cost
@@ -29,7 +30,6 @@ from convspec.program.program import Program
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
 from convspec.train.device import note_slow_bf16, open_device
 from convspec.train.inputs import InputTensors, label_capacity, picture_shape
-from convspec.train.preparation import mean_of_input
 from convspec.train.run import check_is_run, read_settings
 from convspec.train.scores import trained_cost
 
@@ -164,15 +164,16 @@ class Trained:
         """What is subtracted from an input, (H, W, C): as in training, or else the mean of `dataset`."""
         if self.mean is not None:
             return self.mean
-        if dataset is None and self.compiled.data.mean != "none":
+        kind = self.compiled.data.mean
+        channels, height, width = self.input_shape
+        if dataset is not None:
+            return center_crop(mean_image(dataset, kind), height, width)
+        if kind != "none":
             message = (
                 f"{self.run_dir} has no mean image: it was made of an old checkpoint, and has not met any data since"
             )
             raise DiagnosticError(Diagnostic("CS701", message, help="name the data that it was trained on with --data"))
-        if dataset is None:
-            channels, height, width = self.input_shape
-            return np.zeros((height, width, channels), np.float32)
-        return mean_of_input(self.compiled, dataset)
+        return np.zeros((height, width, channels), np.float32)
 
     def _note_changes(self, dataset: Dataset, notify: Notify) -> None:
         before = self.settings.get("fingerprint")
