@@ -1,26 +1,33 @@
-"""Batches in the order and with the crops that (seed, epoch) gives, assembled by a thread that runs ahead.
+"""Batches in the order and with the crops that (seed, epoch) gives, assembled by threads that run ahead (see `readers`).
 
-The thread works on uint8 alone and hands over crops of the input size. A fixed number of buffers goes round between it
-and the reader: that bounds how far it runs ahead, and no batch allocates.
+All random numbers of a batch are drawn at once; its pictures are read in parts, by whichever thread is free. What comes
+out is a function of (seed, epoch, index), whatever the number of threads. Pixels stay bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from queue import Queue
-from threading import Thread
+from functools import partial
+from threading import local
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convspec.data import draws
 from convspec.data.colors import ColorNoise
+from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Pictures, Split
 from convspec.data.draws import Indices, Stream
+from convspec.data.readers import Readers, Work
 
 BUFFERS = 4
 """Batches in the air: one with the reader, the others ready or in the making."""
+
+PART_BYTES = 1 << 20
+"""Stored pictures of about this many bytes are read by one thread at a time: they stay in its core's cache."""
+
+MOST_READERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,19 @@ class Augmentation:
             draws.integers(indices, 2 if mirror else 1, seed, epoch, Stream.MIRROR),
         )
 
+    def cut(self, part: slice, stored: Pictures, out: Pictures) -> None:
+        """Write the crops of the pictures in `part` into `out`; stored, out: of that part, (n, H, W, C)."""
+        height, width, channels = out.shape[1:]
+        rows = zip(self.tops[part].tolist(), self.lefts[part].tolist(), self.mirrored[part].tolist(), strict=True)
+        for picture, crop, (top, left, mirrored) in zip(stored, out, rows, strict=True):
+            place = picture[top : top + height, left : left + width]
+            if not mirrored:
+                crop[...] = place
+                continue
+            # by channel: NumPy turns a row of single bytes several times faster than one of pixels
+            for channel in range(channels):
+                crop[..., channel] = place[:, ::-1, channel]
+
 
 class BatchStream(Iterator[Batch]):
     """The batches of one epoch of one split, from batch `start` on. Close it, or use it in a `with`."""
@@ -77,47 +97,45 @@ class BatchStream(Iterator[Batch]):
         seed: int = 0,
         epoch: int = 0,
         start: int = 0,
+        share: tuple[int, int] = (0, 1),
+        readers: int | None = None,
+        on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """crop: (height, width) of the network's input, at most the stored size of the pictures.
 
         mirror, colors: of training pictures alone.
+        share: (r, R): of each batch of n pictures only those from r ceil(n/R) on, at most ceil(n/R), as replica r of R
+            trains on them; together and in order the shares are the batch. Of a short batch a share may be empty.
+        readers: threads, at most; None for a thread a core.
+        on_wait: see `Readers`.
         """
         self._dataset, self._split, self._crop = dataset, split, crop
         self._mirror, self._colors = mirror, colors if split is Split.TRAIN else None
         self._seed, self._epoch = seed, epoch
-        self._batch_size, self._start = batch_size, start
-        self._free: Queue[_Buffer | None] = Queue()
-        self._ready: Queue[tuple[_Buffer, Batch] | BaseException | None] = Queue()
-        self._lent: _Buffer | None = None
-        self._done = False
-        size = min(batch_size, dataset.count(split))
-        for _ in range(BUFFERS):
-            self._free.put(_Buffer.for_crops(size, crop, dataset.shape[2]))
-        self._thread = Thread(target=self._fill, name="convspec-batches", daemon=True)
-        self._thread.start()
+        self._batch_size, self._start, self._share = batch_size, start, share
+        self._room = dataset.shape[0] - crop[0], dataset.shape[1] - crop[1]
+        self._scratch = local()
+        size = _share_of(min(batch_size, dataset.count(split)), share[1])
+        self._part = max(1, PART_BYTES // int(np.prod(dataset.shape)))
+        buffers = [np.empty((size, *crop, dataset.shape[2]), np.uint8) for _ in range(BUFFERS)]
+        self._readers: Readers[Pictures, Batch] = Readers(
+            (partial(self._plan, indices) for indices in self._batches_of_indices()),
+            buffers,
+            threads=min(readers or min(usable_cores(), MOST_READERS), BUFFERS * -(-size // self._part)),
+            on_wait=on_wait,
+        )
 
     def __next__(self) -> Batch:
-        if self._done:
-            raise StopIteration
-        if self._lent is not None:
-            self._free.put(self._lent)
-            self._lent = None
-        match self._ready.get():
-            case (buffer, batch):
-                self._lent = buffer
-                return batch
-            case BaseException() as error:
-                self.close()
-                raise error
-            case _:
-                self.close()
-                raise StopIteration
+        return next(self._readers)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the last batch was waited for."""
+        return self._readers.waited
 
     def close(self) -> None:
-        """Stop the thread and wait until it has left the dataset."""
-        self._done = True
-        self._free.put(None)
-        self._thread.join()
+        """Stop the threads and wait until they have left the dataset; one that hangs is left behind after a while."""
+        self._readers.close()
 
     def __enter__(self) -> BatchStream:
         return self
@@ -125,67 +143,55 @@ class BatchStream(Iterator[Batch]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fill(self) -> None:
-        try:
-            for indices in self._batches_of_indices():
-                buffer = self._free.get()
-                if buffer is None or self._done:
-                    return
-                self._ready.put((buffer, self._assemble(indices, buffer)))
-            self._ready.put(None)
-        except BaseException as error:
-            self._ready.put(error)
-
     def _batches_of_indices(self) -> Iterator[Indices]:
         count = self._dataset.count(self._split)
         order = np.arange(count, dtype=np.int64)
         if self._split is Split.TRAIN:
             order = draws.permutation(count, self._seed, self._epoch, Stream.ORDER)
+        rank, ranks = self._share
         for first in range(self._start * self._batch_size, count, self._batch_size):
-            yield order[first : first + self._batch_size]
+            batch = order[first : first + self._batch_size]
+            each = _share_of(len(batch), ranks)
+            yield batch[rank * each : (rank + 1) * each]
 
-    def _assemble(self, indices: Indices, buffer: _Buffer) -> Batch:
-        height, width = self._crop
-        room = self._dataset.shape[0] - height, self._dataset.shape[1] - width
-        images = buffer.crops[: len(indices)]
-        if room == (0, 0) and not self._mirror:
-            return self._labelled(
-                indices, images, self._dataset.read(self._split, indices, epoch=self._epoch, out=images)
+    def _plan(self, indices: Indices, buffer: Pictures) -> Work[Batch]:
+        """A part is a run of pictures; the last to be done makes the batch."""
+        images, labels = buffer[: len(indices)], np.empty(len(indices), np.int64)
+        where = None
+        if self._room != (0, 0) or self._mirror:
+            where = Augmentation.of(
+                self._split, indices, self._room, mirror=self._mirror, seed=self._seed, epoch=self._epoch
             )
-        stored = buffer.stored(len(indices), self._dataset.shape)
-        labels = self._dataset.read(self._split, indices, epoch=self._epoch, out=stored)
-        where = Augmentation.of(self._split, indices, room, mirror=self._mirror, seed=self._seed, epoch=self._epoch)
-        rows = zip(where.tops.tolist(), where.lefts.tolist(), where.mirrored.tolist(), strict=True)
-        for i, (top, left, mirrored) in enumerate(rows):
-            crop = stored[i, top : top + height, left : left + width]
-            images[i] = crop[:, ::-1] if mirrored else crop
-        return self._labelled(indices, images, labels)
+        shifts = None if self._colors is None else self._colors.shifts(indices, seed=self._seed, epoch=self._epoch)
+        scale = 1.0 if self._colors is None else self._colors.scale
+        parts = [slice(first, first + self._part) for first in range(0, max(1, len(indices)), self._part)]
 
-    def _labelled(self, indices: Indices, images: Pictures, labels: Indices) -> Batch:
-        sets = self._dataset.label_sets(self._split, indices)
-        if self._colors is None:
-            return Batch(images, labels, sets)
-        shifts = self._colors.shifts(indices, seed=self._seed, epoch=self._epoch)
-        return Batch(images, labels, sets, shifts, self._colors.scale)
+        def read(part: slice) -> None:
+            if not len(indices[part]):
+                return
+            stored = images[part] if where is None else self._stored(len(indices[part]))
+            labels[part] = self._dataset.read(self._split, indices[part], epoch=self._epoch, out=stored)
+            if where is not None:
+                where.cut(part, stored, images[part])
 
+        def finish() -> Batch:
+            return Batch(images, labels, self._dataset.label_sets(self._split, indices), shifts, scale)
 
-class _Buffer:
-    """Room for the crops of one batch, and, once it is needed, for the pictures that they are cut from."""
+        return Work([partial(read, part) for part in parts], finish)
 
-    def __init__(self, crops: Pictures) -> None:
-        self.crops = crops
-        self._stored: Pictures | None = None
-
-    @classmethod
-    def for_crops(cls, count: int, crop: tuple[int, int], channels: int) -> _Buffer:
-        return cls(np.empty((count, *crop, channels), np.uint8))
-
-    def stored(self, count: int, shape: tuple[int, int, int]) -> Pictures:
-        if self._stored is None:
-            self._stored = np.empty((len(self.crops), *shape), np.uint8)
-        return self._stored[:count]
+    def _stored(self, count: int) -> Pictures:
+        """Room for the stored pictures of a part, one a thread."""
+        if not hasattr(self._scratch, "stored"):
+            self._scratch.stored = np.empty((self._part, *self._dataset.shape), np.uint8)
+        stored: Pictures = self._scratch.stored[:count]
+        return stored
 
 
 def steps_per_epoch(dataset: Dataset, split: Split, batch_size: int) -> int:
     """Batches in an epoch; the last may be short, as in the originals."""
     return -(-dataset.count(split) // batch_size)
+
+
+def _share_of(count: int, ranks: int) -> int:
+    """How many of `count` pictures each of so many replicas has, but for the last."""
+    return -(-count // ranks)

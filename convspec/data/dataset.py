@@ -48,7 +48,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
-        """Write the pictures into `out`, (N, H, W, C), and return their labels, (N,). Called from one thread at a time.
+        """Write the pictures into `out`, (N, H, W, C), and return their labels, (N,).
+
+        Several threads call it at the same time, each with an `out` of its own; what it waits for should let the others
+        run, and it should not start threads itself.
 
         `epoch` matters to datasets that draw their training pictures anew in each epoch; tests are always the same.
         """

@@ -7,7 +7,6 @@ what was found. Either way each is named in a warning, and more than a few are a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +14,7 @@ from threading import Lock
 
 import numpy as np
 
+from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
 from convspec.data.layout import Sample, no_pictures, read_folder
@@ -79,7 +79,6 @@ class Folder(Dataset):
         self._broken = BrokenFiles(root, layout.files, notify)
         for name in layout.strangers:
             self._broken.add(name, "not a picture")
-        self._workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="convspec-decode")
         self._cache: dict[Split, Pictures] = {}
         if sum(map(len, layout.samples.values())) * size * size * channels <= cache_bytes:
             self._decode_all()
@@ -96,11 +95,8 @@ class Folder(Dataset):
         if split in self._cache:
             np.take(self._cache[split], indices, axis=0, out=out, mode="clip")
             return self._labels[split][indices]
-        used = list(self._workers.map(lambda job: self._read_one(split, job[1], out[job[0]]), enumerate(indices)))
+        used = [self._read_one(split, index, picture) for index, picture in zip(indices.tolist(), out, strict=True)]
         return self._labels[split][np.array(used, np.int64)]
-
-    def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _read_one(self, split: Split, index: int, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
@@ -109,7 +105,7 @@ class Folder(Dataset):
             sample = samples[index]
             try:
                 out[...] = read_square(self._root / sample.name, self.shape[0], self.shape[2])
-                return int(index)
+                return index
             except BrokenPicture as error:
                 self._broken.add(sample.name, str(error))
             index = (index + 1) % len(samples)
@@ -117,16 +113,16 @@ class Folder(Dataset):
 
     def _decode_all(self) -> None:
         """Fill the cache, and keep the samples that could be read."""
+        workers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="convspec-decode")
         try:
-            self._samples = {split: self._decode(split, samples) for split, samples in self._samples.items()}
-        except BaseException:
-            self.close()
-            raise
+            self._samples = {split: self._decode(split, samples, workers) for split, samples in self._samples.items()}
+        finally:
+            workers.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, split: Split, samples: Sequence[Sample]) -> list[Sample]:
+    def _decode(self, split: Split, samples: Sequence[Sample], workers: ThreadPoolExecutor) -> list[Sample]:
         pictures = np.empty((len(samples), *self.shape), np.uint8)
         good: list[Sample] = []
-        for sample, picture in zip(samples, self._workers.map(self._try_read, samples), strict=True):
+        for sample, picture in zip(samples, workers.map(self._try_read, samples), strict=True):
             if picture is not None:
                 pictures[len(good)] = picture
                 good.append(sample)

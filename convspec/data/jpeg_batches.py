@@ -9,9 +9,7 @@ memory does not grow with the data.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from math import isqrt
@@ -96,7 +94,6 @@ class JpegBatches(Dataset):
         pictures = sum(self.count(split) for split in Split)
         self._broken = BrokenFiles(self.name, pictures, notify)
         self._stands_for: dict[tuple[Split, int], int] = {}
-        self._workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="convspec-decode")
         content = hashlib.sha256(repr((self.shape, self.classes)).encode())
         for split in Split:
             content.update(self._index[split].digest())
@@ -106,8 +103,8 @@ class JpegBatches(Dataset):
         return len(self._index[split].numbers)
 
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
-        jobs = enumerate(indices.tolist())
-        used = np.array(list(self._workers.map(lambda job: self._read_one(split, job[1], out[job[0]]), jobs)), np.int64)
+        pairs = zip(indices.tolist(), out, strict=True)
+        used = np.array([self._read_one(split, index, picture) for index, picture in pairs], np.int64)
         index = self._index[split]
         seed, epoch = (self._seed, epoch) if split is Split.TRAIN else (_TEST_SEED, 0)
         chosen = draws.integers(indices, index.counts[used], seed, epoch, Stream.LABEL)
@@ -119,9 +116,6 @@ class JpegBatches(Dataset):
         for row, index in zip(sets, indices.tolist(), strict=True):
             row[self._index[split].labels_of(self._stands_for.get((split, index), index))] = 1
         return sets
-
-    def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _read_one(self, split: Split, index: int, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""

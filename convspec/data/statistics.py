@@ -7,12 +7,15 @@ order of the pictures nor on how they were divided among readers; they become fl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convspec.data.cores import usable_cores
 from convspec.data.dataset import ColorPca, Dataset, Pictures, Split
 from convspec.data.draws import Indices
+from convspec.data.readers import Readers, Work
 
 MOST_PICTURES = 10_000
 """Statistics are taken over at most this many training pictures, evenly spaced: the error of the mean is then below one
@@ -124,11 +127,17 @@ def _taken(dataset: Dataset, most: int, *, colors: bool) -> Statistics:
     sums = Sums(dataset.shape, colors=colors)
     indices = _evenly_spaced(dataset.count(Split.TRAIN), most)
     chunk = max(1, min(_CHUNK_PICTURES, len(indices), _CHUNK_BYTES // int(np.prod(dataset.shape))))
-    buffer = np.empty((chunk, *dataset.shape), np.uint8)
-    for start in range(0, len(indices), chunk):
-        part = indices[start : start + chunk]
-        dataset.read(Split.TRAIN, part, epoch=0, out=buffer[: len(part)])
-        sums.add(buffer[: len(part)])
+    threads = min(usable_cores(), -(-len(indices) // chunk))
+
+    def plan(part: Indices, buffer: Pictures) -> Work[Pictures]:
+        pictures = buffer[: len(part)]
+        return Work([lambda: dataset.read(Split.TRAIN, part, epoch=0, out=pictures)], lambda: pictures)
+
+    plans = (partial(plan, indices[start : start + chunk]) for start in range(0, len(indices), chunk))
+    buffers = [np.empty((chunk, *dataset.shape), np.uint8) for _ in range(threads + 1)]
+    with Readers(plans, buffers, threads=threads) as chunks:
+        for pictures in chunks:
+            sums.add(pictures)
     return sums.statistics()
 
 

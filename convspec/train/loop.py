@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -30,6 +31,7 @@ from convspec.train.run import MetricsLog, RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
 from convspec.train.state import Position, RunState
+from convspec.train.waiting import StopAsked, Waiting
 
 LOGGED_STEPS = 100
 """About this many steps of an epoch stand in metrics.jsonl."""
@@ -67,10 +69,11 @@ class Training:
         display: Display,
         *,
         log_every: int | None,
+        notify: Notify = lambda diagnostic: None,
     ) -> None:
         options: TrainOptions = compiled.train
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
-        self.run_folder, self.device, self.display = run, device, display
+        self.run_folder, self.device, self.display, self.notify = run, device, display, notify
         self.mirror, self.mean = compiled.data.mirror, statistics.mean
         self.colors = color_noise(compiled.data, statistics)
         self.optimizer = PaperSGD(self.program, net, seed=options.seed)
@@ -82,6 +85,8 @@ class Training:
         self.position, self.sums = Position(self.steps), EpochSums(self.program, device)
         self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, device)
         self.validation: Validation | None = None
+        self.data_wait = 0.0
+        """Seconds that steps waited for their pictures since the last that was recorded."""
         self.metrics: MetricsLog | None = None
         self.began = time.perf_counter()
 
@@ -110,11 +115,13 @@ class Training:
         """The steps that the epoch still has. True if it must stop before they are all done."""
         position, every = self.position, self.options.checkpoint_every
         self.display.start(f"epoch {position.epoch + 1}/{self.options.epochs}", self.steps, position.step)
-        with self.batches(Split.TRAIN, start=position.step) as stream:
+        with suppress(StopAsked), self.batches(Split.TRAIN, should_stop, start=position.step) as stream:
             while position.step < self.steps:
                 if should_stop() or (max_steps is not None and self.position.steps_done >= max_steps):
                     return True
-                self.one_step(*self.inputs(next(stream)))
+                batch = next(stream)
+                self.data_wait += stream.waited
+                self.one_step(*self.inputs(batch))
                 if every and position.step % every == 0 and position.step < self.steps:
                     self.save()
         return should_stop() or (max_steps is not None and self.position.steps_done >= max_steps)
@@ -162,7 +169,8 @@ class Training:
         progress = progress_at(self.position.steps_done, self.options.epochs * self.steps)
         self.optimizer.set_rates(progress, self.plateau.scale)
 
-    def batches(self, split: Split, start: int = 0) -> BatchStream:
+    def batches(self, split: Split, should_stop: Callable[[], bool], start: int = 0) -> BatchStream:
+        """Waiting for one raises StopAsked where `should_stop` says so."""
         return BatchStream(
             self.dataset,
             split,
@@ -173,16 +181,22 @@ class Training:
             seed=self.options.seed,
             epoch=self.position.epoch,
             start=start,
+            on_wait=Waiting(self.dataset.name, should_stop, self.notify),
         )
 
     def validate(self, should_stop: Callable[[], bool]) -> Validation | None:
         """The test pass, on random numbers of its own; None if a stop was asked for."""
         devices = [self.device.index] if self.device.type == "cuda" else []
-        with self.batches(Split.TEST) as stream, torch.random.fork_rng(devices=devices):
+        with (
+            suppress(StopAsked),
+            self.batches(Split.TEST, should_stop) as stream,
+            torch.random.fork_rng(devices=devices),
+        ):
             torch.manual_seed(self.options.seed)
             return evaluate(
                 self.net, self.program, stream, self.inputs, autocast=self.autocast, should_stop=should_stop
             )
+        return None
 
     def take_in(self, validation: Validation) -> None:
         """What follows from a validation: the record of it, the best error, the schedule."""
@@ -218,7 +232,8 @@ class Training:
             "costs": {cost.name: float(outputs[cost.name].detach()) for cost in self.program.costs},
             "rate": next(iter(self.optimizer.rates().values()), 0.0),
         }
-        self.log(record, wall={"images_per_second": round(speed, 1)})
+        self.log(record, wall={"images_per_second": round(speed, 1), "data_wait": round(self.data_wait, 4)})
+        self.data_wait = 0.0
 
     def log(self, record: dict[str, Any], wall: dict[str, float]) -> None:
         """All that depends on the clock stays under "wall"."""

@@ -90,7 +90,15 @@ def train(
         net.to(place)
         statistics = statistics_of_input(compiled, dataset, {} if checkpoint is None else checkpoint.training)
         training = Training(
-            compiled, net, dataset, statistics, run, place, display, log_every=_log_every(run, log_every)
+            compiled,
+            net,
+            dataset,
+            statistics,
+            run,
+            place,
+            display,
+            log_every=_log_every(run, log_every),
+            notify=notify,
         )
         stack.callback(training.close)
         training.restore(checkpoint, notify)

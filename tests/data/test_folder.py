@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("convspec.data.folder.os.scandir", refuse)
+    monkeypatch.setattr("convspec.data.layout.os.scandir", refuse)
     with pytest.raises(DiagnosticError, match=r"CS701.*Permission denied"):
         folder(tmp_path)
 
