@@ -149,7 +149,10 @@ def expression(  # noqa: C901 - a case an operator
         case GaussianBlur(size=size, stdev=stdev):
             return f"gaussian_blur({x}, {size}, stdev={stdev!r})"
         case Resize(scale=scale, shape=shape, is_random=True):
-            return f"random_rescale({x}, {shape.width}, max_scale={scale!r}, training=self.training)"
+            return (
+                f"random_rescale({x}, {shape.width}, max_scale={scale!r}, training=self.training, noise=noise, "
+                f"layer={literal(op.layers[0])})"
+            )
         case Resize(scale=scale, shape=shape):
             return f"resize_bilinear({x}, {shape.dims[1:]}, scale={scale!r})"
         case ConvertColors(space=space):
@@ -258,7 +261,7 @@ def _dropout(op: Dropout, x: str) -> str:
     """`dropout2` and `hs` are inverted dropout times `keep`: x * mask in training, x * keep at test."""
     if op.enabled and not 0 <= op.keep <= 1:
         return _certain(op, x)
-    dropped = f"F.dropout({x}, {round(1 - op.keep, 15)!r}, self.training)" if op.enabled else x
+    dropped = f"dropout({x}, {round(1 - op.keep, 15)!r}, self.training, {_noise(op)})" if op.enabled else x
     return f"{op.keep!r} * {dropped}" if op.rescale_at_test else dropped
 
 
@@ -267,6 +270,11 @@ def _certain(op: Dropout, x: str) -> str:
     kept = 1.0 if op.keep > 1 else 0.0
     train, test = (kept, op.keep) if op.rescale_at_test else (kept / op.keep, 1.0)
     return f"({train!r} if self.training else {test!r}) * {x}"
+
+
+def _noise(op: Op) -> str:
+    """What random numbers are drawn by: the step, and the layers that have a run of the channels each."""
+    return ", ".join(["noise", *map(literal, op.layers)])
 
 
 def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
@@ -300,6 +308,6 @@ def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron
         case Neuron.DRELU:
             return f"{x} - {a} * torch.tanh({x} / {a})"
         case Neuron.NRELU:
-            return f"F.relu(F.relu({x}) + F.relu({x}).detach() * torch.randn_like({x}))"
+            return f"F.relu(F.relu({x}) + F.relu({x}).detach() * normal_like({x}, {_noise(op)}))"
         case _:
             assert_never(op.neuron)

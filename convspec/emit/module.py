@@ -16,7 +16,7 @@ from convspec.emit.optional import optional_inputs
 from convspec.emit.tables import HOOKS, blocks_table, parents_table
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import Names
-from convspec.program.operators import Add, BatchNorm, Gather, Input, Op, buffers_of
+from convspec.program.operators import Add, BatchNorm, Drawing, Gather, Input, Op, buffers_of, drawing_of
 from convspec.program.parameter import Permutations
 from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
@@ -124,11 +124,22 @@ class _Writer:
         return lines + [f"    {_start(buffer)}" for buffer in self.registered]
 
     def _forward(self) -> list[str]:
-        lines = ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
+        lines = self._signature()
         for op in self.program.operators:
             if not isinstance(op, CostOperator) and op.name not in self.optional:
                 lines += self._line(op)
         return lines + [f"    {line}" for line in self._return()]
+
+    def _signature(self) -> list[str]:
+        """Of `forward`; where layers draw random numbers, with what they draw by: of a new step, unless the caller says."""
+        drawing = set(map(drawing_of, self.program.operators)) - {Drawing.NEVER}
+        if not drawing:
+            return ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
+        wanted = "" if Drawing.ALWAYS in drawing else "self.training"
+        return [
+            "def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:",
+            f"    noise = noise or Noise.draw({wanted})  # one number a step: masks are functions of it, layer and case",
+        ]
 
     def _line(self, op: Op) -> list[str]:
         """The assignment of a value; none where it stands inside the expression of another."""

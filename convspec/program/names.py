@@ -7,10 +7,10 @@ import re
 
 # Functions and modules of `convspec_kernels` that emitted code calls.
 KERNELS = frozenset(
-    "TreeLinear avg_pool2d bias_act_lrn_max_pool2d binary_cross_entropy binary_cross_entropy_with_logits channel_max_pool "
-    "contrast_norm cross_entropy gated_sum_of_squares gaussian_blur local_response_norm locally_connected2d "
-    "log_square_error max_abs_pool2d max_pool2d maximum random_rescale resize_bilinear response_norm rgb_to_lab "
-    "rgb_to_yuv scale_gradient subset_cross_entropy sum_of_squares sum_pool2d topographic_energy".split()
+    "Noise TreeLinear avg_pool2d bias_act_lrn_max_pool2d binary_cross_entropy binary_cross_entropy_with_logits "
+    "channel_max_pool contrast_norm cross_entropy dropout gated_sum_of_squares gaussian_blur local_response_norm "
+    "locally_connected2d log_square_error max_abs_pool2d max_pool2d maximum normal_like random_rescale resize_bilinear "
+    "response_norm rgb_to_lab rgb_to_yuv scale_gradient subset_cross_entropy sum_of_squares sum_pool2d topographic_energy".split()
 )
 # What a module of ours may not call its own: attributes of nn.Module, and the names that emitted code uses.
 _RESERVED = frozenset(
@@ -21,7 +21,7 @@ _RESERVED = frozenset(
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
     "share_memory state_dict to to_empty train training type xpu zero_grad "
-    "I O l self inputs outputs torch nn F Tensor super dict objective reset_parameters".split()
+    "I O l self inputs noise outputs torch nn F Tensor super dict objective reset_parameters".split()
 )
 
 

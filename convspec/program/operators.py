@@ -408,3 +408,23 @@ def buffers_of(op: Op) -> tuple[str, ...]:
             return (index,)
         case _:
             return ()
+
+
+class Drawing(Enum):
+    """When an operator draws random numbers."""
+
+    NEVER = "never"
+    IN_TRAINING = "in training"
+    ALWAYS = "always"
+
+
+def drawing_of(op: Op) -> Drawing:
+    match op:
+        case Dropout(keep=keep, enabled=True) if 0 <= keep < 1:
+            return Drawing.IN_TRAINING
+        case Resize(is_random=True):
+            return Drawing.IN_TRAINING
+        case Activation(neuron=Neuron.NRELU):
+            return Drawing.ALWAYS
+        case _:
+            return Drawing.NEVER

@@ -33,5 +33,9 @@ def avg_pool2d(x: Tensor, kernel_size: Any, stride: Any, **windows: Any) -> Tens
     return F.avg_pool2d(x, kernel_size, stride, ceil_mode=True, count_include_pad=False)
 
 
+def dropout(x: Tensor, p: float, training: bool, *_: object) -> Tensor:
+    return F.dropout(x, p, training)
+
+
 def __getattr__(name: str) -> Any:
     return getattr(convspec_kernels, name)

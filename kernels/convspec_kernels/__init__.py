@@ -27,6 +27,7 @@ from convspec_kernels.arguments import TieRule, check_maps, pool_windows, tie_ru
 from convspec_kernels.augmentation import augment
 from convspec_kernels.images import gaussian_blur, random_rescale, resize_bilinear, rgb_to_lab, rgb_to_yuv
 from convspec_kernels.local import locally_connected2d
+from convspec_kernels.noise import Noise, dropout, normal_like
 from convspec_kernels.objectives import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -44,6 +45,7 @@ from convspec_kernels.trees import TreeLinear
 from convspec_kernels.windows import Axes, as_axes
 
 __all__ = [
+    "Noise",
     "TreeLinear",
     "augment",
     "avg_pool2d",
@@ -53,6 +55,7 @@ __all__ = [
     "channel_max_pool",
     "contrast_norm",
     "cross_entropy",
+    "dropout",
     "gated_sum_of_squares",
     "gaussian_blur",
     "local_response_norm",
@@ -61,6 +64,7 @@ __all__ = [
     "max_abs_pool2d",
     "max_pool2d",
     "maximum",
+    "normal_like",
     "random_rescale",
     "resize_bilinear",
     "response_norm",

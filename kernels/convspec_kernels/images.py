@@ -5,6 +5,8 @@ Formulas and constants are those of cuda-convnet2 (cudaconv3/src/conv_util.cu), 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convspec_kernels.arguments import check_maps
+from convspec_kernels.noise import Noise, present, uniforms
 
 # The clamp of a source coordinate lies this far inside the last pixel, so that the pixel after it can be read.
 _LAST = 1.01
@@ -96,23 +99,26 @@ class Rescaling(NamedTuple):
     left: int
 
 
-def draw_rescaling(length: int, size: int, max_scale: float) -> Rescaling:
-    """One choice, from torch's generator for the CPU, which checkpoints hold (cuda-convnet2 layer.cu:1730-1786).
+def draw_rescaling(length: int, size: int, max_scale: float, noise: Noise, layer: str) -> Rescaling:
+    """The choice of a layer at a step (cuda-convnet2 layer.cu:1730-1786).
 
     With n = length - int(length / max_scale) + 1, the side is size + s for s in 0 ... n-1, with a probability that grows
     as (s+1)**2: as the number of crops that it has. The scale is uniform between max(1, length / (1 + side)) and length
     / side.
     """
     count = length - int(length / max_scale) + 1
-    step = int(torch.multinomial(torch.arange(1, count + 1, dtype=torch.float64).square(), 1))
+    of_step, of_scale, of_top, of_left = uniforms(noise, layer, 4)
+    sums = list(accumulate((step + 1) ** 2 for step in range(count)))
+    step = bisect_right(sums, of_step * sums[-1])
     side = size + step
     nearest, furthest = max(1.0, length / (1 + side)), length / side
-    scale = nearest + float(torch.rand((), dtype=torch.float64)) * (furthest - nearest)
-    top, left = torch.randint(side - size + 1, (2,)).tolist()
-    return Rescaling(side, scale, top, left)
+    scale = nearest + of_scale * (furthest - nearest)
+    return Rescaling(side, scale, int(of_top * (step + 1)), int(of_left * (step + 1)))
 
 
-def random_rescale(x: Tensor, size: int, *, max_scale: float, training: bool) -> Tensor:
+def random_rescale(
+    x: Tensor, size: int, *, max_scale: float, training: bool, noise: Noise | None = None, layer: str = ""
+) -> Tensor:
     """Make square maps smaller: in training by a random scale and to a random crop of it, one for the whole batch; at test
     to the whole image by `max_scale`.
 
@@ -121,26 +127,29 @@ def random_rescale(x: Tensor, size: int, *, max_scale: float, training: bool) ->
         size: rows and columns of the result, from int(L / max_scale) to L.
         max_scale: the strongest reduction, in [1, 2] in cuda-convnet2.
         training: whether to draw, see `draw_rescaling`.
+        noise: of this step, in training.
+        layer: whose choice it is.
 
     Returns:
         (N, C, size, size), of x's type.
 
     Raises:
-        ValueError: x is not square maps, or a number is out of its range.
+        ValueError: x is not square maps, a number is out of its range, or noise is missing in training.
     """
     check_maps(x)
     length = x.shape[2]
     if x.shape[3] != length or max_scale < 1 or not int(length / max_scale) <= size <= length:
         raise ValueError(f"cannot rescale {tuple(x.shape)} by up to {max_scale} to {size} pixels a side")
     if training:
-        return _at_random_scale(x, size, max_scale)
+        return _at_random_scale(x, size, max_scale, present(noise), layer)
     return resize_bilinear(x, (size, size), scale=max_scale)
 
 
-def _at_random_scale(x: Tensor, size: int, max_scale: float) -> Tensor:
+def _at_random_scale(x: Tensor, size: int, max_scale: float, noise: Noise, layer: str) -> Tensor:
     """The crop is read out of x at once: its shape depends on nothing that was drawn, so that a graph need not break."""
     length = x.shape[2]
-    side, scale, top, left = torch.ops.convspec_kernels.draw_rescaling(x.detach(), size, max_scale).unbind()
+    drawn = torch.ops.convspec_kernels.draw_rescaling(noise.seed, length, size, max_scale, layer)
+    side, scale, top, left = drawn.unbind()
     for axis, start in ((3, left), (2, top)):
         pixels = start + torch.arange(size, dtype=torch.float64)
         points = pixels * scale + (length - side * scale) / 2
@@ -149,14 +158,14 @@ def _at_random_scale(x: Tensor, size: int, max_scale: float) -> Tensor:
 
 
 @torch.library.custom_op("convspec_kernels::draw_rescaling", mutates_args=())
-def _draw(x: Tensor, size: int, max_scale: float) -> Tensor:
-    """A `Rescaling` for maps like x, (4,), float64 on the CPU. An operator, so that compiled functions draw alike."""
-    return torch.tensor(draw_rescaling(x.shape[2], size, max_scale), dtype=torch.float64)
+def _draw(seed: Tensor, length: int, size: int, max_scale: float, layer: str) -> Tensor:
+    """A `Rescaling`, (4,), float64 on the CPU. An operator, so that compiled functions need not know it to be compiled."""
+    return torch.tensor(draw_rescaling(length, size, max_scale, Noise(seed), layer), dtype=torch.float64)
 
 
 @_draw.register_fake
-def _(x: Tensor, size: int, max_scale: float) -> Tensor:
-    return x.new_empty(4, dtype=torch.float64, device="cpu")
+def _(seed: Tensor, length: int, size: int, max_scale: float, layer: str) -> Tensor:
+    return seed.new_empty(4, dtype=torch.float64)
 
 
 def rgb_to_yuv(x: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def test_the_plain_network_is_plain() -> None:
     """A module a tower, torch's own functions, nothing of ours but where torch has none."""
     checked = convspec.check(spec_path("alexnet.cfg"))
     source = plain_source(checked)
-    assert "from convspec.train.plain import local_response_norm, max_pool2d" in source
+    assert "from convspec.train.plain import Noise, dropout, local_response_norm, max_pool2d" in source
     assert "self.conv2a = nn.Conv2d(48, 128" in source
     assert "groups=" not in source
     assert len(plain_program(checked).parameters) == 2 * (2 * 7 + 1)

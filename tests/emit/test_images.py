@@ -11,6 +11,7 @@ import torch
 import convspec
 from convspec.program.operators import ColorSpace, ContrastNorm, ConvertColors, GaussianBlur, Op, Pick2d, Resize
 from convspec.program.program import Program
+from convspec_kernels import Noise
 from convspec_kernels.images import draw_rescaling
 from tests.emit.comparison import (
     assert_program_is_spec,
@@ -99,7 +100,9 @@ def test_rescaling_in_training(target: int) -> None:
     for seed in range(8):
         net = emitted(program).train()
         torch.manual_seed(seed)
-        rescaling = draw_rescaling(9, target, 1.25)
+        noise = Noise.draw()
+        assert noise is not None
+        rescaling = draw_rescaling(9, target, 1.25, noise, "x")
         torch.manual_seed(seed)
         trained = run(net, batch, state)
         assert_same(trained, interpret(checked.graph, batch, state, rescalings={"x": rescaling}))

@@ -10,6 +10,7 @@ import torch
 
 import convspec
 from convspec.layers.base import NEURON_ARGUMENTS
+from convspec_kernels import Noise, normal_like
 from tests.emit.comparison import (
     all_layers,
     assert_close,
@@ -117,13 +118,14 @@ def test_neurons_of_positive_numbers(neuron: str) -> None:
     assert_spec_is_right(classifier(layers, leaves="x"))
 
 
-def test_nrelu_adds_noise_as_large_as_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nrelu_adds_noise_as_large_as_its_input() -> None:
     """It gives relu(r + r z), at test too, and the gradient takes r z for a constant."""
     checked = convspec.check(classifier(layer("x", type="neuron", inputs="data", neuron="nrelu"), leaves="x"))
     net = emitted(lowered(checked, ["x"]))
     state, batch = random_state(net, 0), random_batch(checked, 2, 1)
-    noise = np.random.default_rng(2).normal(size=batch["data"].shape)
-    monkeypatch.setattr(torch, "randn_like", lambda x: torch.from_numpy(noise))
+    torch.manual_seed(2)
+    noise = normal_like(torch.from_numpy(batch["data"]), Noise.draw(), "x").numpy()
+    torch.manual_seed(2)
     assert_same(run(net, batch, state), interpret(checked.graph, batch, state, noise={"x": noise}))
 
 

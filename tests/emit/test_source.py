@@ -228,3 +228,32 @@ def test_a_network_may_be_called_as_what_its_module_imports(name: str) -> None:
     assert type(net).__name__ == f"{name}Net"
     outputs = net({"data": torch.zeros(2, 3, 9, 9), "labels": torch.tensor([0, 1])})
     assert outputs["probs"].shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "layers"),
+    [
+        ("Noise.draw(self.training)", layer("x", type="dropout", inputs="data")),
+        (
+            "Noise.draw()",
+            layer("d", type="dropout", inputs="data") + layer("x", type="neuron", inputs="d", neuron="nrelu"),
+        ),
+        ("Noise.draw(self.training)", layer("x", type="rscale", inputs="data", maxScale=1.25)),
+        (None, layer("x", type="dropout", inputs="data", keep=1)),
+        (None, layer("x", type="dropout2", inputs="data", enable=0)),
+    ],
+)
+def test_random_numbers_are_asked_for_where_they_are_drawn(wanted: str | None, layers: str) -> None:
+    source = convspec.compile(classifier(layers, leaves="x"))
+    assert ("noise" in source) == (wanted is not None)
+    assert wanted is None or source.count(wanted) == 1
+
+
+def test_layers_may_be_called_as_what_draws_is() -> None:
+    layers = "".join(
+        layer(name, type="fc", inputs=before, outputs=8, neuron="nrelu")
+        + layer(f"{name}2", type="dropout", inputs=name)
+        for before, name in (("data", "noise"), ("noise2", "dropout"), ("dropout2", "Noise"), ("Noise2", "normal_like"))
+    )
+    net = convspec.load(classifier(layers, leaves="normal_like2"))
+    net.train()({"data": torch.zeros(2, 3, 9, 9)})

@@ -62,7 +62,7 @@ def test_two_files_become_one() -> None:
         )
     )
     assert one == other
-    assert "F.dropout(fc, 0.5, self.training)" in one
+    assert 'dropout(fc, 0.5, self.training, noise, "drop")' in one
 
 
 def test_a_resolved_spec_is_the_same_network(tmp_path: Path) -> None:

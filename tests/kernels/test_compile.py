@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from convspec_kernels import (
+    Noise,
     avg_pool2d,
     channel_max_pool,
     contrast_norm,
+    dropout,
     gaussian_blur,
     local_response_norm,
     max_abs_pool2d,
     max_pool2d,
     maximum,
+    normal_like,
     random_rescale,
     resize_bilinear,
     rgb_to_lab,
@@ -65,12 +68,15 @@ def test_no_graph_break_in_the_others(name: str) -> None:
     assert torch.allclose(gradient, expected, rtol=1e-12)
 
 
-def test_what_draws_sizes_is_one_graph() -> None:
+def test_what_draws_is_one_graph() -> None:
     """Compiled once, and the same draws as not compiled."""
     x = torch.rand(2, 3, 10, 10)
 
     def scaled(x: Tensor) -> Tensor:
-        return random_rescale(2 * x, 8, max_scale=1.25, training=True) + 1
+        noise = Noise.draw()
+        scaled = random_rescale(2 * x, 8, max_scale=1.25, training=True, noise=noise, layer="scaled")
+        dropped = dropout(scaled, 0.25, True, noise, "one", "two", "three")
+        return dropped + normal_like(dropped, noise, "noisy")
 
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()

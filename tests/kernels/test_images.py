@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convspec_kernels import gaussian_blur, random_rescale, resize_bilinear, rgb_to_lab, rgb_to_yuv
+from convspec_kernels import Noise, gaussian_blur, random_rescale, resize_bilinear, rgb_to_lab, rgb_to_yuv
 from convspec_kernels.images import draw_rescaling
 from tests.kernels import loops
 
@@ -171,10 +171,10 @@ def test_rescaling_does_what_it_drew() -> None:
     x = maps(0, 10, 10)
     sides = set()
     for seed in range(40):
-        torch.manual_seed(seed)
-        side, scale, top, left = draw_rescaling(10, 8, 1.25)
-        torch.manual_seed(seed)
-        y = random_rescale(torch.from_numpy(x), 8, max_scale=1.25, training=True).numpy()
+        noise = Noise(torch.tensor(seed))
+        side, scale, top, left = draw_rescaling(10, 8, 1.25, noise, "scaled")
+        keys = {"training": True, "noise": noise, "layer": "scaled"}
+        y = random_rescale(torch.from_numpy(x), 8, max_scale=1.25, **keys).numpy()
         whole = x if side == 10 else resized(x, (side, side), scale)
         assert loops.agrees(y, whole[:, :, top : top + 8, left : left + 8])
         sides.add(side)
@@ -183,8 +183,7 @@ def test_rescaling_does_what_it_drew() -> None:
 
 def test_scales_are_drawn_by_the_crops_that_they_have() -> None:
     """Of 8, 9 and 10 pixels with probabilities 1, 4 and 9 of 14; scales between the neighbours' sides; corners alike."""
-    torch.manual_seed(0)
-    drawn = [draw_rescaling(10, 8, 1.25) for _ in range(4000)]
+    drawn = [draw_rescaling(10, 8, 1.25, Noise(torch.tensor(seed)), "scaled") for seed in range(4000)]
     for side, share in ((8, 1 / 14), (9, 4 / 14), (10, 9 / 14)):
         own = [choice for choice in drawn if choice.side == side]
         assert len(own) / len(drawn) == pytest.approx(share, abs=0.03)
@@ -214,6 +213,9 @@ def test_refuses() -> None:
             lambda: random_rescale(x, 5, max_scale=1.5, training=False),
             lambda: random_rescale(x[:, :, :6], 4, max_scale=1.25, training=False),
             lambda: random_rescale(x[:, :, :6], 7, max_scale=1.25, training=False),
+        ],
+        "noise is missing": [
+            lambda: random_rescale(x[:, :, :, :5], 4, max_scale=1.25, training=True),
         ],
         "3 channels": [
             lambda: rgb_to_yuv(x[:, :2]),

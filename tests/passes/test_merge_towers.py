@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from numpy.typing import NDArray
+from torch import nn
 
 import convspec
 from convspec.checker import Checked
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.pipeline import FOLDED
-from convspec.program.operators import Conv2d, Linear, LocalResponseNorm, Slice
+from convspec.program.operators import Conv2d, Dropout, Linear, LocalResponseNorm, Slice
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from convspec.testing import specs
-from tests.emit.comparison import UNFUSED, all_layers, assert_close, emitted, lowered, random_batch, random_state, run
+from tests.emit.comparison import (
+    UNFUSED,
+    Run,
+    all_layers,
+    assert_close,
+    emitted,
+    lowered,
+    random_batch,
+    random_state,
+    run,
+)
 from tests.emit.small_specs import TWO_TOWERS, classifier, layer
+from tests.interpreter import Array
 
 UNMERGED = tuple(rewrite for rewrite in FOLDED if rewrite is not merge_towers)
 
@@ -27,14 +43,23 @@ def assert_merging_changes_nothing(checked: Checked, outputs: list[str]) -> None
     assert {name: tuple(value.shape) for name, value in merged.state_dict().items()} == {
         name: value.shape for name, value in state.items()
     }
-    expected, actual = run(apart, batch, state), run(merged, batch, state)
-    assert actual.values.keys() == expected.values.keys()
-    for name, value in expected.values.items():
-        assert_close(name, actual.values[name], value)
-    for name, gradient in expected.gradients.items():
-        assert_close(f"gradient of {name}", actual.gradients[name], gradient)
+    for training in (True, False):
+        expected, actual = (_run(net, batch, state, training=training) for net in (apart, merged))
+        assert actual.values.keys() == expected.values.keys()
+        for name, value in expected.values.items():
+            assert_close(name, actual.values[name], value)
+        for name, gradient in expected.gradients.items():
+            assert_close(f"gradient of {name}", actual.gradients[name], gradient)
     for name, value in merged.state_dict().items():
         assert np.array_equal(value.numpy(), state[name]), name
+
+
+def _run(
+    net: nn.Module, batch: Mapping[str, NDArray[np.generic]], state: Mapping[str, Array], *, training: bool
+) -> Run:
+    """On the random numbers of one seed: what is merged drops what it drops apart."""
+    torch.manual_seed(0)
+    return run(net.train(training), batch, state)
 
 
 @given(text=specs(towers=2, max_side=10, max_layers=8))
@@ -228,6 +253,32 @@ def test_a_state_that_lacks_a_layer_is_refused() -> None:
     del state["conv2b.weight"]
     with pytest.raises(RuntimeError, match=r"Missing key.*conv2"):
         net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_merged_towers_drop_and_blur_as_they_do_apart(count: int) -> None:
+    """Dropout of both kinds, noise of nrelu: of maps and of vectors, read by their own tower and by all."""
+    names = "abcd"[:count]
+    towers = "".join(
+        layer(f"conv{n}", type="conv", inputs="data", filters=4, filterSize=3, gpu=i, dropout=0.3, neuron="nrelu")
+        + layer(f"pool{n}", type="pool", inputs=f"conv{n}", sizeX=3, stride=2, pool="max")
+        + layer(f"drop{n}", type="dropout2", inputs=f"pool{n}", keep=0.6)
+        + layer(f"fc{n}", type="fc", inputs=",".join(f"drop{m}" for m in names), outputs=6, gpu=i, neuron="relu")
+        + layer(f"last{n}", type="dropout", inputs=f"fc{n}", keep=0.7)
+        for i, n in enumerate(names)
+    )
+    checked = convspec.check(classifier(towers, leaves=",".join(f"last{n}" for n in names)))
+    program = lowered(checked)
+    assert [op.layers for op in program.operators if isinstance(op, Dropout)] == [
+        tuple(f"{layer}{n}" for n in names) for layer in ("conv", "drop", "last")
+    ]
+    assert_merging_changes_nothing(checked, [])
+    swapped = [replace(op, layers=op.layers[::-1]) if isinstance(op, Dropout) else op for op in program.operators]
+    state, batch = random_state(emitted(program), 0), random_batch(checked, 2, 1)
+    other = emitted(replace(program, operators=tuple(swapped)))
+    right, wrong = (_run(net, batch, state, training=True) for net in (emitted(program), other))
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_close("probs", wrong.values["probs"], right.values["probs"])
 
 
 def test_a_network_without_towers_is_left_alone() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convspec_kernels import bias_act_lrn_max_pool2d
+from convspec_kernels import Noise, bias_act_lrn_max_pool2d, dropout
 
 
 class AlexNet(nn.Module):
@@ -49,7 +49,8 @@ class AlexNet(nn.Module):
         nn.init.normal_(parameters["fc8.weight"], std=0.01)
         nn.init.zeros_(parameters["fc8.bias"])
 
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:
+        noise = noise or Noise.draw(self.training)  # one number a step: masks are functions of it, layer and case
         data = inputs["data"]  # 3x227x227
         conv1 = F.conv2d(data, self.conv1.weight, stride=4)  # 96x55x55
         pool1 = bias_act_lrn_max_pool2d(
@@ -64,9 +65,9 @@ class AlexNet(nn.Module):
         conv5 = F.conv2d(conv4, self.conv5.weight, padding=1, groups=2)  # 256x13x13
         pool5 = bias_act_lrn_max_pool2d(conv5, self.conv5.bias, "relu", kernel_size=3, stride=2)  # 256x6x6
         fc6 = F.relu(self.fc6(pool5.flatten(1)))  # 4096
-        drop6 = 0.5 * F.dropout(fc6, 0.5, self.training)  # 4096
+        drop6 = 0.5 * dropout(fc6, 0.5, self.training, noise, "drop6a", "drop6b")  # 4096
         fc7 = F.relu(self.fc7(drop6))  # 4096
-        drop7 = 0.5 * F.dropout(fc7, 0.5, self.training)  # 4096
+        drop7 = 0.5 * dropout(fc7, 0.5, self.training, noise, "drop7a", "drop7b")  # 4096
         fc8 = self.fc8(drop7)  # 1000
         probs = F.softmax(fc8, dim=1)  # 1000
         outputs = {"probs": probs}

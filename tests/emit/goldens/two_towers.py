@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convspec_kernels import bias_act_lrn_max_pool2d
+from convspec_kernels import Noise, bias_act_lrn_max_pool2d, dropout
 
 
 class TwoTowers(nn.Module):
@@ -40,7 +40,8 @@ class TwoTowers(nn.Module):
         nn.init.normal_(parameters["scores.weight"], std=0.1)
         nn.init.zeros_(parameters["scores.bias"])
 
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:
+        noise = noise or Noise.draw(self.training)  # one number a step: masks are functions of it, layer and case
         data = inputs["data"]  # 3x16x16
         conv1 = F.conv2d(F.pad(data, (0, 1, 0, 1)), self.conv1.weight, stride=2)  # 8x8x8
         pool1 = bias_act_lrn_max_pool2d(
@@ -49,7 +50,7 @@ class TwoTowers(nn.Module):
         conv2 = F.relu(self.conv2(pool1))  # 8x4x4
         conv3 = F.relu(self.conv3(conv2))  # 12x4x4
         fc4 = F.relu(self.fc4(conv3.flatten(1)))  # 10
-        drop4 = 0.5 * F.dropout(fc4, 0.5, self.training)  # 10
+        drop4 = 0.5 * dropout(fc4, 0.5, self.training, noise, "drop4a", "drop4b")  # 10
         scores = self.scores(drop4)  # 4
         probs = F.softmax(scores, dim=1)  # 4
         outputs = {"probs": probs}
