@@ -101,15 +101,13 @@ def test_a_stop_is_heard_while_pictures_do_not_come(
 
 
 def test_the_seconds_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Digits.read
-
-    def slow(self: Digits, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
-        time.sleep(0.02)
-        return read(self, split, indices, epoch=epoch, out=out)
-
-    monkeypatch.setattr(Digits, "read", slow)
+    gate = Gate(Split.TRAIN, 23 + 3)
+    behind(gate, monkeypatch)
+    opener = threading.Timer(1.0, gate.opened.set)
+    opener.start()
     go(SPEC, tmp_path / "run", max_steps=8, log_every=4)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     waits = [line["wall"]["data_wait"] for line in lines]
     assert len(waits) == 2
-    assert waits[1] > 0.02, "the sum over four steps"
+    opener.join()
+    assert waits[1] > 0.02, "the sum over four steps, the third of which waits at the gate"
