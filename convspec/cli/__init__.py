@@ -18,6 +18,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 COMMANDS = (
     "bench",
     "check",
+    "compare",
     "compile",
     "completion",
     "diff",

@@ -148,6 +148,7 @@ CODES: dict[str, Code] = {
     "CS730": Code("a data layer of which no dataset has the data"),
     "CS731": Code("colour noise without colours", _N),
     "CS732": Code("pictures that do not come", _W),
+    "CS735": Code("specs that cannot be compared"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

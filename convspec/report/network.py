@@ -16,6 +16,7 @@ from convspec.graph.summary import LayerSummary
 from convspec.report.layering import find_levels
 from convspec.report.layout import Box, Column, Layout, Point, lay_out
 from convspec.report.network_style import COLORS, LEGEND_SIZE, NAME_SIZE, TEXT_SIZE, TITLE_SIZE, style_sheet
+from convspec.report.svg import escape, number
 from convspec.report.text_width import text_width
 
 _MARGIN = 32.0
@@ -129,10 +130,10 @@ class _Picture:
         numbers = text_width(self._numbers(), LEGEND_SIZE)
         width = max(self.layout.width + 2 * _BAND * self.has_bands, legend, title, numbers) + 2 * _MARGIN
         height = self.top + self.layout.height + _BAND * self.has_bands + _MARGIN
-        size = f'width="{_n(width)}" height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}"'
+        size = f'width="{number(width)}" height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}"'
         yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title description">'
-        yield f'<title id="title">{_escape(self._title())}</title>'
-        yield f'<desc id="description">{_escape(self._description())}</desc>'
+        yield f'<title id="title">{escape(self._title())}</title>'
+        yield f'<desc id="description">{escape(self._description())}</desc>'
         yield f"<style>\n{style_sheet(has_gpus=len(self.gpus) > 1)}\n</style>"
         yield '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         yield '<path class="head" d="M0 .8 8 4 0 7.2z"/></marker>'
@@ -141,7 +142,7 @@ class _Picture:
         yield '<rect class="page" width="100%" height="100%"/>'
         yield from self._heading()
         left = max(_MARGIN + _BAND * self.has_bands, (width - self.layout.width) / 2)
-        yield f'<g transform="translate({_n(left)} {_n(self.top)})">'
+        yield f'<g transform="translate({number(left)} {number(self.top)})">'
         yield from self._bands()
         yield from self._edges()
         for name, box in self.layout.boxes.items():
@@ -194,17 +195,17 @@ class _Picture:
 
     def _heading(self) -> Iterator[str]:
         y = _MARGIN + TITLE_SIZE * 0.8
-        yield f'<text class="title" x="{_n(_MARGIN)}" y="{_n(y)}">{_escape(self._title())}</text>'
+        yield f'<text class="title" x="{number(_MARGIN)}" y="{number(y)}">{escape(self._title())}</text>'
         y += _LINE + 6
-        yield f'<text class="legend" x="{_n(_MARGIN)}" y="{_n(y)}">{_escape(self._numbers())}</text>'
+        yield f'<text class="legend" x="{number(_MARGIN)}" y="{number(y)}">{escape(self._numbers())}</text>'
         y += 4
         for sample, text in self.legend:
             y += _LINE
             if sample == "crossing":
-                yield f'<path class="crossing" d="M{_n(_MARGIN)} {_n(y - 4)}h14"/>'
+                yield f'<path class="crossing" d="M{number(_MARGIN)} {number(y - 4)}h14"/>'
             else:
-                yield f'<rect class="{sample}" x="{_n(_MARGIN)}" y="{_n(y - 9)}" width="14" height="10" rx="2"/>'
-            yield f'<text class="legend" x="{_n(_MARGIN + 22)}" y="{_n(y)}">{_escape(text)}</text>'
+                yield f'<rect class="{sample}" x="{number(_MARGIN)}" y="{number(y - 9)}" width="14" height="10" rx="2"/>'
+            yield f'<text class="legend" x="{number(_MARGIN + 22)}" y="{number(y)}">{escape(text)}</text>'
 
     def _bands(self) -> Iterator[str]:
         """A band behind the column of each GPU, with its name above."""
@@ -216,9 +217,9 @@ class _Picture:
         x, width = column.left - _BAND, column.right - column.left + 2 * _BAND
         top, height = -_BAND, self.layout.height + 2 * _BAND
         yield (
-            f'<rect class="band {color}" x="{_n(x)}" y="{_n(top)}" width="{_n(width)}" height="{_n(height)}" rx="10"/>'
+            f'<rect class="band {color}" x="{number(x)}" y="{number(top)}" width="{number(width)}" height="{number(height)}" rx="10"/>'
         )
-        yield f'<text class="gpu {color}" x="{_n(column.left - _BAND + 4)}" y="{_n(top - 7)}">GPU {column.gpu}</text>'
+        yield f'<text class="gpu {color}" x="{number(column.left - _BAND + 4)}" y="{number(top - 7)}">GPU {column.gpu}</text>'
 
     def _edges(self) -> Iterator[str]:
         """The lines, crossings last, so that no other lies over them."""
@@ -237,31 +238,31 @@ class _Picture:
             gpus = f"GPU {_listed(row.gpus)} to GPU {_listed(self.rows[target].gpus)}"
             text += f", {gpus}, {row.outputs or 0:,} numbers an image"
         path = f'<path class="{kind}" marker-end="url(#{head})" d="{_path(points)}">'
-        return f"{path}<title>{_escape(visible(text))}</title></path>"
+        return f"{path}<title>{escape(visible(text))}</title></path>"
 
     def _box(self, name: str, box: Box) -> Iterator[str]:
         card, row = self.cards[_layer_of(name)], self.rows[_layer_of(name)]
         kind = "box learns" if card.learns else "box" if row.inputs else "box source"
-        yield f"<g><title>{_escape(', '.join([card.name, card.shape, *card.notes]))}</title>"
-        frame = f'x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}"'
-        yield f'<rect class="{kind}" {frame} rx="{_n(_RADIUS)}"/>'
+        yield f"<g><title>{escape(', '.join([card.name, card.shape, *card.notes]))}</title>"
+        frame = f'x="{number(box.x)}" y="{number(box.y)}" width="{number(box.width)}" height="{number(box.height)}"'
+        yield f'<rect class="{kind}" {frame} rx="{number(_RADIUS)}"/>'
         left, right = box.x + _PAD_X, box.x + box.width - _PAD_X
         if len(self.gpus) > 1:
             yield from self._bars(row.gpus, box)
         y = box.y + _PAD_Y + NAME_SIZE * 0.85
-        yield f'<text class="name" x="{_n(left)}" y="{_n(y)}">{_escape(card.name)}</text>'
-        yield f'<text class="shape" x="{_n(right)}" y="{_n(y)}">{_escape(card.shape)}</text>'
+        yield f'<text class="name" x="{number(left)}" y="{number(y)}">{escape(card.name)}</text>'
+        yield f'<text class="shape" x="{number(right)}" y="{number(y)}">{escape(card.shape)}</text>'
         for note in card.notes:
             y += _LINE
-            yield f'<text class="note" x="{_n(left)}" y="{_n(y)}">{_escape(note)}</text>'
+            yield f'<text class="note" x="{number(left)}" y="{number(y)}">{escape(note)}</text>'
         yield "</g>"
 
     def _bars(self, gpus: Sequence[int], box: Box) -> Iterator[str]:
         """A stripe at the left edge of a box, with a part for each of its GPUs."""
         top, height = box.y + _RADIUS, box.height - 2 * _RADIUS
         part = height / max(len(gpus), 1)
-        for number, gpu in enumerate(gpus):
-            frame = f'x="{_n(box.x - 1)}" y="{_n(top + number * part)}" width="{_n(_BAR)}" height="{_n(part)}"'
+        for place, gpu in enumerate(gpus):
+            frame = f'x="{number(box.x - 1)}" y="{number(top + place * part)}" width="{number(_BAR)}" height="{number(part)}"'
             yield f'<rect class="{self._color(gpu)}" {frame} rx="1"/>'
 
 
@@ -278,21 +279,13 @@ def _listed(gpus: Sequence[int]) -> str:
 def _path(points: Sequence[Point]) -> str:
     """Straight down between the points 2i and 2i+1, and a curve that begins and ends downwards from there to the next."""
     first = points[0]
-    parts = [f"M{_n(first.x)} {_n(first.y)}"]
-    for number, (start, end) in enumerate(pairwise(points)):
+    parts = [f"M{number(first.x)} {number(first.y)}"]
+    for place, (start, end) in enumerate(pairwise(points)):
         if start == end:
             continue
-        if number % 2 == 0 or start.x == end.x:
-            parts.append(f"L{_n(end.x)} {_n(end.y)}")
+        if place % 2 == 0 or start.x == end.x:
+            parts.append(f"L{number(end.x)} {number(end.y)}")
         else:
-            middle = _n((start.y + end.y) / 2)
-            parts.append(f"C{_n(start.x)} {middle} {_n(end.x)} {middle} {_n(end.x)} {_n(end.y)}")
+            middle = number((start.y + end.y) / 2)
+            parts.append(f"C{number(start.x)} {middle} {number(end.x)} {middle} {number(end.x)} {number(end.y)}")
     return "".join(parts)
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

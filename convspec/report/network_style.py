@@ -7,9 +7,9 @@ from convspec.report.text_width import FONTS
 # Sizes of letters, pixels.
 NAME_SIZE, TEXT_SIZE, TITLE_SIZE, LEGEND_SIZE = 13.0, 11.0, 19.0, 12.0
 
-# Colours of GPUs in light and dark: told apart by people who do not see red and green as others do (Okabe and Ito, 2008).
-_LIGHT = ("#0072b2", "#d55e00", "#009e73", "#b8527f", "#8f6a00", "#3a9bd0")
-_DARK = ("#56b4e9", "#f0883e", "#2cc295", "#e08bb3", "#e0b73a", "#8fd0f5")
+# Colours of GPUs and of curves in light and dark: told apart by people who do not see red and green as others do (Okabe and Ito, 2008).
+LIGHT = ("#0072b2", "#d55e00", "#009e73", "#b8527f", "#8f6a00", "#3a9bd0")
+DARK = ("#56b4e9", "#f0883e", "#2cc295", "#e08bb3", "#e0b73a", "#8fd0f5")
 
 _STYLE = """\
 text{font-family:%(fonts)s;fill:#1c2733}
@@ -41,7 +41,7 @@ text{fill:#e3e9ef}
 .crossing{stroke:#ff6fa3}
 .crossing-head{fill:#ff6fa3}
 .band{opacity:.13}"""
-COLORS = len(_LIGHT)
+COLORS = len(LIGHT)
 
 
 def style_sheet(*, has_gpus: bool) -> str:
@@ -49,7 +49,7 @@ def style_sheet(*, has_gpus: bool) -> str:
     sizes = {"title": TITLE_SIZE, "legend": LEGEND_SIZE, "name": NAME_SIZE, "text": TEXT_SIZE}
     light, dark = (
         "\n".join(f".g{i}{{fill:{color}}}" for i, color in enumerate(colors)) if has_gpus else ""
-        for colors in (_LIGHT, _DARK)
+        for colors in (LIGHT, DARK)
     )
     parts = [_STYLE % {"fonts": FONTS, **sizes}, light, "@media (prefers-color-scheme:dark){", _DARK_STYLE, dark, "}"]
     return "\n".join(filter(None, parts))

@@ -110,6 +110,28 @@ def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoin
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises BrokenCheckpoint."""
+    state, digests = _read_state(path)
+    try:
+        weights, training = (_read_tensors(path, name, digests) for name in ("weights", "training"))
+    except OSError as error:
+        raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenCheckpoint("state.json is not what was written") from error
+    return Checkpoint(weights, training, state)
+
+
+def newest_state(folder: Path) -> Mapping[str, Any] | None:
+    """The state of the newest checkpoint whose state can be read, without its tensors; None where there is none."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return _read_state(path)[0]
+        except BrokenCheckpoint:
+            continue
+    return None
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The state of a checkpoint, and the digests of its files. Raises BrokenCheckpoint."""
     try:
         document = json.loads((path / "state.json").read_bytes())
         state, digests = document["state"], document["sha256"]
@@ -117,12 +139,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT}")
         if digests["state"] != _digest(_canonical(state)):
             raise BrokenCheckpoint("state.json does not have the digest that it was written with")
-        weights, training = (_read_tensors(path, name, digests) for name in ("weights", "training"))
     except OSError as error:
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenCheckpoint("state.json is not what was written") from error
-    return Checkpoint(weights, training, state)
+    return state, digests
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -48,6 +48,24 @@ class SilentDisplay:
     def close(self) -> None: ...
 
 
+class Named:
+    """The display of one training of many, under its name; of its epochs no lines stay."""
+
+    def __init__(self, display: Display, name: str) -> None:
+        self._display, self._name = display, name
+
+    def start(self, what: str, total: int, done: int) -> None:
+        self._display.start(f"{self._name}, {what}", total, done)
+
+    def advance(self, text: str) -> None:
+        self._display.advance(text)
+
+    def line(self, text: str) -> None: ...
+
+    def close(self) -> None:
+        self._display.close()
+
+
 class PlainDisplay:
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream

@@ -41,6 +41,7 @@ class Validation:
         error = {} if self.error is None else {"error": self.error}
         return {
             "cases": self.cases,
+            "loss": self.costs[self.steering].loss,
             **error,
             "costs": {name: cost.record() for name, cost in self.costs.items()},
         }

@@ -92,14 +92,16 @@ class Training:
 
     # the run
 
-    def run(self, max_steps: int | None, *, should_stop: Callable[[], bool]) -> Result:
-        """Epoch after epoch: its steps, its validation, its checkpoint."""
+    def run(
+        self, max_steps: int | None, *, should_stop: Callable[[], bool], is_enough: Callable[[], bool] = lambda: False
+    ) -> Result:
+        """Epoch after epoch: its steps, its validation, its checkpoint; after which it may be enough."""
         while not self.position.finished:
             stopped = self.run_steps(max_steps, should_stop) or not self.end_epoch(should_stop)
             path = self.save()
             if should_stop() and not self.position.finished:
                 raise Interrupted(self.run_folder.path, path, self.position.steps_done)
-            if stopped:
+            if stopped or is_enough():
                 break
         return Result(
             run_dir=self.run_folder.path,
@@ -224,12 +226,15 @@ class Training:
             self.display.line(line)
 
     def log_step(self, loss: float, outputs: dict[str, Tensor], speed: float) -> None:
+        so_far = self.sums.means()
+        del so_far["costs"]
         record = {
             "event": "step",
             "epoch": self.position.epoch + 1,
             "step": self.position.steps_done,
             "loss": loss,
             "costs": {cost.name: float(outputs[cost.name].detach()) for cost in self.program.costs},
+            "so_far": so_far,
             "rate": next(iter(self.optimizer.rates().values()), 0.0),
         }
         self.log(record, wall={"images_per_second": round(speed, 1), "data_wait": round(self.data_wait, 4)})

@@ -6,6 +6,7 @@ checkpoints, so that on the CPU a run that was stopped, or killed, goes on to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def train(
     display: Display | None = None,
     notify: Notify | None = None,
     network: nn.Module | None = None,
+    is_enough: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train until the schedule ends, or up to step `max_steps` of the run.
 
@@ -55,6 +57,7 @@ def train(
     log_every: metrics.jsonl records the first step of an epoch and each that many after it; None: about 100 an epoch.
     notify: is told warnings; None shows them on `display`.
     network: trained in place of an instance of the emitted module; follows the same contract.
+    is_enough: asked at the end of each epoch, after its checkpoint; True ends this call there.
 
     Raises DiagnosticError for a mistake of the user's or a trouble of the machine's, and Interrupted after a signal.
     """
@@ -103,7 +106,7 @@ def train(
         stack.callback(training.close)
         training.restore(checkpoint, notify)
         with StopSignals() as signals:
-            return training.run(max_steps, should_stop=lambda: signals.received)
+            return training.run(max_steps, should_stop=lambda: signals.received, is_enough=is_enough)
 
 
 def _log_every(run: RunFolder, log_every: int | None) -> int | None:

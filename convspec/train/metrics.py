@@ -1,0 +1,126 @@
+"""What metrics.jsonl tells of a run: the error and the loss, on training and on test pictures, as curves over its steps.
+
+A training curve is a running mean: at a step it is the mean over the training pictures of one epoch's length before it, as
+the network was when it saw each of them, or over all since the beginning where there were fewer. So at the end of an epoch
+it is the mean of that epoch. It lags behind the network by half an epoch or so, and alike for all networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+Record = Mapping[str, Any]
+
+
+class Quantity(Enum):
+    """A curve: of which pictures, and what of them. Those of the cost that steers the schedule, see `trained_cost`."""
+
+    TRAIN_ERROR = "train_error"
+    TRAIN_LOSS = "train_loss"
+    TEST_ERROR = "test_error"
+    TEST_LOSS = "test_loss"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is a share of mistakes, in [0, 1]."""
+        return self.value.endswith("error")
+
+    @property
+    def title(self) -> str:
+        """`training error`."""
+        pictures, _, what = self.value.partition("_")
+        return f"{'training' if pictures == 'train' else 'test'} {what}"
+
+
+class Point(NamedTuple):
+    """The value of a curve after `step` steps of the run."""
+
+    step: int
+    value: float
+
+
+class _Increment(NamedTuple):
+    """What came since the record before: cases, and the sum over them."""
+
+    step: int
+    cases: int
+    total: float
+
+
+def read_metrics(run: Path, *, lines: int | None = None) -> list[Record]:
+    """The records of a run, the first `lines` of them. A last line that was cut short is none.
+
+    Raises DiagnosticError CS708 where a line is not what the trainer writes.
+    """
+    path = run / "metrics.jsonl"
+    records: list[Record] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(islice(file, lines), 1):
+                if not line.endswith(b"\n"):
+                    break
+                records.append(_record(line, path, number))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DiagnosticError(Diagnostic("CS708", f"{path} cannot be read: {error.strerror}")) from error
+    return records
+
+
+def _record(line: bytes, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            return record
+    except ValueError:
+        pass
+    message = f"line {number} of {path} is not a record of a training"
+    raise DiagnosticError(Diagnostic("CS708", message, help="delete that run, or go on with its checkpoints elsewhere"))
+
+
+def curve(records: Sequence[Record], quantity: Quantity, steps_per_epoch: int) -> list[Point]:
+    """A curve of a run; empty where its records have no such quantity.
+
+    Of test pictures a point a validation; of training pictures a point a record, in steps that rise.
+    """
+    key = "error" if quantity.is_error else "loss"
+    if quantity in (Quantity.TRAIN_ERROR, Quantity.TRAIN_LOSS):
+        return list(_running_means(_increments(records, key), steps_per_epoch))
+    tests = [record for record in records if record["event"] == "validation"]
+    # a loss that is not finite stands there as null
+    values = ((record["step"], record["test"].get(key)) for record in tests)
+    return [Point(step, value) for step, value in values if value is not None]
+
+
+def _increments(records: Sequence[Record], key: str) -> Iterator[_Increment]:
+    """The sums of each epoch grow from record to record, and begin anew with the next one."""
+    epoch, cases, total = 0, 0, 0.0
+    for record in records:
+        means = record.get("so_far") if record["event"] == "step" else record.get("train")
+        if means is None or key not in means:
+            continue
+        if record["epoch"] != epoch:
+            epoch, cases, total = record["epoch"], 0, 0.0
+        now = means["cases"], means[key] * means["cases"]
+        if now[0] > cases:
+            yield _Increment(record["step"], now[0] - cases, now[1] - total)
+        cases, total = now
+
+
+def _running_means(increments: Iterator[_Increment], window: int) -> Iterator[Point]:
+    """Means over what came in the last `window` steps."""
+    recent: deque[_Increment] = deque()
+    for increment in increments:
+        recent.append(increment)
+        while recent[0].step <= increment.step - window:
+            recent.popleft()
+        # summed anew, so that no rounding of a difference builds up
+        yield Point(increment.step, sum(i.total for i in recent) / sum(i.cases for i in recent))
