@@ -27,6 +27,7 @@ COMMANDS = (
     "fmt",
     "import",
     "new",
+    "predict",
     "show",
     "train",
 )

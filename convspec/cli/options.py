@@ -102,6 +102,22 @@ allow_init_imports: Callable[[_Command], _Command] = click.option(
 )
 
 
+def trained_options(command: _Command) -> _Command:
+    """--checkpoint, --device: which weights of a run are used, and where."""
+    for decorate in (
+        click.option(
+            "--device",
+            default="auto",
+            type=named,
+            metavar="DEVICE",
+            help="cpu, cuda, cuda:1; else a GPU if there is one.",
+        ),
+        click.option("--checkpoint", type=named, metavar="NAME", help="One of RUN's checkpoints; else its newest."),
+    ):
+        command = decorate(command)
+    return command
+
+
 def offering(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """What a shell is offered for an argument: a function of `completing`, which is imported when a shell asks."""
 

@@ -30,6 +30,16 @@ def read_square(file: Path | BytesIO, size: int, channels: int) -> Pictures:
     return resized(image, size, size, (left, top, left + side, top + side))
 
 
+def read_middle(file: Path | BytesIO, height: int, width: int, channels: int) -> Pictures:
+    """The largest middle part of the proportions asked for, resized, (height, width, channels); a square as `read_square`."""
+    if height == width:
+        return read_square(file, height, channels)
+    image = read_upright(file, channels)
+    scale = min(image.width / width, image.height / height)
+    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    return resized(image, height, width, (max(0, left), max(0, top), image.width - left, image.height - top))
+
+
 def read_upright(source: Path | BytesIO, channels: int) -> Image.Image:
     """The whole picture in mode L (1 channel) or RGB (3), turned as its EXIF orientation says."""
     try:

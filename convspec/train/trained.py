@@ -6,7 +6,7 @@ What that process removes while it is read is looked for again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,15 +197,15 @@ class Trained:
 def open_trained(
     run: str | Path,
     *,
-    outputs: Sequence[str] = (),
+    outputs: Sequence[str] | Callable[[Checked], Sequence[str]] = (),
     device: str = "auto",
     checkpoint: str | None = None,
     notify: Notify = lambda diagnostic: None,
 ) -> Trained:
     """Open the folder of a run for use.
 
-    outputs: layers that the network gives beside its costs and what they judge. device: as in `open_device`.
-    checkpoint, notify: as in `read_run`.
+    outputs: layers that the network gives beside its costs and what they judge, or what finds them in the spec.
+    device: as in `open_device`. checkpoint, notify: as in `read_run`.
 
     Raises DiagnosticError what `read_run` raises, CS601 for an output that is no layer, CS709 for weights that do not
     fit the spec, because it was edited, and CS710 for a device that is not there.
@@ -214,7 +214,8 @@ def open_trained(
     place = open_device(device)
     try:
         # the functions that drew initial weights are not called: there are weights now
-        compiled = compile_checked(saved.checked, outputs=outputs, allow_init_imports=True)
+        wanted = outputs(saved.checked) if callable(outputs) else outputs
+        compiled = compile_checked(saved.checked, outputs=wanted, allow_init_imports=True)
     except DiagnosticError as error:
         raise DiagnosticError(*_errors(error.diagnostics)) from None
     note_slow_bf16(place, compiled.train.precision, notify)

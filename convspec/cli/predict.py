@@ -1,0 +1,63 @@
+"""`convspec predict`: what a trained network takes pictures for."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.cli.options import named, trained_options
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command(short_help="What pictures show, by a trained network.")
+@click.argument("run", type=named)
+@click.argument("images", nargs=-1, type=named, metavar="[IMAGE]...")
+@click.option("-o", "--output", type=named, metavar="PANEL.png", help="Draw the pictures with their guesses.")
+@click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True, help="Classes to name.")
+@click.option("--label", metavar="CLASS", help="What the images show; else the class whose name their folder has.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Look at N test pictures of the run's data.")
+@click.option("--data", type=named, metavar="DATA", help="Data for --samples, in place of the run's own.")
+@trained_options
+@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON.")
+def command(
+    run: str,
+    images: tuple[str, ...],
+    output: str | None,
+    top: int,
+    label: str | None,
+    samples: int | None,
+    data: str | None,
+    checkpoint: str | None,
+    device: str,
+    form: str,
+) -> int:
+    """Name the likeliest classes of each IMAGE, with their probabilities, by the network trained in RUN.
+
+    IMAGE is a picture file, a folder of them, or - for standard input. With -o they are drawn as in Figure 4 of the
+    paper: the bar of the true class is red, where that is known.
+
+    \b
+    convspec predict runs/alexnet-small cat.jpg
+    convspec predict runs/alexnet-small --samples 8 -o panel.png
+    """
+    if not images and samples is None:
+        raise click.UsageError("name an IMAGE, or look at test pictures of the run with --samples N")
+    try:
+        from convspec.cli.predicting import run_prediction
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"predicting needs {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    return run_prediction(
+        run,
+        images,
+        output=output,
+        top=top,
+        label=label,
+        samples=samples,
+        data=data,
+        checkpoint=checkpoint,
+        device=device,
+        as_json=form == "json",
+    )

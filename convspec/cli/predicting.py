@@ -1,0 +1,121 @@
+"""What `convspec predict` does once torch and Pillow are known to be there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import click
+
+from convspec.cli.pictures import Warned, class_number, drawn, picture_for_panel, write_panel
+from convspec.data import Split
+from convspec.data.gallery import UNKNOWN, Gallery
+from convspec.diagnostics.visible import visible
+from convspec.report.panels import Guess, Guessed, draw_guesses
+from convspec.train.galleries import files_named, mean_data, pictures_in
+from convspec.train.looking import Looker, class_title, likeliest
+from convspec.train.trained import Trained, open_trained
+
+
+class _Predicted(NamedTuple):
+    """A picture, by its gallery and its place in it, and its likeliest classes with their probabilities."""
+
+    gallery: Gallery
+    place: int
+    label: int
+    classes: list[int]
+    probabilities: list[float]
+
+
+def run_prediction(
+    run: str,
+    images: Sequence[str],
+    *,
+    output: str | None,
+    top: int,
+    label: str | None,
+    samples: int | None,
+    data: str | None,
+    checkpoint: str | None,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Look at all pictures and print; returns the exit code, 1 where one could not be read."""
+    warned = Warned()
+    trained = open_trained(run, device=device, checkpoint=checkpoint, notify=warned)
+    number = UNKNOWN if label is None else class_number(trained, label)
+    with ExitStack() as stack:
+        galleries: list[Gallery] = []
+        if images:
+            galleries.append(files_named(trained, images, warned, label=number))
+        if samples is not None:
+            galleries.append(pictures_in(trained, data, Split.TEST, warned, most=samples))
+        for gallery in galleries:
+            stack.callback(gallery.close)
+        with mean_data(trained, data, warned) as dataset:
+            looker = Looker(trained, dataset=dataset)
+        found = _predicted(looker, galleries, top)
+        predictions = _print_json(trained, found) if as_json else _print(trained, found, top)
+        if output is not None and predictions:
+            cells = [_cell(trained, each) for each in drawn(predictions, "pictures")]
+            write_panel(output, draw_guesses(cells))
+    return 1 if "CS703" in warned.codes else 0
+
+
+def _predicted(looker: Looker, galleries: Sequence[Gallery], top: int) -> Iterator[_Predicted]:
+    for gallery in galleries:
+        for seen in looker.classify(gallery):
+            for index, label, row in zip(seen.indices.tolist(), seen.labels.tolist(), seen.numbers, strict=True):
+                ranked = likeliest(row, top)
+                yield _Predicted(gallery, index, label, ranked.tolist(), row[ranked].tolist())
+
+
+def _print(trained: Trained, found: Iterator[_Predicted], top: int) -> list[_Predicted]:
+    """A paragraph a picture, as soon as it was looked at; a star before the true class. At the end how many were right."""
+    all_found = []
+    for each in found:
+        all_found.append(each)
+        title = each.gallery.name(each.place)
+        known = "" if each.label == UNKNOWN else f": {class_title(trained, each.label)}"
+        click.echo(visible(f"{title}{known}"))
+        for number, probability in zip(each.classes, each.probabilities, strict=True):
+            mark = "*" if number == each.label else " "
+            click.echo(visible(f"  {mark} {probability:6.1%}  {class_title(trained, number)}"))
+    told = [each for each in all_found if each.label != UNKNOWN]
+    if len(told) > 1:
+        first = sum(each.label == each.classes[0] for each in told)
+        named = sum(each.label in each.classes for each in told)
+        click.echo(f"the true class is first for {first} of {len(told)}, among the first {top} for {named}")
+    return all_found
+
+
+def _print_json(trained: Trained, found: Iterator[_Predicted]) -> list[_Predicted]:
+    """One object, once all were looked at."""
+    all_found = list(found)
+    images = [
+        {
+            "image": each.gallery.name(each.place),
+            "label": None if each.label == UNKNOWN else class_title(trained, each.label),
+            "predictions": [
+                {"class": class_title(trained, number), "probability": probability}
+                for number, probability in zip(each.classes, each.probabilities, strict=True)
+            ],
+        }
+        for each in all_found
+    ]
+    about = {"run": str(trained.run_dir), "checkpoint": trained.checkpoint, "images": images}
+    click.echo(json.dumps(about, indent=2))
+    return all_found
+
+
+def _cell(trained: Trained, each: _Predicted) -> Guessed:
+    return Guessed(
+        picture_for_panel(each.gallery, each.place),
+        None if each.label == UNKNOWN else class_title(trained, each.label),
+        [
+            Guess(class_title(trained, number), probability, number == each.label)
+            for number, probability in zip(each.classes, each.probabilities, strict=True)
+        ],
+    )

@@ -1,0 +1,74 @@
+"""The pictures that a user names for a trained network, as it reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from convspec.data import Dataset, Split
+from convspec.data.batch_folders import is_batch_folder
+from convspec.data.dataset import Notify
+from convspec.data.gallery import (
+    UNKNOWN,
+    Files,
+    Gallery,
+    PictureFile,
+    SplitGallery,
+    evenly_spaced,
+    list_pictures,
+)
+from convspec.data.layout import read_folder
+from convspec.data.open import BUILT_IN
+from convspec.train.trained import Trained
+
+
+def files_named(trained: Trained, names: Sequence[str], notify: Notify, *, label: int = UNKNOWN) -> Files:
+    """Files, folders and standard input, see `list_pictures`, at the size that the training pictures were stored at."""
+    return Files(list_pictures(names, trained.classes, label=label), trained.stored_shape, notify)
+
+
+def pictures_in(
+    trained: Trained, data: str | None, split: Split, notify: Notify, *, most: int | None = None
+) -> Gallery:
+    """A split of the run's own data where `data` is None; all pictures in a folder; a split of any other data.
+
+    most: of evenly spaced ones so many; None for all.
+    """
+    root = trained.data if data is None else data
+    if root is None or not is_folder_of_pictures(root):
+        return SplitGallery(trained.open_data(data, notify=notify), split, most)
+    files = list_pictures([root], trained.classes) if data is not None else _files_of_split(trained, root, split)
+    chosen = evenly_spaced(len(files), most)
+    return Files([files[place] for place in chosen.tolist()], trained.stored_shape, notify)
+
+
+@contextmanager
+def mean_data(trained: Trained, data: str | None, notify: Notify) -> Iterator[Dataset | None]:
+    """Data that give the mean picture, where the run has none and any are known: those named, or its own."""
+    if trained.mean is not None or (data or trained.data) is None:
+        yield None
+        return
+    with closing(trained.open_data(data, notify=notify)) as dataset:
+        yield dataset
+
+
+def is_folder_of_pictures(data: str) -> bool:
+    """Whether `data` names a folder of picture files, and not one of batches or shards, or what comes with the install."""
+    folder = Path(data).expanduser()
+    return (
+        data not in BUILT_IN
+        and folder.is_dir()
+        and not (is_batch_folder(folder) or (folder / "manifest.json").is_file())
+    )
+
+
+def _files_of_split(trained: Trained, root: str, split: Split) -> list[PictureFile]:
+    """The files that a run was trained or tested on: unlike its dataset they tell when one of them has changed."""
+    tree, layout = read_folder(root)
+    numbers = {name: number for number, name in enumerate(trained.classes)}
+    labels = [numbers.get(name, UNKNOWN) for name in layout.classes]
+    return [
+        PictureFile(tree.root / sample.name, str(tree.root / sample.name), labels[sample.label])
+        for sample in layout.samples[split]
+    ]

@@ -1,0 +1,101 @@
+"""A trained network looks at pictures: what it takes them for, and the features by which it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convspec.data import Batch, Dataset
+from convspec.data.dataset import Pictures
+from convspec.data.gallery import Gallery
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.train.trained import Trained
+
+MOST_AT_ONCE = 128
+"""Crops that a network is given at once, at most."""
+
+
+class Seen(NamedTuple):
+    """What a network made of some pictures of a gallery. indices: their places in it, (N,). labels: (N,).
+
+    numbers: float32 (N, ...), probabilities of the classes, or features.
+    """
+
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    numbers: NDArray[np.float32]
+
+
+def likeliest(probabilities: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """The classes of largest probability, so many at most, the likeliest first; of equal ones the first."""
+    return np.argsort(-probabilities, kind="stable")[:most]
+
+
+def class_title(trained: Trained, number: int) -> str:
+    """The name of a class; the network may have outputs for more than the data had."""
+    return trained.classes[number] if number < len(trained.classes) else f"output {number}"
+
+
+class Looker:
+    """A trained network that is shown the middle of each picture."""
+
+    def __init__(self, trained: Trained, *, dataset: Dataset | None = None) -> None:
+        """dataset: gives the mean picture where the run has none. Raises DiagnosticError CS701 without both."""
+        self._trained = trained
+        self._at_once = min(MOST_AT_ONCE, trained.compiled.train.batch)
+        self._inputs = trained.inputs(self._at_once, dataset)
+
+    def classify(self, gallery: Gallery) -> Iterator[Seen]:
+        """Probabilities of all pictures that can be read, (N, classes).
+
+        Raises DiagnosticError CS707 where they are not finite, CS602 where the network does not tell classes.
+        """
+        judged = self._trained.judged
+        if judged is None:
+            message = (
+                f"{self._trained.name} has no cost that judges classes, so that it cannot tell what a picture shows"
+            )
+            raise DiagnosticError(Diagnostic("CS602", message, help="take its features: convspec features"))
+        for seen, outputs in self._looks(gallery):
+            yield seen._replace(numbers=self._finite(outputs[judged].flatten(1), judged, gallery, seen))
+
+    def features(self, gallery: Gallery, layers: Sequence[str]) -> Iterator[Seen]:
+        """What the layers give for the middle of each picture, joined: (N, features), or (N, channels, height, width).
+
+        `layers` are among the outputs of the network. Raises DiagnosticError CS707 where numbers are not finite.
+        """
+        for seen, outputs in self._looks(gallery):
+            joined = torch.cat([outputs[layer] for layer in layers], 1).float()
+            yield seen._replace(numbers=self._finite(joined, ", ".join(layers), gallery, seen))
+
+    def _looks(self, gallery: Gallery) -> Iterator[tuple[Seen, dict[str, Tensor]]]:
+        """Of each chunk of pictures the outputs of the network, valid until the next chunk."""
+        _, height, width = self._trained.input_shape
+        top, left = (gallery.shape[0] - height) // 2, (gallery.shape[1] - width) // 2
+        for chunk in gallery.chunks(self._at_once):
+            if len(chunk.indices):
+                crops = chunk.pictures[:, top : top + height, left : left + width]
+                outputs = self._forward(np.ascontiguousarray(crops))
+                yield Seen(chunk.indices, chunk.labels, np.empty(0, np.float32)), outputs
+
+    def _forward(self, crops: Pictures) -> dict[str, Tensor]:
+        # costs are computed as well where the network has them: any label will do
+        tensors, _ = self._inputs(Batch(crops, np.zeros(len(crops), np.int64)))
+        with torch.inference_mode(), self._trained.autocast():
+            outputs: dict[str, Tensor] = self._trained.net(tensors)
+        return outputs
+
+    def _finite(self, numbers: Tensor, layer: str, gallery: Gallery, seen: Seen) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = numbers.float().cpu().numpy()
+        good = np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+        if not good.all():
+            name = gallery.name(int(seen.indices[int(good.argmin())]))
+            message = f"{layer} gives numbers that are not finite for {name}"
+            help = "the training went astray: name an earlier checkpoint with --checkpoint, or another run"
+            raise DiagnosticError(Diagnostic("CS707", message, help=help))
+        return found
