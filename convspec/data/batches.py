@@ -7,7 +7,7 @@ out is a function of (seed, epoch, index), whatever the number of threads. Pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import local
 
@@ -56,16 +56,31 @@ class Augmentation:
 
     @classmethod
     def of(
-        cls, split: Split, indices: Indices, room: tuple[int, int], *, mirror: bool, seed: int, epoch: int
+        cls,
+        split: Split,
+        indices: Indices,
+        room: tuple[int, int],
+        *,
+        mirror: bool,
+        seed: int,
+        epoch: int,
+        is_centered: bool = False,
     ) -> Augmentation:
-        """Random for training; the middle, unmirrored, for testing. `room`: how far a crop can move down and right."""
+        """Random for training; the middle, unmirrored, for testing. `room`: how far a crop can move down and right.
+
+        is_centered: training crops are of the middle as well.
+        """
+        zeros = np.zeros(len(indices), np.int64)
+        middle = cls(zeros + room[0] // 2, zeros + room[1] // 2, zeros)
         if split is Split.TEST:
-            zeros = np.zeros(len(indices), np.int64)
-            return cls(zeros + room[0] // 2, zeros + room[1] // 2, zeros)
+            return middle
+        mirrored = draws.integers(indices, 2 if mirror else 1, seed, epoch, Stream.MIRROR)
+        if is_centered:
+            return replace(middle, mirrored=mirrored)
         return cls(
             draws.integers(indices, room[0] + 1, seed, epoch, Stream.CROP_ROW),
             draws.integers(indices, room[1] + 1, seed, epoch, Stream.CROP_COLUMN),
-            draws.integers(indices, 2 if mirror else 1, seed, epoch, Stream.MIRROR),
+            mirrored,
         )
 
     def cut(self, part: slice, stored: Pictures, out: Pictures) -> None:
@@ -92,6 +107,7 @@ class BatchStream(Iterator[Batch]):
         *,
         batch_size: int,
         crop: tuple[int, int],
+        is_centered: bool = False,
         mirror: bool = False,
         colors: ColorNoise | None = None,
         seed: int = 0,
@@ -103,13 +119,14 @@ class BatchStream(Iterator[Batch]):
     ) -> None:
         """crop: (height, width) of the network's input, at most the stored size of the pictures.
 
-        mirror, colors: of training pictures alone.
+        is_centered, mirror, colors: of training pictures alone.
         share: (r, R): of each batch of n pictures only those from r ceil(n/R) on, at most ceil(n/R), as replica r of R
             trains on them; together and in order the shares are the batch. Of a short batch a share may be empty.
         readers: threads, at most; None for a thread a core.
         on_wait: see `Readers`.
         """
         self._dataset, self._split, self._crop = dataset, split, crop
+        self._is_centered = is_centered
         self._mirror, self._colors = mirror, colors if split is Split.TRAIN else None
         self._seed, self._epoch = seed, epoch
         self._batch_size, self._start, self._share = batch_size, start, share
@@ -160,7 +177,13 @@ class BatchStream(Iterator[Batch]):
         where = None
         if self._room != (0, 0) or self._mirror:
             where = Augmentation.of(
-                self._split, indices, self._room, mirror=self._mirror, seed=self._seed, epoch=self._epoch
+                self._split,
+                indices,
+                self._room,
+                mirror=self._mirror,
+                seed=self._seed,
+                epoch=self._epoch,
+                is_centered=self._is_centered,
             )
         shifts = None if self._colors is None else self._colors.shifts(indices, seed=self._seed, epoch=self._epoch)
         scale = 1.0 if self._colors is None else self._colors.scale

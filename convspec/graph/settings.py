@@ -87,6 +87,7 @@ class DataSettings(Keyed):
     train_batches = text("train", default="", doc="cifar, jpeg: numbers of the training batches, as in 1-5")
     test_batches = text("test", default="", doc="cifar, jpeg: numbers of the test batches, as in 6")
     size = integer("size", default=256, minimum=1, maximum=4096, doc="side of a stored image, from which crops are cut")
+    crop = choice("crop", ("random", "center"), default="random", doc="where training images are cropped")
     mirror = flag("mirror", default=True, doc="1: mirror a training image half of the time")
     color_noise = number(
         "colorNoise",

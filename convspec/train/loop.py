@@ -74,6 +74,7 @@ class Training:
         options: TrainOptions = compiled.train
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
         self.run_folder, self.device, self.display, self.notify = run, device, display, notify
+        self.is_centered = compiled.data.crop == "center"
         self.mirror, self.mean = compiled.data.mirror, statistics.mean
         self.colors = color_noise(compiled.data, statistics)
         self.optimizer = PaperSGD(self.program, net, seed=options.seed)
@@ -178,6 +179,7 @@ class Training:
             split,
             batch_size=self.options.batch,
             crop=(self.mean.shape[0], self.mean.shape[1]),
+            is_centered=self.is_centered,
             mirror=self.mirror and split is Split.TRAIN,
             colors=self.colors,
             seed=self.options.seed,

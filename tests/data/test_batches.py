@@ -70,6 +70,15 @@ def test_crops_take_every_place_and_half_are_mirrored() -> None:
     assert (np.diff(images[mirrored][:, 0, :, 2].astype(int), axis=1) == -1).all()
 
 
+def test_crops_of_the_middle_are_mirrored_as_others_are() -> None:
+    images, labels = all_of(Numbered(count=250), is_centered=True)
+    anywhere, same = all_of(Numbered(count=250))
+    assert np.array_equal(labels, same)
+    assert (images[..., 1] == np.arange(1, 10)[:, None]).all()
+    assert (np.sort(images[..., 2], axis=2) == np.arange(2, 9)).all()
+    assert np.array_equal(images[:, 0, 0, 2] > images[:, 0, -1, 2], anywhere[:, 0, 0, 2] > anywhere[:, 0, -1, 2])
+
+
 def test_a_crop_is_that_of_its_picture_whatever_the_batch_size() -> None:
     one, two = all_of(Numbered(), batch_size=8), all_of(Numbered(), batch_size=50)
     assert np.array_equal(one[0], two[0])

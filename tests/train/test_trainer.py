@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from convspec.data import Dataset, Split
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.program import Constraint, Update
 from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.train import checkpoint as checkpoints
+from convspec.train import loop
 from convspec.train.display import SilentDisplay
 from convspec.train.loop import Result
 from convspec.train.signals import Interrupted
@@ -357,3 +359,17 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
     assert result.finished
     assert result.validation is not None
     assert result.validation.cases == 3
+
+
+@pytest.mark.parametrize("crop", ["random", "center"])
+def test_crops_are_cut_where_the_data_say(crop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Stream(loop.BatchStream):
+        def __init__(self, dataset: Dataset, split: Split, **options: Any) -> None:
+            asked.append((split, options["is_centered"]))
+            super().__init__(dataset, split, **options)
+
+    monkeypatch.setattr(loop, "BatchStream", Stream)
+    go(replace(SPEC, data=replace(SPEC.data, crop=crop)), tmp_path / "run", max_steps=1)
+    assert asked == [(Split.TRAIN, crop == "center")]

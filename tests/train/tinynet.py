@@ -120,6 +120,7 @@ class Data:
     provider: str = "digits"
     path: str = ""
     size: int = SIDE
+    crop: str = "random"
     mirror: bool = False
     mean: str = "image"
     color_noise: float = 0.0
