@@ -103,7 +103,7 @@ def test_a_stop_is_heard_while_pictures_do_not_come(
 def test_the_seconds_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(Split.TRAIN, 23 + 3)
     behind(gate, monkeypatch)
-    opener = threading.Timer(1.0, gate.opened.set)
+    opener = threading.Thread(target=lambda: (gate.reached.wait(30), time.sleep(1), gate.opened.set()))
     opener.start()
     go(SPEC, tmp_path / "run", max_steps=8, log_every=4)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
