@@ -21,6 +21,7 @@ COMMANDS = (
     "compare",
     "compile",
     "completion",
+    "data",
     "diff",
     "explain",
     "filters",

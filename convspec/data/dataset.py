@@ -19,6 +19,8 @@ ColorPca = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Deviations, (3,), in units of a pixel's value, and directions, (3, 3), one a column, in which colours vary (section 4.1 of the
 paper)."""
 
+_CHUNK = 64
+
 
 class Split(Enum):
     TRAIN = "train"
@@ -55,6 +57,13 @@ class Dataset(ABC):
 
         `epoch` matters to datasets that draw their training pictures anew in each epoch; tests are always the same.
         """
+
+    def labels(self, split: Split) -> Indices:
+        """The label of each picture, (N,), as `read` gives them in epoch 0. All are read where nothing else tells."""
+        indices = np.arange(self.count(split), dtype=np.int64)
+        out = np.empty((min(_CHUNK, len(indices)), *self.shape), np.uint8)
+        parts = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+        return np.concatenate([self.read(split, part, epoch=0, out=out[: len(part)]) for part in parts])
 
     def label_sets(self, split: Split, indices: Indices) -> NDArray[np.uint8] | None:
         """All labels of the pictures that `read` gave last for these indices, (N, classes) of 0 and 1; None where each

@@ -28,11 +28,14 @@ class Digits(Dataset):
         pictures = np.stack([_scaled(digit, height, width) for digit in pixels])
         is_test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
         self._pictures = {Split.TRAIN: pictures[~is_test], Split.TEST: pictures[is_test]}
-        self._labels = {Split.TRAIN: labels[~is_test], Split.TEST: labels[is_test]}
+        self._labels: dict[Split, Indices] = {Split.TRAIN: labels[~is_test], Split.TEST: labels[is_test]}
         self.fingerprint = hashlib.sha256(pictures.tobytes() + repr(self.shape).encode()).hexdigest()
 
     def count(self, split: Split) -> int:
         return len(self._labels[split])
+
+    def labels(self, split: Split) -> Indices:
+        return self._labels[split]
 
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         out[...] = self._pictures[split][indices]

@@ -62,6 +62,10 @@ class BrokenFiles:
             )
         self._notify(Diagnostic("CS703", f"skipped {message}", severity=Severity.WARNING))
 
+    def recall(self, name: str) -> None:
+        """Count a file that was named before this process began."""
+        self._names.add(name)
+
     def all_of(self, split: str, count: int) -> DiagnosticError:
         """CS703 for a split none of whose files can be read, so that none can stand in for another."""
         message = f"all {count} pictures of the {split} split under {self._root} are broken"
@@ -90,6 +94,10 @@ class Folder(Dataset):
 
     def count(self, split: Split) -> int:
         return len(self._samples[split])
+
+    def labels(self, split: Split) -> Indices:
+        """Of all files, also of broken ones where they are not looked at before they are read."""
+        return self._labels[split]
 
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         if split in self._cache:

@@ -102,6 +102,11 @@ class JpegBatches(Dataset):
     def count(self, split: Split) -> int:
         return len(self._index[split].numbers)
 
+    def labels(self, split: Split) -> Indices:
+        """The first of each picture's."""
+        index = self._index[split]
+        return index.labels[index.starts[:-1]]
+
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         pairs = zip(indices.tolist(), out, strict=True)
         used = np.array([self._read_one(split, index, picture) for index, picture in pairs], np.int64)
@@ -110,6 +115,17 @@ class JpegBatches(Dataset):
         chosen = draws.integers(indices, index.counts[used], seed, epoch, Stream.LABEL)
         labels: Indices = index.labels[index.starts[used] + chosen]
         return labels
+
+    def file(self, split: Split, index: int) -> BytesIO:
+        """A picture as it was stored. Raises OSError."""
+        return BytesIO(self._index[split].content(index))
+
+    def name_of(self, split: Split, index: int) -> str:
+        """Batch and number of a picture."""
+        return self._index[split].name(index)
+
+    def has_several_labels(self) -> bool:
+        return any((index.counts > 1).any() for index in self._index.values())
 
     def label_sets(self, split: Split, indices: Indices) -> NDArray[np.uint8]:
         sets = np.zeros((len(indices), len(self.classes)), np.uint8)

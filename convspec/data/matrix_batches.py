@@ -52,6 +52,9 @@ class MatrixBatches(Dataset):
     def count(self, split: Split) -> int:
         return len(self._labels[split])
 
+    def labels(self, split: Split) -> Indices:
+        return self._labels[split]
+
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         of_part = np.searchsorted(self._starts[split], indices, side="right") - 1
         for i, (part, index) in enumerate(zip(of_part.tolist(), indices.tolist(), strict=True)):

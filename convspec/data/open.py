@@ -12,6 +12,7 @@ from convspec.data.folder import Folder
 from convspec.data.jpeg_batches import JpegBatches
 from convspec.data.matrix_batches import MatrixBatches
 from convspec.data.photos import Photos
+from convspec.data.shards import Shards, is_prepared
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 BUILT_IN = ("photos", "digits")
@@ -61,13 +62,15 @@ def open_dataset(
 
     Raises DiagnosticError: CS701 no such folder, CS702 no pictures in it, CS703 too many broken ones, CS704 more
     classes than outputs, CS705 input larger than the pictures, CS713 neither 1 nor 3 channels, CS720 and CS723 batches
-    that cannot be read or do not fit together, CS801 a package is missing.
+    that cannot be read or do not fit together, CS724 a prepared folder that is damaged, CS801 a package is missing.
     """
     channels, height, width = input_shape
     name = dataset_name(settings, data)
     is_said = not data and settings.provider in BATCHES
-    is_batches = is_said or (name not in BUILT_IN and is_batch_folder(Path(name).expanduser()))
-    if not is_batches:
+    root = Path(name).expanduser()
+    is_batches = is_said or (name not in BUILT_IN and is_batch_folder(root))
+    is_shards = not is_batches and name not in ("", *BUILT_IN) and is_prepared(root)
+    if not is_batches and not is_shards:
         _check_input(input_shape, settings.size, is_cropped=name != "digits")
     match name:
         case "photos":
@@ -82,7 +85,9 @@ def open_dataset(
             dataset = Digits(height=height, width=width, channels=channels)
         case _ if is_batches:
             wanted = settings.provider if is_said else ""
-            dataset = _open_batches(name, wanted, settings, input_shape, seed, notify)
+            dataset = _fitting(_open_batches(name, wanted, settings, input_shape, seed, notify), input_shape)
+        case _ if is_shards:
+            dataset = _fitting(Shards(name, notify=notify), input_shape)
         case _:
             dataset = Folder(name, size=settings.size, channels=channels, notify=notify)
     if classes is not None:
@@ -97,26 +102,31 @@ def _open_batches(
     if not name:
         help = "write path=DIR under [@data], or --data DIR"
         raise DiagnosticError(Diagnostic("CS701", "no folder of batches was named", help=help))
-    channels, height, width = input_shape
     batches = open_batches(Path(name).expanduser(), settings.train_batches, settings.test_batches)
     provider = provider_of(batches)
     if wanted and provider != wanted:
         help = f"write provider={provider} under [@data]"
         raise misfit(batches.root, f"it holds batches of {BATCHES[provider]}, not of {BATCHES[wanted]}", help)
     _check_channels(input_shape)
-    dataset: Dataset = (
-        MatrixBatches(batches)
-        if provider == "cifar"
-        else JpegBatches(batches, channels=channels, seed=seed, notify=notify)
-    )
+    if provider == "cifar":
+        return MatrixBatches(batches)
+    return JpegBatches(batches, channels=input_shape[0], seed=seed, notify=notify)
+
+
+def _fitting(dataset: Dataset, input_shape: tuple[int, int, int]) -> Dataset:
+    """The dataset, if a network can read its pictures, whose size is not ours to choose. Raises CS705 and CS713."""
+    channels, height, width = input_shape
     stored_height, stored_width, stored_channels = dataset.shape
     if channels != stored_channels:
-        message = f"the network reads {channels} channels, and the pictures of {name} have {stored_channels}"
+        dataset.close()
+        message = f"the network reads {channels} channels, and the pictures of {dataset.name} have {stored_channels}"
         help = f"write input=data:{stored_channels}x{height}x{width} under [@net]"
         raise DiagnosticError(Diagnostic("CS713", message, help=help))
     if height > stored_height or width > stored_width:
         dataset.close()
-        message = f"the network reads {height}x{width}, and the pictures of {name} are {stored_height}x{stored_width}"
+        message = (
+            f"the network reads {height}x{width}, and the pictures of {dataset.name} are {stored_height}x{stored_width}"
+        )
         help = f"write input=data:{channels}x{stored_height}x{stored_width} or less under [@net]"
         raise DiagnosticError(Diagnostic("CS705", message, help=help))
     return dataset

@@ -74,6 +74,9 @@ class Photos(Dataset):
     def count(self, split: Split) -> int:
         return len(self.classes) * self._samples[split]
 
+    def labels(self, split: Split) -> Indices:
+        return np.arange(self.count(split), dtype=np.int64) // self._samples[split]
+
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         labels, tops, lefts = self.positions(split, indices, epoch=epoch)
         size, halves = self.shape[0], self._halves[split]

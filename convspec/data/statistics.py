@@ -74,6 +74,19 @@ class Sums:
             for i, j in _PAIRS:
                 self._products[i, j] += int(np.dot(part[i], part[j]))
 
+    def numbers(self) -> NDArray[np.int64]:
+        """All sums in a row, to be kept until others are added."""
+        products = np.empty(0, np.int64) if self._products is None else self._products.reshape(-1)
+        return np.concatenate([[self.count], self._total.reshape(-1), products])
+
+    def add_numbers(self, numbers: NDArray[np.int64]) -> None:
+        """Add what `numbers` gave for other pictures of the same shape."""
+        size = self._total.size
+        self.count += int(numbers[0])
+        self._total += numbers[1 : size + 1].reshape(self._total.shape)
+        if self._products is not None:
+            self._products += numbers[size + 1 :].reshape(3, 3)
+
     def statistics(self) -> Statistics:
         """Of all that was added, at least one picture."""
         return Statistics(self._total / self.count, None if self._products is None else self._color_pca(self._products))

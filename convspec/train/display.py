@@ -25,15 +25,15 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def open_display(stream: IO[str] | None = None) -> Display:
-    """A bar if `stream` (stderr) is a terminal and rich is installed, else plain lines."""
+def open_display(stream: IO[str] | None = None, *, unit: str = "step") -> Display:
+    """A bar if `stream` (stderr) is a terminal and rich is installed, else plain lines, which count in `unit`."""
     stream = stream or sys.stderr
     if stream.isatty():
         try:
             return BarDisplay(stream)
         except ImportError:
             pass
-    return PlainDisplay(stream)
+    return PlainDisplay(stream, unit)
 
 
 def as_line(diagnostic: Diagnostic) -> str:
@@ -67,8 +67,8 @@ class Named:
 
 
 class PlainDisplay:
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
+    def __init__(self, stream: IO[str], unit: str = "step") -> None:
+        self._stream, self._unit = stream, unit
         self._what, self._total, self._done = "", 0, 0
         self._last = time.monotonic()
 
@@ -78,7 +78,7 @@ class PlainDisplay:
     def advance(self, text: str) -> None:
         self._done += 1
         if time.monotonic() - self._last >= PLAIN_SECONDS:
-            self.line(f"{self._what}: step {self._done}/{self._total}  {text}")
+            self.line(f"{self._what}: {self._unit} {self._done}/{self._total}  {text}")
 
     def line(self, text: str) -> None:
         self._last = time.monotonic()

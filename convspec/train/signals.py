@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while training: the first asks for a clean stop, a second one leaves at once.
+"""SIGINT and SIGTERM while work is saved as it goes on: the first asks for a clean stop, a second one leaves at once.
 
 Nothing is lost either way, since every file is replaced by a rename (see `data.durable`). A signal that comes right behind
 the first is the same wish: `timeout`, shells and launchers send theirs to a process and to its group.
@@ -36,7 +36,9 @@ class Interrupted(Exception):
 class StopSignals:
     """While entered, `received` tells whether a stop was asked for. Elsewhere than in the main thread it never is."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: str = "this step") -> None:
+        """after: what is finished before the stop, for people."""
+        self._after = after
         self._first: float | None = None
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
@@ -57,7 +59,7 @@ class StopSignals:
         now = time.monotonic()
         if self._first is None:
             self._first = now
-            _say("\nstopping after this step; a second signal leaves at once\n")
+            _say(f"\nstopping after {self._after}; a second signal leaves at once\n")
         elif now - self._first > GRACE_SECONDS:
             _say(f"{_SHOW_CURSOR}\nleft at once\n" if os.isatty(2) else "left at once\n")
             os._exit(Interrupted.EXIT_CODE)

@@ -1,0 +1,105 @@
+"""What `convspec data prepare` and `verify` do once NumPy is known to be there."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+
+from convspec.data.cores import usable_cores
+from convspec.data.dataset import Split
+from convspec.data.integrity import check
+from convspec.data.manifest import Manifest, read_manifest
+from convspec.data.prepare import Options, Stopped, prepare
+from convspec.data.sources import Choice, open_source
+from convspec.diagnostics import Diagnostic
+from convspec.train.display import as_line, open_display
+from convspec.train.signals import Interrupted, StopSignals
+
+
+def run_prepare(
+    source: str,
+    target: str,
+    *,
+    size: int | None,
+    channels: int,
+    test_share: float,
+    shard_size: int | None,
+    jobs: int | None,
+    limit_broken: int | None,
+) -> int:
+    """Prepare and print what came of it; returns the exit code."""
+    # what Pillow thinks of a picture that it reads all the same
+    warnings.filterwarnings("ignore", module="PIL")
+    root = Path(target).expanduser()
+    options = Options(shard_size, jobs or usable_cores(), limit_broken, {"test_share": test_share})
+    with closing(open_display(unit="picture")) as display:
+
+        def notify(diagnostic: Diagnostic) -> None:
+            display.line(as_line(diagnostic))
+
+        with _terminable():
+            found = open_source(source, Choice(size, channels, test_share), notify)
+        try:
+            with StopSignals("this picture") as signals:
+                manifest = prepare(
+                    found, root, options, progress=display, notify=notify, is_stopped=lambda: signals.received
+                )
+        except Stopped as stop:
+            display.line(str(stop))
+            return Interrupted.EXIT_CODE
+    click.echo(_summary(manifest, target))
+    return 0
+
+
+def run_verify(folder: str, *, jobs: int | None) -> int:
+    """Hash everything and print what came of it; returns the exit code."""
+    root = Path(folder).expanduser()
+    entries = list(read_manifest(root).files())
+    with closing(open_display(unit="file")) as display:
+        display.start("verifying", len(entries), 0)
+        with _terminable():
+            check(root, entries, jobs=jobs or usable_cores(), advance=lambda entry: display.advance(entry.name))
+    size = sum(entry.bytes for entry in entries)
+    click.echo(f"{folder}: {len(entries)} files, {_bytes(size)}, all as they were written")
+    return 0
+
+
+def _summary(manifest: Manifest, target: str) -> str:
+    counts = {split: manifest.splits[split].pictures for split in Split}
+    shards = sum(len(split.shards) for split in manifest.splits.values())
+    height, width, _ = manifest.shape
+    size = sum(entry.bytes for entry in manifest.files())
+    pictures = f"{counts[Split.TRAIN]:,} pictures for training and {counts[Split.TEST]:,} for testing"
+    lines = [
+        f"{target}: {pictures}, {len(manifest.classes)} classes, {height}x{width}, {shards} shards, {_bytes(size)}"
+    ]
+    if manifest.broken:
+        lines.append(f"{manifest.broken} files were left out: {Path(target) / manifest.report.name} names them")
+    lines.append(f"train on it with convspec train SPEC --data {target}")
+    return "\n".join(lines)
+
+
+def _bytes(size: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size / 1000:.1f} kB"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, where nothing is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
