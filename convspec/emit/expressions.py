@@ -9,6 +9,7 @@ from typing import assert_never
 from convspec.emit.costs import cost_expression
 from convspec.emit.holders import Holders, one_or_both, path_of, window_options
 from convspec.program.costs import CostOperator
+from convspec.program.operator import Cases
 from convspec.program.operators import (
     Activation,
     Add,
@@ -25,6 +26,7 @@ from convspec.program.operators import (
     Gather,
     GaussianBlur,
     Input,
+    JoinCases,
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
@@ -42,6 +44,8 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    TakeCases,
+    Transfer,
     TreeLinear,
     parameters_of,
 )
@@ -95,6 +99,12 @@ def expression(  # noqa: C901 - a case an operator
     match op:
         case Input():
             return f"inputs[{literal(op.key)}]"
+        case Transfer(gpu=gpu):
+            return f"{x}.to(gpu{gpu}, non_blocking=True)"
+        case TakeCases(cases=cases):
+            return f"{x}[{_slices(cases)}]"
+        case JoinCases():
+            return f"torch.cat([{', '.join(operands)}])"
         case Reshape(shape=shape):
             flat = f"{x}.flatten(1)" if shapes[0].is_map else x
             return f"{flat}.unflatten(1, {shape.dims})" if shape.is_map else flat
@@ -137,7 +147,7 @@ def expression(  # noqa: C901 - a case an operator
         case Slice(start=start, stop=stop):
             return f"{x}[:, {start}:{stop}]"
         case Gather(index=index):
-            return f'{x}.index_select(1, self.{path_of(index)}.get_buffer("{index.rpartition(".")[2]}"))'
+            return f"{x}.index_select(1, {holders.buffer(index, op)})"
         case Add(coefficients=coefficients):
             return _sum(operands, coefficients)
         case Maximum():
@@ -163,13 +173,32 @@ def expression(  # noqa: C901 - a case an operator
             assert_never(op)
 
 
+def slice_size(total: int) -> str:
+    """The variable that holds the number of cases in a slice, of `total` slices of a minibatch."""
+    return f"slice{total}"
+
+
+def _slices(cases: Cases | None) -> str:
+    """`slice4 : 2 * slice4`; all cases for None."""
+    if cases is None:
+        return ":"
+    first, stop = _edge(cases.first, cases.total), _edge(cases.stop, cases.total) if cases.stop < cases.total else ""
+    spaced = " : " if " " in first or " " in stop else ":"
+    return f"{first}{spaced}{stop}".strip()
+
+
+def _edge(index: int, total: int) -> str:
+    """Where a slice begins."""
+    return "" if index == 0 else f"{'' if index == 1 else f'{index} * '}{slice_size(total)}"
+
+
 def _convolution(op: Conv2d, x: str, holders: Holders) -> str:
     """A bias a pixel is added to what torch's convolution gives."""
     if holders.is_module(op):
         return f"self.{path_of(op.weight)}({x})"
     if not holders.has_bias_map(op):
         return f"F.conv2d({x}, {holders.arguments(op)}{window_options(op)})"
-    _, bias = map(holders.expression, parameters_of(op))
+    _, bias = (holders.expression(parameter, op) for parameter in parameters_of(op))
     return f"F.conv2d({x}, {holders.weight(op)}{window_options(op)}) + {bias}"
 
 
@@ -208,7 +237,7 @@ def _pool_arguments(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWin
 def _fused_arguments(op: FusedLRNPool, maps: Shape, holders: Holders) -> list[str]:
     """Arguments after the first, those of each part together."""
     arguments = (
-        [holders.expression(op.bias) if op.bias else "None"] if op.bias or op.relu_before or op.relu_after else []
+        [holders.expression(op.bias, op) if op.bias else "None"] if op.bias or op.relu_before or op.relu_after else []
     )
     if op.relu_before or op.relu_after:
         arguments.append('"relu"')
@@ -274,7 +303,8 @@ def _certain(op: Dropout, x: str) -> str:
 
 def _noise(op: Op) -> str:
     """What random numbers are drawn by: the step, and the layers that have a run of the channels each."""
-    return ", ".join(["noise", *map(literal, op.layers)])
+    first = "" if op.cases is None else _edge(op.cases.first, op.cases.total)
+    return ", ".join([f"noise and noise.from_case({first})" if first else "noise", *map(literal, op.layers)])
 
 
 def _activation(op: Activation, x: str) -> str:  # noqa: C901 - a case a neuron

@@ -60,7 +60,8 @@ class Holders:
 
     def is_module(self, op: Op) -> bool:
         """Whether a module of torch computes `op`, so that it is a call of `self.NAME`."""
-        return op.name in self._modules and not self._leaves_out_bias(op)
+        is_module = isinstance(op, Weighted | TreeLinear | BatchNorm) and self.is_here(path_of(op.weight), op)
+        return is_module and op.name in self._modules and not self._leaves_out_bias(op)
 
     def _leaves_out_bias(self, op: Op) -> bool:
         """Whether an operator behind this convolution adds the bias of its module."""
@@ -74,11 +75,20 @@ class Holders:
         """Whether a bias a pixel is added to the result of `op`."""
         return isinstance(op, Conv2d) and op.bias is not None and len(self._program.parameter[op.bias].shape) > 1
 
-    def expression(self, parameter: str) -> str:
-        """The parameter, as `forward` names it."""
+    def expression(self, parameter: str, op: Op) -> str:
+        """The parameter, as `forward` names it where it computes `op`."""
         path = path_of(parameter)
         leaf = parameter.removeprefix(f"{path}.")
         return f"self.{path}.{leaf}" if path in self._paths else f'self.{path}["{leaf}"]'
+
+    def buffer(self, buffer: str, op: Op) -> str:
+        """The buffer, as `forward` names it where it computes `op`."""
+        path, _, leaf = buffer.rpartition(".")
+        return f'self.{path}.get_buffer("{leaf}")'
+
+    def is_here(self, path: str, op: Op) -> bool:
+        """Whether what an attribute holds is where `op` is computed."""
+        return True
 
     def arguments(self, op: Weighted) -> str:
         """The parameters of an operator, as arguments of the function that computes it; the whole dictionary of a layer at
@@ -86,13 +96,13 @@ class Holders:
         names = parameters_of(op)
         path = path_of(op.weight)
         own = {parameter.name for parameter in self._beside[path]}
-        if path not in self._paths and own == set(names) and op.gradient_scale == 1:
+        if path not in self._paths and own == set(names) and op.gradient_scale == 1 and self.is_here(path, op):
             return f"**self.{path}"
-        return ", ".join([self.weight(op), *map(self.expression, names[1:])])
+        return ", ".join([self.weight(op), *(self.expression(name, op) for name in names[1:])])
 
     def weight(self, op: Weighted) -> str:
         """The weight of an operator, with what it counts in the gradient."""
-        weight = self.expression(op.weight)
+        weight = self.expression(op.weight, op)
         match op.gradient_scale:
             case 1.0:
                 return weight
@@ -101,8 +111,9 @@ class Holders:
             case scale:
                 return f"scale_gradient({weight}, {scale!r})"
 
-    def definitions(self) -> list[str]:
-        """The lines of `__init__`, in the order of the operators; merged layers with their names beside them."""
+    def definitions(self) -> dict[str, list[str]]:
+        """The lines of `__init__` by attribute, in the order of the operators; merged layers with their names beside
+        them."""
         lines: dict[str, list[str]] = {}
         for op in self._program.operators:
             comment = f"  # {' | '.join(op.layers)}" if len(op.layers) > 1 else ""
@@ -114,7 +125,7 @@ class Holders:
             for path in dict.fromkeys(map(path_of, parameters_of(op))):
                 if path not in self._paths:
                     lines.setdefault(path, self._dictionary(path, comment))
-        return [line for definition in lines.values() for line in definition]
+        return lines
 
     def parents(self) -> dict[str, tuple[int, ...]]:
         """The trees of the network, by the attribute whose layer is over their leaves."""

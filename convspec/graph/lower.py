@@ -22,7 +22,7 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
     builder = Builder(graph.layers, graph.net.numerics, matrices, weight_owners(graph))
     for layer in graph.order:
         gpus = placement[layer.name]
-        builder.begin(layer.name, gpus[0] if layer.input_names and len(gpus) == 1 else None)
+        builder.begin(layer.name, gpus if layer.input_names else ())
         value = layer.lower(builder, [builder.resolve(source) for source in layer.input_names], shapes.of(layer.name))
         builder.end(layer.lower_neuron(builder, value))
     program = builder.program(name, (*sinks(graph), *outputs))

@@ -112,6 +112,9 @@ class _Explainer:
             return "each reads a tower of its own, and they have no groups"
         if isinstance(first, Weighted) and len(first.inputs) > 1:
             return "they read different values, several each"
+        shared = next((name for op in group for name in op.inputs if name not in self.members), None)
+        if shared is not None:
+            return f"they read {self.program.values[shared].layers[0]}, which is no tower of either"
         read = {self.members[name] for op in group for name in op.inputs}
         if len({part.merged for part in read}) == 1 and len(read) < next(iter(read)).count:
             return f"they read {len(read)} of the {next(iter(read)).count} towers of {next(iter(read)).merged}"

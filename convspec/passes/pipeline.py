@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
+from convspec.passes.insert_transfers import insert_transfers
 from convspec.passes.merge_towers import merge_towers
+from convspec.passes.place_layers import place_layers
 from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
-from convspec.passes.share_equal import share_equal
+from convspec.passes.share_equal import share_equal, share_equal_on_gpus
 from convspec.program.program import Program
 from convspec.program.verify import verify
 
@@ -23,6 +25,17 @@ FOLDED: tuple[Pass, ...] = (
     merge_towers,  # twin layers on several GPUs become one grouped operator
     remove_unread,  # what no output needs
     fuse_lrn_pool,  # bias, ReLU, LRN and max pool in one pass over the maps
+)
+
+# Targets *devices* and *spmd*: the GPUs that the spec names.
+PLACED: tuple[Pass, ...] = (
+    remove_identities,
+    fuse_costs,
+    place_layers,  # an operator on each GPU for a layer that names several
+    share_equal_on_gpus,  # what is computed twice on one GPU
+    remove_unread,
+    insert_transfers,  # what crosses between GPUs, once and at the narrowest place
+    fuse_lrn_pool,
 )
 
 

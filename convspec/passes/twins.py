@@ -53,7 +53,7 @@ GROUPED = (
     ResponseNorm,
 )
 """Operators that treat every group of channels by itself, or can be told to."""
-PLACE = frozenset({"name", "layers", "gpu", "inputs"})
+PLACE = frozenset({"name", "layers", "gpu", "inputs", "replicas", "cases"})
 """Attributes that say where an operator stands, and nothing of what it computes."""
 _WORDS = {
     "groups": "number of groups",

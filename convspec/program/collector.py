@@ -42,13 +42,14 @@ class Collector:
         self._layer = ""
         self._identifier = ""
         self._names = Names()
-        self._gpu: int | None = None
+        self._gpus: tuple[int, ...] = ()
         self._first = 0
 
-    def begin(self, layer: str, gpu: int | None) -> None:
+    def begin(self, layer: str, gpus: tuple[int, ...]) -> None:
+        """gpus: that the layer is on, several for as many replicas; none for what is on the host."""
         self._layer = layer
         self._identifier = self._identifier_of(layer)
-        self._gpu = gpu
+        self._gpus = gpus
         self._first = len(self._operators)
 
     def _identifier_of(self, layer: str) -> str:
@@ -83,8 +84,11 @@ class Collector:
         while name in self._taken:
             name += "_"
         self._taken.add(name)
+        place: dict[str, Any] = (
+            {"replicas": self._gpus} if len(self._gpus) > 1 else {"gpu": next(iter(self._gpus), None)}
+        )
         self._operators.append(
-            operator(name=name, inputs=tuple(inputs), shape=shape, layers=(self._layer,), gpu=self._gpu, **attributes)
+            operator(name=name, inputs=tuple(inputs), shape=shape, layers=(self._layer,), **place, **attributes)
         )
         self._shapes[name] = shape
         return name

@@ -45,6 +45,27 @@ class Input(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer(Operator):
+    """The value, on `gpu` as well; in the backward pass its gradient, on `source`. Nothing is computed.
+
+    source: the GPU that has it, None for the host.
+    """
+
+    source: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeCases(Operator):
+    """Of a value of the whole minibatch, the part that `cases` says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinCases(Operator):
+    """Values of parts of the minibatch, one behind another, as one value of the part that `cases` says, the whole of it
+    for None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reshape(Operator):
     """The same features in another shape: maps to a vector, or a vector to maps."""
 
@@ -355,8 +376,14 @@ class ConvertColors(Operator):
 # Operators that read the inputs joined, through a weight, and perhaps add a bias.
 Weighted = Conv2d | LocallyConnected2d | Linear
 
+# Operators that compute nothing: the same numbers elsewhere, or some of their cases.
+Moved = Transfer | TakeCases | JoinCases
+
 Op = (
     Input
+    | Transfer
+    | TakeCases
+    | JoinCases
     | Reshape
     | Pad
     | Conv2d

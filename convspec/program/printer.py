@@ -9,7 +9,7 @@ from convspec.program.parameter import Permutations
 from convspec.program.program import Buffer, Output, Parameter, Program, Update
 
 _UNSAID = {("gradient_scale", 1.0)}
-_SHARED = {"name", "inputs", "shape", "layers", "gpu"}
+_SHARED = {"name", "inputs", "shape", "layers", "gpu", "replicas", "cases"}
 
 
 def print_program(program: Program) -> str:
@@ -32,7 +32,10 @@ def _operator(op: Op) -> str:
     # an option that is off goes without saying
     unsaid = _UNSAID | {(f.name, False) for f in fields(op) if f.default is False}
     attributes = [f"{name}={_value(value)}" for name, value in values.items() if (name, value) not in unsaid]
-    gpu = "" if op.gpu is None else f" gpu {op.gpu}"
+    gpus = op.replicas if op.gpu is None else (op.gpu,)
+    gpu = f" gpu {','.join(map(str, gpus))}" if gpus else ""
+    if op.cases is not None:
+        gpu += f" cases {op.cases}"
     layers = "" if op.layers == (op.name,) else f"  # {' || '.join(op.layers)}"
     return f"{op.name}: {op.shape} = {type(op).__name__}({', '.join([*op.inputs, *attributes])}){gpu}{layers}"
 

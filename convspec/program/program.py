@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from convspec.program.costs import Cost, CostOperator, NegativeLogLikelihood, SubsetCrossEntropy
-from convspec.program.operators import Input, Op
+from convspec.program.operators import Input, Moved, Op
 from convspec.program.parameter import Block, Buffer, Constraint, Initialization, Parameter, Update
 
 __all__ = ["Block", "Buffer", "Constraint", "Initialization", "Output", "Parameter", "Program", "Update"]
@@ -70,9 +70,22 @@ class Program:
         return frozenset(op.name for op in self.inputs if op.shape.features == 1 and self._holds_classes(op))
 
     def _holds_classes(self, op: Input) -> bool:
-        readers = self.readers[op.name]
-        reads_label = (isinstance(r, LABEL_COSTS) and op.name not in r.inputs[1:] for r in readers)
+        readers = list(self._final_readers(op))
+        reads_label = (isinstance(reader, LABEL_COSTS) and name not in reader.inputs[1:] for name, reader in readers)
         return all(reads_label) if readers else op.data_index == 1
+
+    def _final_readers(self, op: Op) -> Iterator[tuple[str, Op]]:
+        """Who reads a value, wherever it was brought to, and under which name."""
+        for reader in self.readers[op.name]:
+            if isinstance(reader, Moved):
+                yield from self._final_readers(reader)
+            else:
+                yield op.name, reader
+
+    def origin(self, value: str) -> str:
+        """The value that a transfer, or a part of the minibatch, was made from; of any other value itself."""
+        op = self.values[value]
+        return self.origin(op.inputs[0]) if isinstance(op, Moved) else value
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[Op, ...]]:

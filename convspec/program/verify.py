@@ -7,9 +7,11 @@ shape does not go unnoticed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import assert_never
 
 from convspec.program.costs import CostOperator
+from convspec.program.operator import Cases
 from convspec.program.operators import (
     Activation,
     Add,
@@ -25,6 +27,7 @@ from convspec.program.operators import (
     Gather,
     GaussianBlur,
     Input,
+    JoinCases,
     Linear,
     LocallyConnected2d,
     LocalResponseNorm,
@@ -41,6 +44,8 @@ from convspec.program.operators import (
     ResponseNorm,
     Slice,
     Softmax,
+    TakeCases,
+    Transfer,
     TreeLinear,
     buffers_of,
     parameters_of,
@@ -66,6 +71,7 @@ def verify(program: Program) -> Program:
         inferred = _infer(op, [shapes[name] for name in op.inputs], program)
         _require(inferred == op.shape, op, f"has shape {op.shape}, but its inputs give {inferred}")
         shapes[op.name] = op.shape
+        _verify_cases(op, [program.values[name] for name in op.inputs])
     for output in program.outputs:
         if output.value not in shapes:
             raise InvalidProgramError(f"the program gives {output.value}, which it does not define")
@@ -74,6 +80,36 @@ def verify(program: Program) -> Program:
     for buffer in program.buffers:
         _verify_blocks(buffer)
     return program
+
+
+def verify_placed(program: Program) -> Program:
+    """The program itself, as it is after `insert_transfers`: what an operator reads is where it is. Raises
+    InvalidProgramError."""
+    for op in program.operators:
+        _require(not op.replicas, op, "has replicas that are no operators of their own")
+        sources = {program.values[name].gpu for name in op.inputs}
+        if isinstance(op, Transfer):
+            _require(sources == {op.source}, op, f"takes a value from GPU {op.source} that is not there")
+            _require(op.gpu not in (None, op.source), op, "takes a value to where it is")
+        else:
+            _require(sources <= {op.gpu}, op, f"is on GPU {op.gpu}, and reads a value that is not there")
+    return verify(program)
+
+
+def _verify_cases(op: Op, inputs: Sequence[Op]) -> None:
+    """Values of different parts of the minibatch meet in no operator but those that part and join."""
+    match op:
+        case TakeCases(cases=cases):
+            _require(inputs[0].cases is None and cases is not None, op, "takes cases of what has not all of them")
+        case JoinCases(cases=cases):
+            parts = [each.cases for each in inputs if each.cases is not None]
+            _require(len(parts) == len(inputs) and len({part.total for part in parts}) == 1, op, "joins no such parts")
+            is_run = all(part.stop == after.first for part, after in pairwise(parts))
+            joined = Cases(parts[0].first, parts[-1].stop, parts[0].total)
+            whole = Cases(0, joined.total, joined.total)
+            _require(is_run and joined == (whole if cases is None else cases), op, "joins not what it gives")
+        case _:
+            _require({each.cases for each in inputs} <= {op.cases}, op, "reads other cases than it computes")
 
 
 def _require(condition: bool, op: Op, problem: str) -> None:
@@ -85,6 +121,9 @@ def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa:
     match op:
         case Input():
             return op.shape
+        case Transfer() | TakeCases() | JoinCases():
+            _require(len(set(inputs)) == 1, op, "brings together values of different shapes")
+            return inputs[0]
         case Activation() | LocalResponseNorm() | ResponseNorm() | ContrastNorm() | Dropout() | Softmax():
             return inputs[0]
         case GaussianBlur():

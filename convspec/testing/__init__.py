@@ -92,6 +92,7 @@ def specs(
     costs: Sequence[str] = COSTS,
     towers: int = 1,
     is_square: bool = True,
+    replicas: int = 1,
 ) -> SearchStrategy[str]:
     """Texts of one-file specs: data, layers at random, and a classifier with its cost over all that is left unread.
 
@@ -106,6 +107,7 @@ def specs(
     (`conv1a`, `conv1b`), most often equal in all numbers, and some of them read the other towers too, as layers 3, 6
     and 7 of AlexNet do.
     is_square: False for images whose height and width differ.
+    replicas: GPUs that every layer of a tower names, 1 to 8: each has a part of the minibatch.
 
     Raises ValueError for a number or a name that is none of these.
     """
@@ -116,11 +118,21 @@ def specs(
         raise ValueError(f"costs are {', '.join(COSTS)}; not {', '.join(sorted(set(costs) - set(COSTS)))}")
     if not 1 <= towers <= len(TOWER_NAMES):
         raise ValueError(f"towers can be 1 to {len(TOWER_NAMES)}, not {towers}")
+    if not 1 <= replicas <= len(TOWER_NAMES):
+        raise ValueError(f"replicas can be 1 to {len(TOWER_NAMES)}, not {replicas}")
     if max_layers < 0 or max_side < 1 or max_channels < 1:
         raise ValueError(
             f"max_layers={max_layers}, max_side={max_side}, max_channels={max_channels}: a limit is too small"
         )
     limits = Limits(
-        max_layers, max_side, max_channels, tuple(layer_types), tuple(neurons), tuple(costs), towers, is_square
+        max_layers,
+        max_side,
+        max_channels,
+        tuple(layer_types),
+        tuple(neurons),
+        tuple(costs),
+        towers,
+        is_square,
+        replicas,
     )
     return texts(limits)

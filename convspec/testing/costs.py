@@ -11,7 +11,7 @@ from convspec.testing.net import Keys, Net, Value, maps_of
 
 def add_classifier(net: Net, leaves: Sequence[Value], classes: int, suffix: str, coefficient: str) -> None:
     """Scores of the classes over `leaves`, softmax and cost."""
-    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    gpu = net.limits.gpus(0)
     keys = {"type": "fc", "outputs": str(classes)}
     dims: tuple[int, ...] = (classes,)
     sides = set(leaves[0].dims[1:])
@@ -36,7 +36,7 @@ def add_second_cost(net: Net, classes: int) -> None:
         add_classifier(net, [value], classes, "2", coefficient)
         return
     inputs, keys = _judged(net, kind, value, classes)
-    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    gpu = net.limits.gpus(0)
     net.write("cost2", {"type": kind, "inputs": ",".join(inputs), "coeff": coefficient, **keys, **gpu})
 
 
@@ -73,7 +73,7 @@ def _compared(net: Net, kind: str, value: Value, classes: int) -> tuple[list[str
 
 def _scores(net: Net, name: str, value: Value, outputs: int, **keys: str) -> str:
     """An fc layer that no other layer than the second cost's reads."""
-    gpu = {"gpu": "0"} if net.limits.towers > 1 else {}
+    gpu = net.limits.gpus(0)
     net.add(name, (outputs,), [value], {"type": "fc", "outputs": str(outputs), **keys, **gpu})
     net.unread.pop(name)
     return name

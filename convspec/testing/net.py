@@ -25,6 +25,14 @@ class Limits:
     costs: tuple[str, ...]
     towers: int
     is_square: bool
+    replicas: int = 1
+
+    def gpus(self, tower: int) -> Keys:
+        """The key `gpu` of a layer that reads nothing of its own tower; none where there is one GPU."""
+        if self.towers == self.replicas == 1:
+            return {}
+        first = tower * self.replicas
+        return {"gpu": ",".join(str(gpu) for gpu in range(first, first + self.replicas))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +104,14 @@ def write_stage(
     """
     towers = net.limits.towers
     if towers == 1:
-        net.stages.append((net.add(name, dims, reads[0], keys),))
+        gpus = net.limits.gpus(0) if _needs_gpu(reads[0]) else {}
+        net.stages.append((net.add(name, dims, reads[0], {**keys, **gpus}),))
         return
     stage = []
     for tower in range(1 if is_lone else towers):
         own = _differing(net, keys) if tower else keys
         if _needs_gpu(reads[tower]):
-            own = {**own, "gpu": str(tower)}
+            own = {**own, **net.limits.gpus(tower)}
         stage.append(net.add(name + TOWER_NAMES[tower], dims, reads[tower], own))
     if not is_lone:
         net.stages.append(tuple(stage))

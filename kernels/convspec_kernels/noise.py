@@ -116,7 +116,7 @@ def _bits(x: Tensor, noise: Noise | None, use: str, layers: tuple[str, ...]) -> 
     with torch.no_grad():
         cases = torch.arange(first_case, first_case + x.shape[0], device=x.device)
         starts = [_mixed(_mixed(seed ^ stream_of(use, layer)) + cases * _signed(_GAMMA)) for layer in layers]
-        units = torch.arange(1, x[0].numel() // len(layers) + 1, device=x.device) * _signed(_GAMMA)
+        units = torch.arange(1, math.prod(x.shape[1:]) // len(layers) + 1, device=x.device) * _signed(_GAMMA)
         bits = _mixed(torch.stack(starts, 1)[:, :, None] + units).view(x.shape)
         return bits.contiguous(memory_format=memory_format(x)) if x.ndim == 4 else bits
 

@@ -5,6 +5,8 @@ Compositions of torch's operators; gradients are those of the originals where th
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -88,7 +90,7 @@ def channel_max_pool(
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(f"x must be (N, C, ...) and floating-point, not {tuple(x.shape)} {x.dtype}")
     rows = Windows.along(x.shape[1], size, stride, start, out_channels)
-    pixels = x.reshape(x.shape[0], 1, x.shape[1], -1)
+    pixels = x.reshape(x.shape[0], 1, x.shape[1], prod(x.shape[2:]))
     columns = Windows.along(pixels.shape[3], 1, 1, 0)
     return reference.max_pool2d(pixels, rows, columns, rule).reshape(x.shape[0], rows.count, *x.shape[2:])
 

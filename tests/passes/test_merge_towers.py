@@ -161,6 +161,18 @@ def test_what_stands_above_twins_that_are_apart_says_so() -> None:
     ]
 
 
+def test_twins_that_read_a_value_of_both_say_so() -> None:
+    """Once what each reads of its own is merged, the value in common stands in the way."""
+    layers = "".join(
+        layer(f"conv1{t}", type="conv", inputs="data", filters=3, filterSize=1, gpu=i)
+        + layer(f"sum2{t}", type="eltsum", inputs=f"conv1{t},data", gpu=i)
+        for i, t in enumerate("ab")
+    )
+    assert notes(classifier(layers, leaves="sum2a,sum2b")) == [
+        "sum2a and sum2b stay apart: they read data, which is no tower of either"
+    ]
+
+
 def test_twins_that_merge_say_nothing() -> None:
     assert notes(TWO_TOWERS) == []
     assert notes(four_towers()) == []

@@ -1,0 +1,294 @@
+"""Writes the class of an emitted module. `placed` writes that of a network on several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from math import prod
+
+from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.emit.header import class_name
+from convspec.emit.holders import Holders, path_of
+from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, terms
+from convspec.emit.optional import optional_inputs
+from convspec.program.costs import Cost, CostOperator, CrossEntropy
+from convspec.program.names import Names
+from convspec.program.operators import Add, BatchNorm, Drawing, Gather, Input, Op, buffers_of, drawing_of
+from convspec.program.parameter import Permutations
+from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
+from convspec.program.shape import Shape
+
+_CAT = "torch.cat(["
+
+
+class Writer:
+    """Writes the class. Variables are named after layers, as attributes are."""
+
+    def __init__(self, program: Program, holders: Holders) -> None:
+        self.program = program
+        self.holders = holders
+        tensors: list[Parameter | Buffer] = [*program.parameters, *program.buffers]
+        self.merged = [tensor for tensor in tensors if tensor.is_merged]
+        brought = {name for op in program.operators if isinstance(op, BatchNorm) for name in buffers_of(op)}
+        self.registered = [buffer for buffer in program.buffers if buffer.name not in brought]
+        self.returned = {output.value for output in program.outputs}
+        self.optional = optional_inputs(program)
+        self.expressions: dict[str, str] = {}
+        self.names = Names()
+        self.variables = self._variables()
+
+    def _variables(self) -> dict[str, str]:
+        """The variable of each value that has one: that of its layer, or one of its own where the layer's is assigned
+        anew before the value has been read for the last time."""
+        names = self.names
+        last = {self._kin(op): op.name for op in self.program.operators}
+        of_layer = {kin: names.unique(name) for kin, name in last.items()}
+        variables: dict[str, str] = {}
+        last_read, assigned_next = self._last_reads(), dict[str, int]()
+        for line, op in reversed(list(enumerate(self.program.operators))):
+            name = of_layer[self._kin(op)]
+            if self._is_nested(op):
+                continue
+            if last_read[op.name] > assigned_next.get(name, len(last_read)):
+                name = names.unique(f"{name}_input")
+            else:
+                assigned_next[name] = line
+            variables[op.name] = name
+        return variables
+
+    def _kin(self, op: Op) -> Hashable:
+        """What operators have in common whose values may follow one another in one variable."""
+        return op.layers
+
+    def _last_reads(self) -> dict[str, int]:
+        """The position of the last operator that reads each value; nested ones count where they are written."""
+        end = len(self.program.operators)
+        written: dict[str, int] = {}
+        last_reads: dict[str, int] = {}
+        for line, op in reversed(list(enumerate(self.program.operators))):
+            readers = self.program.readers[op.name]
+            reads = [written[reader.name] for reader in readers]
+            last_reads[op.name] = end if op.name in self.returned else max(reads, default=line)
+            is_last = isinstance(op, CostOperator) or op.name in self.optional
+            written[op.name] = end if is_last else written[readers[0].name] if self._is_nested(op) else line
+        return last_reads
+
+    def module(self) -> str:
+        name = class_name(self.program.name)
+        methods = [self.docstring(), self._init(), *self._further_methods(), self._reset(), self._forward()]
+        methods.append(self._objective())
+        bodies = ["\n".join(f"    {line}" if line else "" for line in lines) for lines in methods if lines]
+        return f"class {name}(nn.Module):\n" + "\n\n".join(bodies)
+
+    def docstring(self) -> list[str]:
+        return ['"""`forward` takes values by the names of data layers, and gives values by the names of layers."""']
+
+    def _further_methods(self) -> list[list[str]]:
+        """Methods that only some targets have."""
+        return []
+
+    def _init(self) -> list[str]:
+        lines = ["def __init__(self) -> None:", "    super().__init__()"]
+        lines += [f"    {line}" for line in (*self._definitions(), *self._registrations())]
+        if self.merged:
+            lines.append("    self.register_state_dict_post_hook(split_blocks)")
+            lines.append("    self.register_load_state_dict_pre_hook(join_blocks)")
+        return [*lines, "    self.reset_parameters()"]
+
+    def _definitions(self) -> list[str]:
+        return [line for lines in self.holders.definitions().values() for line in lines]
+
+    def _registrations(self) -> list[str]:
+        """Lines that give the buffers that no module of torch brings along their place."""
+        lines = []
+        for buffer in self.registered:
+            module, _, leaf = buffer.name.rpartition(".")
+            dtype = ", dtype=torch.int64" if buffer.is_integer else ""
+            lines.append(f'self.{module}.register_buffer("{leaf}", torch.zeros({buffer.shape}{dtype}))')
+        return lines
+
+    def _reset(self) -> list[str]:
+        lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
+        if self.program.parameters:
+            lines.append("    parameters = dict(self.named_parameters())")
+        lines += [f"    {line}" for parameter in self.program.parameters for line in _initialization(parameter)]
+        for op in self.program.operators:
+            if isinstance(op, BatchNorm):
+                lines.append(f"    self.{path_of(op.weight)}.reset_running_stats()")
+        if self.registered:
+            lines.append("    buffers = dict(self.named_buffers())")
+        return lines + [f"    {_start(buffer)}" for buffer in self.registered]
+
+    def _forward(self) -> list[str]:
+        lines = [*self._signature(), *self._beginning()]
+        for op in self.program.operators:
+            if not isinstance(op, CostOperator) and op.name not in self.optional:
+                lines += self._line(op)
+        return lines + [f"    {line}" for line in self._return()]
+
+    def _signature(self) -> list[str]:
+        """Of `forward`; where layers draw random numbers, with what they draw by: of a new step, unless the caller says."""
+        drawing = set(map(drawing_of, self.program.operators)) - {Drawing.NEVER}
+        if not drawing:
+            return ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
+        wanted = "" if Drawing.ALWAYS in drawing else "self.training"
+        return [
+            "def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:",
+            f"    noise = noise or Noise.draw({wanted})  # one number a step: masks are functions of it, layer and case",
+        ]
+
+    def _beginning(self) -> list[str]:
+        """Lines that `forward` begins with."""
+        return []
+
+    def _line(self, op: Op) -> list[str]:
+        """The assignment of a value; none where it stands inside the expression of another."""
+        text = expression(op, self._operands(op), self._shapes(op), self.holders)
+        if self._is_nested(op):
+            self.expressions[op.name] = text
+            return []
+        self.expressions[op.name] = self.variables[op.name]
+        return self._assignment(self.variables[op.name], text, self._comment(op))
+
+    def _comment(self, op: Op) -> str:
+        return str(op.shape)
+
+    def _operands(self, op: Op) -> list[str]:
+        return [self._operand(op, name) for name in op.inputs]
+
+    def _operand(self, op: Op, name: str) -> str:
+        source = self.program.values[name]
+        text = self.expressions.get(name) or f"inputs[{literal(source.key if isinstance(source, Input) else name)}]"
+        if (
+            isinstance(op, LABEL_COSTS)
+            and name == op.inputs[0]
+            and self.program.origin(name) not in self.program.class_inputs
+        ):
+            return f"{text}.flatten().long()"
+        if isinstance(op, CrossEntropy) and self.program.values[name].shape.is_map:
+            return f"{text}.flatten(1)"
+        return text
+
+    def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
+        """A line; where it is too long, with its list in lines of their own above, or what stands in its parentheses in
+        lines below."""
+        line = f"    {variable} = {text}  # {comment}"
+        start = text.find(_CAT)
+        if len(line) + 4 <= WIDTH:
+            return [line]
+        if start < 0:
+            return self._call(variable, text, comment)
+        joined = elements(text[start + len(_CAT) :])
+        whole = f"[{', '.join(joined)}]"
+        name = self.names.unique(f"{variable}_inputs")
+        spread = [f"    {name} = [", *(f"        {element}," for element in joined), "    ]"]
+        return [*spread, *self._assignment(variable, text.replace(whole, name, 1), comment)]
+
+    def _call(self, variable: str, text: str, comment: str) -> list[str]:
+        """A call with its arguments on one line of their own, or on a line each, the formatter's choice; a sum in
+        parentheses, on one line or on a line a term."""
+        opening, arguments = parted(text)
+        lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
+        if len(lines[1]) + 4 > WIDTH:
+            parts = terms(text) if opening == "(" else [f"{part}," for part in elements(f"{arguments}]")]
+            lines[1:2] = [f"        {part}" for part in parts]
+        return lines
+
+    def _shapes(self, op: Op) -> list[Shape]:
+        return [self.program.values[name].shape for name in op.inputs]
+
+    def _is_nested(self, op: Op) -> bool:
+        """Whether `op` stands inside the expression of its only reader, which is of the same layer."""
+        readers = self.program.readers[op.name]
+        if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
+            return False
+        if isinstance(op, Gather) or any(map(self.holders.has_bias_map, (op, readers[0]))):
+            return False
+        is_operand = is_call(op) and not self.holders.is_function(op)
+        if isinstance(readers[0], Add):
+            is_operand = self.holders.is_module(op)
+        return takes_expressions(readers[0]) or (is_operand and not repeats_operand(readers[0]))
+
+    def _return(self) -> list[str]:
+        costs = {cost.name: cost for cost in self.program.costs}
+        given = [output for output in self.program.outputs if output.value not in costs]
+        entries = [f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given]
+        if not costs:
+            return dictionary("return {", entries)
+        lines = dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
+        reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
+        for cost in reported:
+            if cost.name not in self.optional:
+                lines += self._cost(cost, "")
+        for wanted in self._conditions():
+            lines += folded("if ", [f"{literal(name)} in inputs" for name in wanted], "and", ":")
+            for op in self.program.operators:
+                if self.optional.get(op.name) == wanted and not isinstance(op, Input | CostOperator):
+                    lines += self._line(op)
+            for cost in reported:
+                if self.optional.get(cost.name) == wanted:
+                    lines += self._cost(cost, "    ")
+        return [*lines, "return outputs"]
+
+    def _conditions(self) -> list[tuple[str, ...]]:
+        """Which optional inputs are asked for together: few before many, so that what is computed with the few is there."""
+        wanted = [self.optional[op.name] for op in self.program.operators if op.name in self.optional]
+        computed = {self.optional.get(op.name) for op in self.program.operators if not isinstance(op, Input)}
+        return sorted((names for names in dict.fromkeys(wanted) if names in computed), key=len)
+
+    def _cost(self, cost: Cost, indent: str) -> list[str]:
+        """The entry of a cost in `outputs`; where it is too long, with its arguments in lines below."""
+        text = self._cost_text(cost)
+        entry = f"{indent}outputs[{literal(cost.name)}]"
+        if len(f"{entry} = {text}") + 8 <= WIDTH:
+            return [f"{entry} = {text}"]
+        opening, arguments = parted(text)
+        lines = [f"{indent}    {arguments}"]
+        if len(lines[0]) + 8 > WIDTH:
+            lines = [f"{indent}    {argument}," for argument in elements(f"{arguments}]")]
+        return [f"{entry} = {opening}", *lines, f"{indent})"]
+
+    def _cost_text(self, cost: Cost) -> str:
+        return expression(cost, self._operands(cost), self._shapes(cost), self.holders)
+
+    def _objective(self) -> list[str]:
+        weighted = [
+            f"outputs[{literal(cost.name)}]"
+            if cost.coefficient == 1
+            else f"{cost.coefficient!r} * outputs[{literal(cost.name)}]"
+            for cost in self.program.costs
+            if cost.coefficient
+        ]
+        if not weighted:
+            return []
+        return [
+            "def objective(self, outputs: dict[str, Tensor]) -> Tensor:",
+            '    """What training makes small, from what `forward` gave."""',
+            *(f"    {line}" for line in folded("return ", weighted, "+", "")),
+        ]
+
+
+def _initialization(parameter: Parameter) -> list[str]:
+    std, constant, rows = parameter.initialization
+    path = f'parameters["{parameter.name}"]'
+    zeros = [_filled(path, 0)] if rows is not None else []
+    if not std:
+        return [_filled(path, constant)]
+    mean = f"mean={constant!r}, " if constant else ""
+    drawn = path if rows is None else f"{path}[:{rows}]"
+    return [*zeros, f"nn.init.normal_({drawn}, {mean}std={std!r})"]
+
+
+def _start(buffer: Buffer) -> str:
+    path = f'buffers["{buffer.name}"]'
+    match buffer.initial:
+        case Permutations(length=length):
+            count = prod(buffer.shape) // length
+            return f"{path}.copy_(torch.cat([torch.randperm({length}) for _ in range({count})]).view({buffer.shape}))"
+        case number:
+            return _filled(path, number)
+
+
+def _filled(path: str, number: float) -> str:
+    if number in (0, 1):
+        return f"nn.init.{'ones' if number else 'zeros'}_({path})"
+    return f"nn.init.constant_({path}, {number!r})"
