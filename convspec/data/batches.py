@@ -31,22 +31,6 @@ MOST_READERS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """images: uint8 (N, H, W, C) of the network's input size. labels: int64 (N,). sets: uint8 (N, classes), 1 for each
-    label of a picture, where a picture may have several. shifts: float32 (N, 3), what is added to the colours of each
-    picture once its mean is subtracted, in grey levels; None for nothing. scale: a factor over all that.
-
-    All are valid until the next batch is asked for.
-    """
-
-    images: Pictures
-    labels: Indices
-    sets: NDArray[np.uint8] | None = None
-    shifts: NDArray[np.float32] | None = None
-    scale: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class Augmentation:
     """Where each picture of a batch is cropped, and whether it is mirrored; three of (N,)."""
 
@@ -97,6 +81,28 @@ class Augmentation:
                 crop[..., channel] = place[:, ::-1, channel]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images: uint8 (N, H, W, C) of the network's input size, or, with `where`, stored pictures that are still to be cut.
+    labels: int64 (N,). sets: uint8 (N, classes), 1 for each label of a picture, where a picture may have several.
+    shifts: float32 (N, 3), what is added to the colours of each picture once its mean is subtracted, in grey levels; None
+    for nothing. scale: a factor over all that.
+
+    All are valid until the next batch is asked for.
+    """
+
+    images: Pictures
+    labels: Indices
+    sets: NDArray[np.uint8] | None = None
+    shifts: NDArray[np.float32] | None = None
+    scale: float = 1.0
+    where: Augmentation | None = None
+
+
+def allocate_bytes(shape: tuple[int, ...]) -> Pictures:
+    return np.empty(shape, np.uint8)
+
+
 class BatchStream(Iterator[Batch]):
     """The batches of one epoch of one split, from batch `start` on. Close it, or use it in a `with`."""
 
@@ -115,6 +121,8 @@ class BatchStream(Iterator[Batch]):
         start: int = 0,
         share: tuple[int, int] = (0, 1),
         readers: int | None = None,
+        stored: bool = False,
+        allocate: Callable[[tuple[int, ...]], Pictures] = allocate_bytes,
         on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """crop: (height, width) of the network's input, at most the stored size of the pictures.
@@ -123,6 +131,8 @@ class BatchStream(Iterator[Batch]):
         share: (r, R): of each batch of n pictures only those from r ceil(n/R) on, at most ceil(n/R), as replica r of R
             trains on them; together and in order the shares are the batch. Of a short batch a share may be empty.
         readers: threads, at most; None for a thread a core.
+        stored: hand over whole pictures and where to cut them, for whoever does it in one pass with the rest.
+        allocate: gives the memory that batches are made in.
         on_wait: see `Readers`.
         """
         self._dataset, self._split, self._crop = dataset, split, crop
@@ -131,10 +141,10 @@ class BatchStream(Iterator[Batch]):
         self._seed, self._epoch = seed, epoch
         self._batch_size, self._start, self._share = batch_size, start, share
         self._room = dataset.shape[0] - crop[0], dataset.shape[1] - crop[1]
-        self._scratch = local()
+        self._is_stored, self._scratch = stored, local()
         size = _share_of(min(batch_size, dataset.count(split)), share[1])
         self._part = max(1, PART_BYTES // int(np.prod(dataset.shape)))
-        buffers = [np.empty((size, *crop, dataset.shape[2]), np.uint8) for _ in range(BUFFERS)]
+        buffers = [allocate((size, *(dataset.shape[:2] if stored else crop), dataset.shape[2])) for _ in range(BUFFERS)]
         self._readers: Readers[Pictures, Batch] = Readers(
             (partial(self._plan, indices) for indices in self._batches_of_indices()),
             buffers,
@@ -175,7 +185,7 @@ class BatchStream(Iterator[Batch]):
         """A part is a run of pictures; the last to be done makes the batch."""
         images, labels = buffer[: len(indices)], np.empty(len(indices), np.int64)
         where = None
-        if self._room != (0, 0) or self._mirror:
+        if self._room != (0, 0) or (self._mirror and self._split is Split.TRAIN):
             where = Augmentation.of(
                 self._split,
                 indices,
@@ -192,13 +202,15 @@ class BatchStream(Iterator[Batch]):
         def read(part: slice) -> None:
             if not len(indices[part]):
                 return
-            stored = images[part] if where is None else self._stored(len(indices[part]))
+            is_whole = where is None or self._is_stored
+            stored = images[part] if is_whole else self._stored(len(indices[part]))
             labels[part] = self._dataset.read(self._split, indices[part], epoch=self._epoch, out=stored)
-            if where is not None:
+            if where is not None and not is_whole:
                 where.cut(part, stored, images[part])
 
         def finish() -> Batch:
-            return Batch(images, labels, self._dataset.label_sets(self._split, indices), shifts, scale)
+            sets = self._dataset.label_sets(self._split, indices)
+            return Batch(images, labels, sets, shifts, scale, where if self._is_stored else None)
 
         return Work([partial(read, part) for part in parts], finish)
 

@@ -1,8 +1,12 @@
-"""The device that a run is asked to use, and a scalar's way from it to the host."""
+"""The device that a run is asked to use, the way of arrays to it, and a scalar's way back."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from convspec.data.dataset import Notify
@@ -48,6 +52,36 @@ def set_rng_states(states: dict[str, Tensor], device: torch.device) -> None:
         torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+class Uploads:
+    """Takes arrays from the host to the device, on CUDA beside what it computes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Bytes on the host, on CUDA in pages that the device can fetch by itself."""
+        memory: NDArray[np.uint8] = torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None).numpy()
+        return memory
+
+    def __call__(self, *arrays: NDArray[Any]) -> list[Tensor]:
+        """The arrays as tensors there. They may be overwritten once this returns; on the CPU the tensors share their memory.
+
+        On CUDA the copies wait for nothing that the device computes, and what is computed from now on waits for them.
+        """
+        if self._stream is None:
+            return [torch.from_numpy(array).to(self._device) for array in arrays]
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._stream):
+            tensors = [torch.from_numpy(array).to(self._device, non_blocking=True) for array in arrays]
+            copied = self._stream.record_event()
+        computing.wait_event(copied)
+        for tensor in tensors:
+            tensor.record_stream(computing)
+        copied.synchronize()
+        return tensors
 
 
 class HostScalar:

@@ -12,12 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convspec.data.batches import Batch
-from convspec.data.dataset import ColorPca
+from convspec.data.dataset import ColorPca, Pictures
 from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, LogSquareError
 from convspec.program.operators import Input
 from convspec.program.program import Program
+from convspec.train.device import Uploads
+from convspec_kernels import augment
+from convspec_kernels.dispatch import describe
 
 IMAGES, LABELS, ONE_HOT = 0, 1, 2
+
+FUSED = ("numba", "triton")
+"""Who computes `augment` in one pass; what stands in for them is slower than torch's operators on crops."""
 
 _PCA_NAMES = ("color_pca/deviations", "color_pca/directions")
 
@@ -61,26 +67,49 @@ def picture_shape(program: Program) -> tuple[int, int, int]:
 class InputTensors:
     """Turns batches into inputs. The images live in one buffer, in channels-last order, that the next batch overwrites.
 
-    Pictures cross to the device as bytes, a quarter of what floats would be, and become floats there.
+    Pictures cross to the device as bytes, a quarter of what floats would be. Where `augment` has a kernel, for square inputs
+    of three channels, it does what is left in one pass. On a GPU that includes cropping and mirroring (`takes_stored`). On
+    the CPU the threads of the stream do it while the pictures are in their caches: 1.2 times as fast at 227x227.
     """
 
     def __init__(self, program: Program, mean: NDArray[np.float32], device: torch.device, batch_size: int) -> None:
         """mean: (H, W, C), of the input's size."""
+        height, width, channels = mean.shape
+        is_fused = height == width and channels == 3 and describe(device.type) in FUSED
+        self.takes_stored = is_fused and device.type != "cpu"
+        self._is_fused = is_fused
         self._inputs = program.inputs
         self._class_inputs = program.class_inputs
-        self._device = device
+        self._upload = Uploads(device)
         self._mean = torch.from_numpy(mean).to(device)
         self._buffer = torch.empty((batch_size, *mean.shape), device=device)
 
+    def allocate(self, shape: tuple[int, ...]) -> Pictures:
+        """Memory for a stream of batches, from which the device can be reached fastest."""
+        return self._upload.allocate(shape)
+
     def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Tensors by the name of the data layer, valid until the next call; and the labels, (N,)."""
-        images = self._buffer[: len(batch.labels)]
-        images.copy_(torch.from_numpy(batch.images)).sub_(self._mean)
-        if batch.shifts is not None:
-            images.add_(torch.from_numpy(batch.shifts).to(self._device)[:, None, None, :]).mul_(batch.scale)
-        labels = torch.from_numpy(batch.labels).to(self._device, copy=True)
-        sets = None if batch.sets is None else torch.from_numpy(batch.sets).to(self._device)
-        return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels, sets) for op in self._inputs}, labels
+        count = len(batch.labels)
+        shifts = np.zeros((count, 3), np.float32) if batch.shifts is None else batch.shifts
+        places, mirrors = np.zeros((count, 2), np.int32), np.zeros(count, np.bool_)
+        if batch.where is not None:
+            places[:, 0], places[:, 1] = batch.where.tops, batch.where.lefts
+            mirrors[:] = batch.where.mirrored
+        sets = [] if batch.sets is None else [batch.sets]
+        pictures, colours, offsets, turns, labels, *rest = self._upload(
+            batch.images, shifts, places, mirrors, batch.labels.copy(), *sets
+        )
+        images = self._buffer[:count]
+        if self._is_fused or batch.where is not None:
+            size, out = images.shape[1], images.permute(0, 3, 1, 2)
+            augment(pictures, offsets, turns, colours, self._mean, size=size, scale=batch.scale, out=out)
+        else:
+            images.copy_(pictures).sub_(self._mean)
+            if batch.shifts is not None:
+                images.add_(colours[:, None, None, :]).mul_(batch.scale)
+        own = rest[0] if rest else None
+        return {op.key: self._for_input(op, images.permute(0, 3, 1, 2), labels, own) for op in self._inputs}, labels
 
     def _for_input(self, op: Input, images: Tensor, labels: Tensor, sets: Tensor | None) -> Tensor:
         """Labels are numbers of classes for the costs that ask for them, a column of numbers for other layers that read

@@ -185,6 +185,8 @@ class Training:
             seed=self.options.seed,
             epoch=self.position.epoch,
             start=start,
+            stored=self.inputs.takes_stored,
+            allocate=self.inputs.allocate,
             on_wait=Waiting(self.dataset.name, should_stop, self.notify),
         )
 
