@@ -16,6 +16,7 @@ from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 COMMANDS = (
+    "ablate",
     "bench",
     "check",
     "compare",

@@ -10,15 +10,13 @@ from typing import Any
 
 import click
 
-from convspec.cli.messages import print_diagnostics
+from convspec.cli.many import Once, display_of
 from convspec.cli.options import as_path
 from convspec.data.durable import replace_file
-from convspec.diagnostics import Diagnostic
 from convspec.diagnostics.visible import visible
 from convspec.report.curve_picture import picture_of_curves
 from convspec.report.curves import Chart, Series, draw_curves
 from convspec.train.comparison import Attempt, Comparison, Contender, Racer, compare, thinned
-from convspec.train.display import Display, Named, open_display
 from convspec.train.durable import reporting_write_errors
 from convspec.train.signals import Interrupted
 from convspec.train.target import Target
@@ -65,23 +63,6 @@ def run_comparison(
         replace_file(folder / "curves.png", picture.getvalue())
     click.echo("\n".join(_summary(comparison, folder)))
     return 0
-
-
-class Once:
-    """Prints each warning once, however many trainings have it."""
-
-    def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
-
-    def __call__(self, diagnostic: Diagnostic) -> None:
-        if (diagnostic.code, diagnostic.message) not in self._told:
-            self._told.add((diagnostic.code, diagnostic.message))
-            print_diagnostics([diagnostic])
-
-
-def display_of(name: str) -> Display:
-    """The progress of a training, under its name."""
-    return Named(open_display(), name)
 
 
 def chart_of(comparison: Comparison) -> Chart:

@@ -8,7 +8,6 @@ by the first, and the others are trained at that rate alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from convspec.train.inputs import label_capacity, picture_shape
 from convspec.train.metrics import Point, curve
 from convspec.train.preparation import check_batches, check_trainable, open_data
 from convspec.train.rates import at_rate, rate_of
+from convspec.train.run import read_settings
 from convspec.train.scores import has_error, trained_cost
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Progress, Trained, Trainings
@@ -209,7 +209,7 @@ def compare(
             contender.compiled(rate, seeds[0])
     race = _Race(target, trainings, tell)
     racers = [race.run(contender, choices, seeds) for contender in contenders]
-    settings = json.loads((racers[0].attempts[0].trained.folder / "settings.json").read_bytes())
+    settings = read_settings(racers[0].attempts[0].trained.folder)
     batches = [each.checked().graph.train.batch for each in contenders]
     return Comparison(target, racers, settings, batches)
 

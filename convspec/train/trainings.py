@@ -24,7 +24,7 @@ from convspec.train.contract import CompiledSpec
 from convspec.train.display import Display
 from convspec.train.durable import reporting_write_errors
 from convspec.train.metrics import Record, read_metrics
-from convspec.train.run import RunFolder
+from convspec.train.run import RunFolder, read_settings
 from convspec.train.trainer import train
 
 _DIVERGED = "diverged.json"
@@ -142,8 +142,7 @@ class Trainings:
 
 def _progress(run: Path, compiled: CompiledSpec) -> Progress:
     """Up to the newest checkpoint of a run; nothing is done where there is none."""
-    pictures = json.loads((run / "settings.json").read_bytes())["train_pictures"]
-    steps_per_epoch = -(-pictures // compiled.train.batch)
+    steps_per_epoch = -(-read_settings(run)["train_pictures"] // compiled.train.batch)
     state = newest_state(run / "checkpoints")
     if state is None:
         return Progress(0, steps_per_epoch, [])

@@ -1,0 +1,61 @@
+"""What `convspec ablate` does once torch is known to be there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from convspec.checker import Checked
+from convspec.cli.many import Once, display_of
+from convspec.data.durable import replace_file
+from convspec.diagnostics import did_you_mean
+from convspec.diagnostics.visible import visible
+from convspec.report.ablation_table import as_csv, markdown, table
+from convspec.train.ablation import Ablation, Row, ablate, choices_of
+from convspec.train.durable import reporting_write_errors
+from convspec.train.signals import Interrupted
+from convspec.train.trainings import Trainings
+
+
+def run_ablation(checked: Checked, *, only: str | None, seeds: int, data: str | None, device: str, folder: Path) -> int:
+    """Train, write, print; returns the exit code. only: names of choices, with commas. seeds: how many, from 0 on."""
+
+    def tell(ablation: Ablation, row: Row, seed: int) -> None:
+        score = row.scores.get(seed)
+        result = row.trouble if score is None else f"{score.error:.1%} test error"
+        click.echo(f"{row.title}, seed {seed}: {result}", err=True)
+        write_tables(ablation, folder)
+
+    trainings = Trainings(folder, data, device, Once(), display_of)
+    try:
+        ablation = ablate(checked, only=_names(checked, only), seeds=range(seeds), trainings=trainings, tell=tell)
+    except Interrupted as stop:
+        click.echo(f"stopped in {stop.run_dir}; the same command goes on there", err=True)
+        return Interrupted.EXIT_CODE
+    click.echo(table(ablation))
+    click.echo(
+        f"{visible(str(folder))}: ablate.md, ablate.csv, ablate.json, a spec for each network, a run for each training"
+    )
+    return 0
+
+
+def write_tables(ablation: Ablation, folder: Path) -> None:
+    with reporting_write_errors(folder):
+        replace_file(folder / "ablate.json", json.dumps(ablation.record(), indent=1).encode() + b"\n")
+        replace_file(folder / "ablate.md", markdown(ablation).encode())
+        replace_file(folder / "ablate.csv", as_csv(ablation).encode())
+
+
+def _names(checked: Checked, only: str | None) -> list[str] | None:
+    """Raises BadParameter for a choice that there is not."""
+    if only is None:
+        return None
+    names = [name.strip() for name in only.split(",")]
+    known = [choice.name for choice in choices_of(checked)]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+            raise click.BadParameter(f"there is no choice '{name}': {hint}", param_hint="--only")
+    return names

@@ -1,0 +1,287 @@
+"""The paper's choices, taken away one by one: a spec, and a variant of it for each choice, trained alike over several seeds.
+
+What is compared is the test error after the last validation of each training, by the cost that steers. A change is the
+difference between a variant and the spec at equal seeds, which share the order of pictures and their crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from convspec.checker import Checked, check
+from convspec.compiler import Compiled, compile_checked
+from convspec.data.durable import replace_file
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.train.checkpoint import newest_state
+from convspec.train.comparison import check_alike
+from convspec.train.durable import reporting_write_errors
+from convspec.train.metrics import Quantity
+from convspec.train.preparation import check_trainable
+from convspec.train.run import read_settings
+from convspec.train.scores import trained_cost
+from convspec.train.target import Target
+from convspec.train.trainings import Ending, Trained, Trainings
+from convspec.train.variants import (
+    Edits,
+    as_text,
+    conv_stages,
+    on_one_gpu,
+    without_colour,
+    without_conv,
+    without_crops,
+    without_dropout,
+    without_overlap,
+    without_response_norm,
+)
+
+BASE = "base"
+VIEWS = "views"
+
+
+class Choice(NamedTuple):
+    """One of the paper's choices.
+
+    name: for `--only`. title: of the network without it. section, paper: where the paper says what it is worth, and what,
+    as the change of top-1 and top-5 error in percentage points without it. derive: see `variants`.
+    """
+
+    name: str
+    title: str
+    section: str
+    paper: str
+    derive: Callable[[Checked], Edits | str]
+
+    @property
+    def file(self) -> str:
+        return f"without-{self.name}.cfg"
+
+
+def choices_of(checked: Checked) -> list[Choice]:
+    """All choices that can be asked of a network, those that it has not made included; a choice for each stage of it."""
+    stages = len(conv_stages(checked))
+    return [
+        Choice("lrn", "without response normalisation", "3.3", "+1.4 top-1, +1.2 top-5", without_response_norm),
+        Choice("overlap", "pooling without overlap", "3.4", "+0.4 top-1, +0.3 top-5", without_overlap),
+        Choice("dropout", "without dropout", "4.2", "substantial overfitting", without_dropout),
+        Choice("colour", "without colour shifts", "4.1", "over +1 top-1", without_colour),
+        Choice("crops", "without crops and mirrors", "4.1", "substantial overfitting", without_crops),
+        *(
+            Choice(
+                f"conv{stage + 1}",
+                f"without convolutional layer {stage + 1}",
+                "7",
+                "about +2 top-1" if 0 < stage < stages - 1 else "inferior",
+                partial(without_conv, stage=stage),
+            )
+            for stage in range(stages)
+        ),
+        Choice("gpus", "one GPU, half the kernels", "3.2", "+1.7 top-1, +1.2 top-5", on_one_gpu),
+    ]
+
+
+class Score(NamedTuple):
+    """Shares of test pictures that a training got wrong in the end; topk_error: None where the cost counts none."""
+
+    error: float
+    topk_error: float | None
+
+
+@dataclass
+class Row:
+    """A network of the table. file: its spec. trouble: why there is none, or why it could not be trained; scores: by seed."""
+
+    name: str
+    title: str
+    section: str = ""
+    paper: str = ""
+    file: str = ""
+    trouble: str = ""
+    parameters: int | None = None
+    scores: dict[int, Score] = field(default_factory=dict)
+
+    def values(self, what: str) -> dict[int, float]:
+        """`error` or `topk_error` by seed."""
+        found = {seed: getattr(score, what) for seed, score in self.scores.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def changes(self, base: Row, what: str) -> list[float]:
+        """What is worse than in `base`, at each seed that both have."""
+        mine, others = self.values(what), base.values(what)
+        return [mine[seed] - others[seed] for seed in sorted(mine.keys() & others.keys())]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """rows: that of the spec first. k: of the top-k errors. settings: of a run, as settings.json has them."""
+
+    spec: str
+    rows: Sequence[Row]
+    seeds: Sequence[int]
+    k: int | None
+    settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    batch: int
+    epochs: int
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in ablate.json; docs/ablate.md describes it."""
+        return {
+            "spec": self.spec,
+            "data": self.settings["data"],
+            "train_pictures": self.settings["train_pictures"],
+            "test_pictures": self.settings["test_pictures"],
+            "batch": self.batch,
+            "epochs": self.epochs,
+            "seeds": list(self.seeds),
+            "k": self.k,
+            "machine": dict(self.machine),
+            "rows": [self._row(row) for row in self.rows],
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        base = self.rows[0]
+        measured = {
+            what: {
+                "by_seed": {str(seed): value for seed, value in row.values(what).items()},
+                **summary(list(row.values(what).values())),
+                "change": None if row is base else summary(row.changes(base, what)),
+            }
+            for what in ("error", "topk_error")
+        }
+        about = {"name": row.name, "title": row.title, "section": row.section, "paper": row.paper}
+        return {**about, "spec": row.file, "trouble": row.trouble, "parameters": row.parameters, **measured}
+
+
+def summary(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation (of the sample); None where there are too few."""
+    return {
+        "mean": mean(values) if values else None,
+        "deviation": stdev(values) if len(values) > 1 else None,
+    }
+
+
+Tell = Callable[[Ablation, Row, int], None]
+"""Is told of a training as it ends: all that is known by then, its row and its seed."""
+
+
+def ablate(
+    checked: Checked,
+    *,
+    only: Sequence[str] | None,
+    seeds: Sequence[int],
+    trainings: Trainings,
+    tell: Tell = lambda ablation, row, seed: None,
+) -> Ablation:
+    """Train the spec and its variants, or read what was trained before; all of them with one seed before the next.
+
+    only: names of the choices, in any order; None for all that there are. seeds: at least one.
+
+    Raises DiagnosticError where the spec itself cannot be trained, CS709 where the folder holds specs of another call. A
+    variant that is no network, or that cannot be trained, has its `trouble` instead of scores.
+    """
+    base_text = _HEAD + checked.resolved_text
+    base = check(base_text, overrides=(f"@train.seed={seeds[0]}",))
+    compiled = compile_checked(base)
+    check_alike([(BASE, compiled)], Target(Quantity.TEST_ERROR, 0.5), trainings.data, trainings.notify)
+    choices = [choice for choice in choices_of(base) if only is None or choice.name in only]
+    rows, texts = _variants(base, choices)
+    _write(trainings.folder, {f"{BASE}.cfg": base_text, **texts})
+    for row in rows:
+        _check(row, trainings.folder, seeds[0])
+    ablation: Ablation | None = None
+    for seed in seeds:
+        for row in rows:
+            if row.trouble:
+                continue
+            trained = _carry_out(row, seed, trainings)
+            ablation = ablation or _about(checked, compiled, rows, seeds, trained)
+            tell(ablation, row, seed)
+    assert ablation is not None, "the spec itself has been trained"
+    return ablation
+
+
+_HEAD = "# The network whose choices are taken away, as it was resolved: every variant in this folder extends it.\n\n"
+
+
+def _variants(base: Checked, choices: Sequence[Choice]) -> tuple[list[Row], dict[str, str]]:
+    """The rows of the table, and the specs that are to be written, by name of the file."""
+    rows, texts = [Row(BASE, "as it is", file=f"{BASE}.cfg")], {}
+    for choice in choices:
+        row = Row(choice.name, choice.title, choice.section, choice.paper)
+        rows.append(row)
+        edits = choice.derive(base)
+        if isinstance(edits, str):
+            row.trouble = edits
+            continue
+        row.file = choice.file
+        what = f"{choice.title[0].upper()}{choice.title[1:]}: section {choice.section} of the paper, {choice.paper}."
+        texts[choice.file] = as_text(edits, f"{BASE}.cfg", what)
+    return rows, texts
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Raises DiagnosticError CS709, before anything is written, where a file is there and says something else."""
+    for name, text in texts.items():
+        path = folder / name
+        if path.exists() and path.read_bytes() != text.encode():
+            message = f"{path} is of another spec, or was edited since"
+            raise DiagnosticError(Diagnostic("CS709", message, help="name another folder with -o, or delete this one"))
+    with reporting_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            replace_file(folder / name, text.encode())
+
+
+def _check(row: Row, folder: Path, seed: int) -> None:
+    """Fill in what is known of a network before it is trained."""
+    if not row.file:
+        return
+    try:
+        compiled = _compiled(folder / row.file, seed)
+        check_trainable(compiled.program)
+    except DiagnosticError as error:
+        found = next((d for d in error.diagnostics if d.severity is Severity.ERROR), error.diagnostics[0])
+        row.trouble = f"{found.code}: {found.message}"
+        return
+    row.parameters = sum(prod(parameter.shape) for parameter in compiled.program.parameters)
+
+
+def _compiled(spec: Path, seed: int) -> Compiled:
+    return compile_checked(check(spec, overrides=(f"@train.seed={seed}",)))
+
+
+def _carry_out(row: Row, seed: int, trainings: Trainings) -> Trained:
+    """Train a network with a seed, and take in what came of it."""
+    compiled = _compiled(trainings.folder / row.file, seed)
+    trained = trainings.carry_out(f"{Path(row.file).stem}-seed{seed}", compiled)
+    if trained.ending is Ending.DIVERGED:
+        row.trouble = f"seed {seed}: {trained.trouble}"
+        return trained
+    tests = [record["test"] for record in trained.progress.records if record["event"] == "validation"]
+    if tests:
+        cost = tests[-1]["costs"][trained_cost(compiled.program).name]
+        row.scores[seed] = Score(cost["error"], cost.get("topk_error"))
+    return trained
+
+
+def _about(
+    checked: Checked, compiled: Compiled, rows: Sequence[Row], seeds: Sequence[int], trained: Trained
+) -> Ablation:
+    """What holds for all trainings, as one of them has it."""
+    state = newest_state(trained.folder / "checkpoints") or {}
+    return Ablation(
+        checked.document.file.name,
+        rows,
+        seeds,
+        getattr(trained_cost(compiled.program), "top_k", None),
+        read_settings(trained.folder),
+        state.get("made_with", {}),
+        compiled.train.batch,
+        compiled.train.epochs,
+    )
