@@ -25,12 +25,14 @@ COMMANDS = (
     "data",
     "diff",
     "explain",
+    "features",
     "filters",
     "fmt",
     "import",
     "new",
     "predict",
     "show",
+    "similar",
     "train",
 )
 _MODULES = {"import": "import_checkpoint"}

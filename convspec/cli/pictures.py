@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TypeVar
@@ -34,6 +35,25 @@ class Warned:
         print_diagnostics([diagnostic])
 
 
+class Progress:
+    """Tells on a terminal how many pictures are done, on a line that is written anew."""
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def __call__(self, done: int, count: int) -> None:
+        if sys.stderr.isatty():
+            self._is_shown = True
+            click.echo(f"\r\x1b[K{done:,} of {count:,} pictures", nl=False, err=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
 def class_number(trained: Trained, name: str) -> int:
     """The class of a name. Raises UsageError where the run has none such."""
     if name in trained.classes:
@@ -41,6 +61,11 @@ def class_number(trained: Trained, name: str) -> int:
     some = ", ".join(trained.classes[:_NAMED]) + (", ..." if len(trained.classes) > _NAMED else "")
     hint = did_you_mean(name, trained.classes) or (f"its classes are {some}" if some else "it tells of no classes")
     raise click.UsageError(f"{trained.run_dir} has no class '{name}': {hint}")
+
+
+def counted(count: int, what: str) -> str:
+    """`1 picture`, `2,048 pictures`; what: one of them."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def drawn(items: Sequence[T], what: str) -> Sequence[T]:

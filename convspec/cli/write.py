@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -18,20 +21,29 @@ def replace_text(path: str, text: str) -> None:
 
 
 def replace_file(path: str, content: bytes, help: str = "name a file in a folder of yours") -> None:
-    """Write a whole file under a temporary name beside it, then rename. Raises DiagnosticError with CS101.
+    """Write a whole file, as `replacing` does."""
+    with replacing(path, help) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: str, help: str = "name a file in a folder of yours") -> Iterator[IO[bytes]]:
+    """A file to write to: it has a temporary name beside `path`, and takes its place at the end, if all went well.
 
     A link stays one, and what it leads to is written. What is not a regular file (a pipe, a device) is written to directly.
+    Raises DiagnosticError CS101 where it cannot be written, at once where its folder will not have it.
     """
     target = Path(os.path.realpath(path))
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(content)
+            with target.open("wb") as file:
+                yield file
             return
         mode = target.stat().st_mode if target.exists() else None
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(_default_mode() if mode is None else mode)
@@ -40,6 +52,8 @@ def replace_file(path: str, content: bytes, help: str = "name a file in a folder
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
+        if isinstance(error.filename, str) and Path(error.filename).parent != target.parent:
+            raise  # of something that was read meanwhile
         raise DiagnosticError(Diagnostic("CS101", f"{path} cannot be written: {error.strerror}", help=help)) from None
 
 

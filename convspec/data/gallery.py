@@ -42,9 +42,10 @@ class Chunk(NamedTuple):
 class Gallery(ABC):
     """Pictures of one size, one after another.
 
-    shape: in which they are read, (H, W, C). fingerprint: changes when any of them does.
+    title: of them all. shape: in which they are read, (H, W, C). fingerprint: changes when any of them does.
     """
 
+    title: str
     shape: tuple[int, int, int]
     fingerprint: str
 
@@ -91,9 +92,11 @@ class PictureFile:
 class Files(Gallery):
     """Picture files of any size and mode; of each the middle is seen, as in training."""
 
-    def __init__(self, files: Sequence[PictureFile], shape: tuple[int, int, int], notify: Notify) -> None:
+    def __init__(
+        self, files: Sequence[PictureFile], shape: tuple[int, int, int], notify: Notify, *, title: str = "files"
+    ) -> None:
         """notify: is told CS703 of each file that cannot be read, once each time it is passed."""
-        self.files, self.shape, self._notify = files, shape, notify
+        self.files, self.shape, self._notify, self.title = files, shape, notify, title
         self.fingerprint = _fingerprint(files)
 
     def __len__(self) -> int:
@@ -152,7 +155,7 @@ class SplitGallery(Gallery):
     def __init__(self, dataset: Dataset, split: Split, most: int | None = None) -> None:
         """most: how many; None for all."""
         self._dataset, self._split = dataset, split
-        self.shape = dataset.shape
+        self.title, self.shape = f"{dataset.name}:{split.value}", dataset.shape
         self._places = evenly_spaced(dataset.count(split), most)
         self.fingerprint = hashlib.sha256(
             f"{dataset.fingerprint} {split.value} {self._places.size}".encode()
@@ -165,7 +168,7 @@ class SplitGallery(Gallery):
         self._dataset.close()
 
     def name(self, index: int) -> str:
-        return f"{self._dataset.name}:{self._split.value}:{self._places[index]}"
+        return f"{self.title}:{self._places[index]}"
 
     def label(self, index: int) -> int:
         return int(self._read(self._places[index : index + 1]).labels[0])

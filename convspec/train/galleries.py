@@ -20,6 +20,7 @@ from convspec.data.gallery import (
 )
 from convspec.data.layout import read_folder
 from convspec.data.open import BUILT_IN
+from convspec.data.shards import is_prepared
 from convspec.train.trained import Trained
 
 
@@ -40,7 +41,8 @@ def pictures_in(
         return SplitGallery(trained.open_data(data, notify=notify), split, most)
     files = list_pictures([root], trained.classes) if data is not None else _files_of_split(trained, root, split)
     chosen = evenly_spaced(len(files), most)
-    return Files([files[place] for place in chosen.tolist()], trained.stored_shape, notify)
+    title = root if data is not None else f"{root}:{split.value}"
+    return Files([files[place] for place in chosen.tolist()], trained.stored_shape, notify, title=title)
 
 
 @contextmanager
@@ -56,11 +58,7 @@ def mean_data(trained: Trained, data: str | None, notify: Notify) -> Iterator[Da
 def is_folder_of_pictures(data: str) -> bool:
     """Whether `data` names a folder of picture files, and not one of batches or shards, or what comes with the install."""
     folder = Path(data).expanduser()
-    return (
-        data not in BUILT_IN
-        and folder.is_dir()
-        and not (is_batch_folder(folder) or (folder / "manifest.json").is_file())
-    )
+    return data not in BUILT_IN and folder.is_dir() and not is_batch_folder(folder) and not is_prepared(folder)
 
 
 def _files_of_split(trained: Trained, root: str, split: Split) -> list[PictureFile]:

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convspec.checker import Checked
 from convspec.data import Batch, Dataset
-from convspec.data.dataset import Pictures
+from convspec.data.dataset import Notify, Pictures
 from convspec.data.gallery import Gallery
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.train.trained import Trained
+from convspec.graph.hidden import last_hidden_layers, layers_named
+from convspec.train.inputs import InputTensors
+from convspec.train.trained import Trained, open_trained
 
 MOST_AT_ONCE = 128
 """Crops that a network is given at once, at most."""
@@ -41,24 +44,47 @@ def class_title(trained: Trained, number: int) -> str:
     return trained.classes[number] if number < len(trained.classes) else f"output {number}"
 
 
+def open_with_layers(
+    run: str, layer: str | None, *, device: str, checkpoint: str | None, notify: Notify
+) -> tuple[Trained, tuple[str, ...]]:
+    """A trained network that gives what a layer holds, and the names of the layers that were meant, see `hidden`.
+
+    layer: None for the last hidden ones. Raises DiagnosticError what `open_trained` raises, and CS601.
+    """
+    found: tuple[str, ...] = ()
+
+    def find(checked: Checked) -> tuple[str, ...]:
+        nonlocal found
+        graph = checked.graph
+        found = (
+            last_hidden_layers(graph)
+            if layer is None
+            else layers_named(layer, graph, checked.shapes, checked.placement)
+        )
+        return found
+
+    trained = open_trained(run, outputs=find, device=device, checkpoint=checkpoint, notify=notify)
+    return trained, found
+
+
 class Looker:
     """A trained network that is shown the middle of each picture."""
 
     def __init__(self, trained: Trained, *, dataset: Dataset | None = None) -> None:
         """dataset: gives the mean picture where the run has none. Raises DiagnosticError CS701 without both."""
-        self._trained = trained
+        self.trained, self.mean = trained, trained.mean_for(dataset)
         self._at_once = min(MOST_AT_ONCE, trained.compiled.train.batch)
-        self._inputs = trained.inputs(self._at_once, dataset)
+        self._inputs = InputTensors(trained.program, self.mean, trained.device, self._at_once)
 
     def classify(self, gallery: Gallery) -> Iterator[Seen]:
         """Probabilities of all pictures that can be read, (N, classes).
 
         Raises DiagnosticError CS707 where they are not finite, CS602 where the network does not tell classes.
         """
-        judged = self._trained.judged
+        judged = self.trained.judged
         if judged is None:
             message = (
-                f"{self._trained.name} has no cost that judges classes, so that it cannot tell what a picture shows"
+                f"{self.trained.name} has no cost that judges classes, so that it cannot tell what a picture shows"
             )
             raise DiagnosticError(Diagnostic("CS602", message, help="take its features: convspec features"))
         for seen, outputs in self._looks(gallery):
@@ -75,7 +101,7 @@ class Looker:
 
     def _looks(self, gallery: Gallery) -> Iterator[tuple[Seen, dict[str, Tensor]]]:
         """Of each chunk of pictures the outputs of the network, valid until the next chunk."""
-        _, height, width = self._trained.input_shape
+        _, height, width = self.trained.input_shape
         top, left = (gallery.shape[0] - height) // 2, (gallery.shape[1] - width) // 2
         for chunk in gallery.chunks(self._at_once):
             if len(chunk.indices):
@@ -86,8 +112,8 @@ class Looker:
     def _forward(self, crops: Pictures) -> dict[str, Tensor]:
         # costs are computed as well where the network has them: any label will do
         tensors, _ = self._inputs(Batch(crops, np.zeros(len(crops), np.int64)))
-        with torch.inference_mode(), self._trained.autocast():
-            outputs: dict[str, Tensor] = self._trained.net(tensors)
+        with torch.inference_mode(), self.trained.autocast():
+            outputs: dict[str, Tensor] = self.trained.net(tensors)
         return outputs
 
     def _finite(self, numbers: Tensor, layer: str, gallery: Gallery, seen: Seen) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,9 @@ def trained_run(colors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.validation is not None
     assert result.validation.error == 0, "the tests here take a network that tells the colours"
     return run
+
+
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy to write to."""
+    return Path(shutil.copytree(trained_run, tmp_path / "run"))

@@ -1,0 +1,54 @@
+"""What `convspec features` does once torch and Pillow are known to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from convspec.cli.pictures import Progress, Warned, counted
+from convspec.cli.write import replace_text, replacing
+from convspec.data import Split
+from convspec.train.feature_files import About, describe, write_npy, write_npz
+from convspec.train.features import features_of
+from convspec.train.galleries import files_named, mean_data, pictures_in
+from convspec.train.looking import Looker, open_with_layers
+
+
+def run_extraction(
+    run: str,
+    images: Sequence[str],
+    *,
+    layer: str | None,
+    data: str | None,
+    split: str,
+    output: str,
+    checkpoint: str | None,
+    device: str,
+) -> int:
+    """Write the file and say what is in it; returns the exit code, 1 where a picture could not be read."""
+    warned = Warned()
+    trained, layers = open_with_layers(run, layer, device=device, checkpoint=checkpoint, notify=warned)
+    with mean_data(trained, data, warned) as dataset:
+        looker = Looker(trained, dataset=dataset)
+    gallery = files_named(trained, images, warned) if images else pictures_in(trained, data, Split(split), warned)
+    # twice on the disk, the second time whole: how many pictures can be read is known at the end
+    beside = Path(output).resolve().parent
+    with (
+        closing(gallery),
+        replacing(output) as file,
+        Progress() as progress,
+        features_of(looker, gallery, layers, notify=warned, temporary_in=beside, advance=progress) as features,
+    ):
+        names = [gallery.name(place) for place in features.places.tolist()]
+        about = About(names, trained.classes, layers, str(trained.run_dir), trained.checkpoint)
+        shape = "x".join(map(str, features.numbers.shape[1:]))
+        if output.endswith(".npz"):
+            write_npz(file, features, about)
+        else:
+            write_npy(file, features)
+            replace_text(str(Path(output).with_suffix(".json")), describe(features, about))
+    click.echo(f"{output}: {', '.join(layers)}, {shape} for each of {counted(len(names), 'picture')}")
+    return 1 if "CS703" in warned.codes else 0

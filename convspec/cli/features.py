@@ -1,0 +1,54 @@
+"""`convspec features`: what a layer of a trained network gives for pictures, as a file of NumPy."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.cli.options import named, trained_options
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command(short_help="Features of pictures, as a file of NumPy.")
+@click.argument("run", type=named)
+@click.argument("images", nargs=-1, type=named, metavar="[IMAGE]...")
+@click.option(
+    "--layer", type=named, metavar="NAME", help="Any layer, or a name that towers share; else the last hidden one."
+)
+@click.option(
+    "--data", type=named, metavar="DATA", help="Pictures in place of IMAGE: photos, digits, a folder of data."
+)
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of the data.")
+@click.option("-o", "--output", type=named, metavar="FILE", required=True, help="FILE.npy or FILE.npz to write.")
+@trained_options
+def command(
+    run: str,
+    images: tuple[str, ...],
+    layer: str | None,
+    data: str | None,
+    split: str,
+    output: str,
+    checkpoint: str | None,
+    device: str,
+) -> int:
+    """Write what a layer of the network trained in RUN gives for each IMAGE, or for data, else those of the run.
+
+    \b
+    convspec features runs/alexnet-small --layer fc7 -o fc7.npz
+    convspec features runs/alexnet-small cat.jpg --layer conv5 -o maps.npy
+
+    FILE.npz holds features, float32 (N, features) or (N, channels, height, width), labels, names, classes and layers.
+    FILE.npy is the features alone; the others are in FILE.json.
+    """
+    if not output.endswith((".npy", ".npz")):
+        raise click.UsageError(f"{output}: name FILE.npy or FILE.npz")
+    try:
+        from convspec.cli.extracting import run_extraction
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"features need {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    return run_extraction(
+        run, images, layer=layer, data=data, split=split, output=output, checkpoint=checkpoint, device=device
+    )

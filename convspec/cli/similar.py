@@ -1,0 +1,59 @@
+"""`convspec similar`: which pictures a trained network finds alike."""
+
+from __future__ import annotations
+
+import click
+
+from convspec.cli.options import named, trained_options
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command(short_help="Pictures that a trained network finds alike.")
+@click.argument("run", type=named)
+@click.argument("queries", nargs=-1, type=named, metavar="[QUERY]...")
+@click.option(
+    "--in", "data", type=named, metavar="DATA", help="Where to look: photos, digits or a folder; else the run's."
+)
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Look for N test pictures of the run's data.")
+@click.option("--layer", type=named, metavar="NAME", help="Whose features are compared; else the last hidden layer.")
+@click.option("--top", type=click.IntRange(1, 1000), default=6, show_default=True, help="Pictures to find.")
+@click.option("--codes", type=click.IntRange(1, 4096), metavar="N", help="Search among codes of N bits; 64, say.")
+@click.option("-o", "--output", type=named, metavar="PANEL.png", help="Draw each query and what was found for it.")
+@click.option("--cache", type=named, metavar="DIR", help="Where features are kept; else features/ in RUN.")
+@trained_options
+@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON.")
+def command(
+    run: str,
+    queries: tuple[str, ...],
+    data: str | None,
+    samples: int | None,
+    layer: str | None,
+    top: int,
+    codes: int | None,
+    output: str | None,
+    cache: str | None,
+    checkpoint: str | None,
+    device: str,
+    form: str,
+) -> int:
+    """Find the pictures in DATA whose features are nearest to those of each QUERY, by the network trained in RUN.
+
+    Features are what the last hidden layer gives (section 6.1 of the paper), nearest is by Euclidean distance. DATA is
+    the training pictures of the run unless it is named; of a folder, all pictures in it.
+
+    \b
+    convspec similar runs/alexnet-small cat.jpg --in pictures -o panel.png
+    convspec similar runs/alexnet-small --samples 5 --codes 64
+    """
+    if not queries and samples is None:
+        raise click.UsageError("name a QUERY, or take test pictures of the run with --samples N")
+    try:
+        from convspec.cli.finding import Search, run_search
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"a search needs {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    search = Search(queries, samples, data, layer, top, codes, cache)
+    return run_search(run, search, output=output, checkpoint=checkpoint, device=device, as_json=form == "json")
