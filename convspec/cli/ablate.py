@@ -8,7 +8,7 @@ import click
 
 from convspec.checker import Checked
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import Given, named, spec_arguments
+from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 
@@ -22,6 +22,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 @click.option("--data", type=named, metavar="DATA", help="photos, digits or a folder; else what [@data] says.")
 @click.option("--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if any.")
 @click.option("-o", "--output", type=named, metavar="FOLDER", help="Else runs/ablate-SPEC.")
+@allow_init_imports
 def command(
     given: Given,
     only: str | None,
@@ -30,6 +31,7 @@ def command(
     data: str | None,
     device: str,
     output: str | None,
+    allow_init_imports: bool,
 ) -> int:
     """Train SPEC, and SPEC without each of the paper's choices, and print what each is worth beside the paper's figure.
 
@@ -63,6 +65,7 @@ def command(
         seeds=seeds,
         data=data,
         device=device,
+        allow_init_imports=allow_init_imports,
         folder=Path(output) if output is not None else Path("runs") / f"ablate-{Path(given.spec).stem}",
     )
 

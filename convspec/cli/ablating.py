@@ -14,12 +14,20 @@ from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
 from convspec.report.ablation_table import as_csv, markdown, table
 from convspec.train.ablation import Ablation, Row, ablate, choices_of
-from convspec.train.durable import reporting_write_errors
 from convspec.train.signals import Interrupted
-from convspec.train.trainings import Trainings
+from convspec.train.trainings import Trainings, writing_results
 
 
-def run_ablation(checked: Checked, *, only: str | None, seeds: int, data: str | None, device: str, folder: Path) -> int:
+def run_ablation(
+    checked: Checked,
+    *,
+    only: str | None,
+    seeds: int,
+    data: str | None,
+    device: str,
+    allow_init_imports: bool,
+    folder: Path,
+) -> int:
     """Train, write, print; returns the exit code. only: names of choices, with commas. seeds: how many, from 0 on."""
 
     def tell(ablation: Ablation, row: Row, seed: int) -> None:
@@ -30,7 +38,14 @@ def run_ablation(checked: Checked, *, only: str | None, seeds: int, data: str | 
 
     trainings = Trainings(folder, data, device, Once(), display_of)
     try:
-        ablation = ablate(checked, only=_names(checked, only), seeds=range(seeds), trainings=trainings, tell=tell)
+        ablation = ablate(
+            checked,
+            only=_names(checked, only),
+            seeds=range(seeds),
+            trainings=trainings,
+            tell=tell,
+            allow_init_imports=allow_init_imports,
+        )
     except Interrupted as stop:
         click.echo(f"stopped in {stop.run_dir}; the same command goes on there", err=True)
         return Interrupted.EXIT_CODE
@@ -42,7 +57,7 @@ def run_ablation(checked: Checked, *, only: str | None, seeds: int, data: str | 
 
 
 def write_tables(ablation: Ablation, folder: Path) -> None:
-    with reporting_write_errors(folder):
+    with writing_results(folder):
         replace_file(folder / "ablate.json", json.dumps(ablation.record(), indent=1).encode() + b"\n")
         replace_file(folder / "ablate.md", markdown(ablation).encode())
         replace_file(folder / "ablate.csv", as_csv(ablation).encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named, offering, parse_inputs
+from convspec.cli.options import allow_init_imports, named, offering, parse_inputs
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
@@ -44,6 +44,7 @@ def learning_rates(text: str) -> tuple[float, ...]:
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for all.")
 @click.option("--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if any.")
 @click.option("-o", "--output", type=named, metavar="FOLDER", help="Else runs/compare-SPEC-SPEC.")
+@allow_init_imports
 @click.argument("specs", type=named, nargs=-1, required=True, shell_complete=offering("specs"))
 def command(
     specs: tuple[str, ...],
@@ -58,6 +59,7 @@ def command(
     inputs: tuple[str, ...],
     device: str,
     output: str | None,
+    allow_init_imports: bool,
 ) -> int:
     """Train each of SPECS on the same data until TARGET, and say how many times sooner the fastest is there.
 
@@ -92,6 +94,7 @@ def command(
         steps=steps,
         seeds=seeds,
         device=device,
+        allow_init_imports=allow_init_imports,
         folder=Path(output) if output is not None else Path("runs") / f"compare-{'-'.join(names)}",
     )
 

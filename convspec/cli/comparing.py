@@ -17,10 +17,9 @@ from convspec.diagnostics.visible import visible
 from convspec.report.curve_picture import picture_of_curves
 from convspec.report.curves import Chart, Series, draw_curves
 from convspec.train.comparison import Attempt, Comparison, Contender, Racer, compare, thinned
-from convspec.train.durable import reporting_write_errors
 from convspec.train.signals import Interrupted
 from convspec.train.target import Target
-from convspec.train.trainings import Ending, Trainings
+from convspec.train.trainings import Ending, Trainings, writing_results
 
 
 def run_comparison(
@@ -33,6 +32,7 @@ def run_comparison(
     steps: int | None,
     seeds: int,
     device: str,
+    allow_init_imports: bool,
     folder: Path,
 ) -> int:
     """Train, draw, print; returns the exit code. specs: by their names. seeds: how many, from 0 on."""
@@ -41,7 +41,7 @@ def run_comparison(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--until") from None
     trainings = Trainings(folder, data, device, Once(), display_of, max_steps=steps)
-    contenders = [Contender(name, as_path(spec), options) for name, spec in specs.items()]
+    contenders = [Contender(name, as_path(spec), options, allow_init_imports) for name, spec in specs.items()]
     try:
         comparison = compare(
             contenders,
@@ -57,7 +57,7 @@ def run_comparison(
     chart = chart_of(comparison)
     picture = BytesIO()
     picture_of_curves(chart).save(picture, "PNG", optimize=True)
-    with reporting_write_errors(folder):
+    with writing_results(folder):
         replace_file(folder / "compare.json", json.dumps(comparison.record(), indent=1).encode() + b"\n")
         replace_file(folder / "curves.svg", draw_curves(chart).encode())
         replace_file(folder / "curves.png", picture.getvalue())

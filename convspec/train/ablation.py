@@ -20,13 +20,10 @@ from convspec.data.durable import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.checkpoint import newest_state
 from convspec.train.comparison import check_alike
-from convspec.train.durable import reporting_write_errors
-from convspec.train.metrics import Quantity
 from convspec.train.preparation import check_trainable
 from convspec.train.run import read_settings
-from convspec.train.scores import trained_cost
-from convspec.train.target import Target
-from convspec.train.trainings import Ending, Trained, Trainings
+from convspec.train.scores import has_error, trained_cost
+from convspec.train.trainings import Ending, Trained, Trainings, writing_results
 from convspec.train.variants import (
     Edits,
     as_text,
@@ -177,6 +174,7 @@ def ablate(
     seeds: Sequence[int],
     trainings: Trainings,
     tell: Tell = lambda ablation, row, seed: None,
+    allow_init_imports: bool = False,
 ) -> Ablation:
     """Train the spec and its variants, or read what was trained before; all of them with one seed before the next.
 
@@ -187,25 +185,30 @@ def ablate(
     """
     base_text = _HEAD + checked.resolved_text
     base = check(base_text, overrides=(f"@train.seed={seeds[0]}",))
-    compiled = compile_checked(base)
-    check_alike([(BASE, compiled)], Target(Quantity.TEST_ERROR, 0.5), trainings.data, trainings.notify)
+    compiler = partial(compile_checked, allow_init_imports=allow_init_imports)
+    compiled = compiler(base)
+    if not has_error(trained_cost(compiled.program)):
+        message = f"{compiled.name} makes no mistakes that are counted: {trained_cost(compiled.program).name} has no error rate"
+        raise DiagnosticError(Diagnostic("CS735", message, help="give it a cost with classes, such as cost.logreg"))
+    check_alike([(BASE, compiled)], trainings.data, trainings.notify)
     choices = [choice for choice in choices_of(base) if only is None or choice.name in only]
     rows, texts = _variants(base, choices)
     _write(trainings.folder, {f"{BASE}.cfg": base_text, **texts})
     for row in rows:
-        _check(row, trainings.folder, seeds[0])
+        _check(row, trainings.folder, seeds[0], compiler)
     ablation: Ablation | None = None
     for seed in seeds:
         for row in rows:
             if row.trouble:
                 continue
-            trained = _carry_out(row, seed, trainings)
+            trained = _carry_out(row, seed, trainings, compiler)
             ablation = ablation or _about(checked, compiled, rows, seeds, trained)
             tell(ablation, row, seed)
     assert ablation is not None, "the spec itself has been trained"
     return ablation
 
 
+_Compiler = Callable[[Checked], Compiled]
 _HEAD = "# The network whose choices are taken away, as it was resolved: every variant in this folder extends it.\n\n"
 
 
@@ -232,18 +235,18 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         if path.exists() and path.read_bytes() != text.encode():
             message = f"{path} is of another spec, or was edited since"
             raise DiagnosticError(Diagnostic("CS709", message, help="name another folder with -o, or delete this one"))
-    with reporting_write_errors(folder):
+    with writing_results(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             replace_file(folder / name, text.encode())
 
 
-def _check(row: Row, folder: Path, seed: int) -> None:
+def _check(row: Row, folder: Path, seed: int, compiler: _Compiler) -> None:
     """Fill in what is known of a network before it is trained."""
     if not row.file:
         return
     try:
-        compiled = _compiled(folder / row.file, seed)
+        compiled = compiler(_checked(folder / row.file, seed))
         check_trainable(compiled.program)
     except DiagnosticError as error:
         found = next((d for d in error.diagnostics if d.severity is Severity.ERROR), error.diagnostics[0])
@@ -252,13 +255,13 @@ def _check(row: Row, folder: Path, seed: int) -> None:
     row.parameters = sum(prod(parameter.shape) for parameter in compiled.program.parameters)
 
 
-def _compiled(spec: Path, seed: int) -> Compiled:
-    return compile_checked(check(spec, overrides=(f"@train.seed={seed}",)))
+def _checked(spec: Path, seed: int) -> Checked:
+    return check(spec, overrides=(f"@train.seed={seed}",))
 
 
-def _carry_out(row: Row, seed: int, trainings: Trainings) -> Trained:
+def _carry_out(row: Row, seed: int, trainings: Trainings, compiler: _Compiler) -> Trained:
     """Train a network with a seed, and take in what came of it."""
-    compiled = _compiled(trainings.folder / row.file, seed)
+    compiled = compiler(_checked(trainings.folder / row.file, seed))
     trained = trainings.carry_out(f"{Path(row.file).stem}-seed{seed}", compiled)
     if trained.ending is Ending.DIVERGED:
         row.trouble = f"seed {seed}: {trained.trouble}"

@@ -37,11 +37,15 @@ MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class Contender:
-    """A spec that is compared. name: in tables, legends and names of folders. options: keywords of `check`."""
+    """A spec that is compared.
+
+    name: in tables, legends and names of folders. options: keywords of `check`. allow_init_imports: as of `compile_spec`.
+    """
 
     name: str
     layers: str | Path
     options: Mapping[str, Any]
+    allow_init_imports: bool = False
 
     def checked(self, *overrides: str) -> Checked:
         """What `check` says of it, with overrides over those that it has. Raises DiagnosticError where it has errors."""
@@ -54,7 +58,8 @@ class Contender:
     def compiled(self, rate: float | None, seed: int) -> Compiled:
         """At a rate, see `rates`, or at its own, and with a seed."""
         rates = () if rate is None else at_rate(self.checked(), rate)
-        return compile_checked(self.checked(*rates, f"@train.seed={seed}"))
+        checked = self.checked(*rates, f"@train.seed={seed}")
+        return compile_checked(checked, allow_init_imports=self.allow_init_imports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +203,10 @@ def compare(
     the target, or (CS735) where the specs do not see the same pictures.
     """
     choices: Sequence[float | None] = list(rates) or [None]
-    check_alike(
-        [(each.name, each.compiled(choices[0], seeds[0])) for each in contenders],
-        target,
-        trainings.data,
-        trainings.notify,
-    )
+    compiled = [(each.name, each.compiled(choices[0], seeds[0])) for each in contenders]
+    for name, each in compiled:
+        check_target(name, each, target)
+    check_alike(compiled, trainings.data, trainings.notify)
     for contender in contenders:
         for rate in choices[1:]:
             contender.compiled(rate, seeds[0])
@@ -214,16 +217,22 @@ def compare(
     return Comparison(target, racers, settings, batches)
 
 
-def check_alike(compiled: Sequence[tuple[str, CompiledSpec]], target: Target, data: str | None, notify: Notify) -> None:
-    """Raises DiagnosticError where a spec cannot be trained on the data; CS735 where one, by its name, cannot be trained
-    towards the target, or would see other pictures than the first."""
+def check_target(name: str, compiled: CompiledSpec, target: Target) -> None:
+    """Raises DiagnosticError CS735 where a spec, by its name, has no error rate and one is to be reached."""
+    cost = trained_cost(compiled.program)
+    if target.quantity.is_error and not has_error(cost):
+        message = (
+            f"{name} makes no mistakes that are counted: {cost.name}, the cost that it is trained by, has no error rate"
+        )
+        raise DiagnosticError(Diagnostic("CS735", message, help="compare losses: --until train_loss=0.5, say"))
+
+
+def check_alike(compiled: Sequence[tuple[str, CompiledSpec]], data: str | None, notify: Notify) -> None:
+    """Raises DiagnosticError where a spec cannot be trained on the data; CS735 where one, by its name, would see other
+    pictures than the first."""
     seen: dict[str, _Sight] = {}
     for name, each in compiled:
         check_trainable(each.program)
-        cost = trained_cost(each.program)
-        if target.quantity.is_error and not has_error(cost):
-            message = f"{name} makes no mistakes that are counted: {cost.name}, the cost that it is trained by, has no error rate"
-            raise DiagnosticError(Diagnostic("CS735", message, help="compare losses: --until train_loss=0.5, say"))
         seen[name] = _sight_of(each, data, notify)
     (first, sight), *others = seen.items()
     for name, other in others:

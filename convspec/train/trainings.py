@@ -9,9 +9,9 @@ loss ceased to be finite, from diverged.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +37,11 @@ class Progress(NamedTuple):
     steps_per_epoch: int
     records: Sequence[Record]
 
+
+_HELP = {
+    "CS709": "name another folder with -o, or delete this one",
+    "CS711": "free some space; then the same command goes on, and what has ended is not trained again",
+}
 
 IsEnough = Callable[[Progress], bool]
 """Whether a training may end; asked at the end of each epoch."""
@@ -75,7 +80,6 @@ class Trainings:
     notify: Notify
     display: Callable[[str], Display]
     max_steps: int | None = None
-    help: str = field(default="name another folder with -o, or delete this one")
 
     def carry_out(self, name: str, compiled: CompiledSpec, is_enough: IsEnough = lambda progress: False) -> Trained:
         """Train, go on with, or read the training `name`.
@@ -83,6 +87,12 @@ class Trainings:
         Raises DiagnosticError as `train` does, but for a loss that is not finite, which is how a training may end; CS709
         where the folder is that of a run of another spec or of other data. Raises Interrupted after a signal.
         """
+        try:
+            return self._carry_out(name, compiled, is_enough)
+        except DiagnosticError as error:
+            raise with_help(error) from error.__cause__
+
+    def _carry_out(self, name: str, compiled: CompiledSpec, is_enough: IsEnough) -> Trained:
         run = self.folder / name
         ended = self._ended(run, compiled, is_enough)
         if ended is not None:
@@ -111,10 +121,7 @@ class Trainings:
         if not (run / "settings.json").is_file():
             return None
         with closing(RunFolder.reopen(run)) as opened:
-            try:
-                opened.check_spec(compiled.resolved_text)
-            except DiagnosticError as error:
-                raise _with_help(error, self.help) from None
+            opened.check_spec(compiled.resolved_text)
         state = newest_state(run / "checkpoints")
         progress = _progress(run, compiled)
         trouble = _read_divergence(run)
@@ -134,7 +141,7 @@ class Trainings:
         """Keep that a training diverged; any other trouble is raised."""
         found = next((d for d in error.diagnostics if d.code == "CS707"), None)
         if found is None:
-            raise _with_help(error, self.help)
+            raise error
         text = json.dumps({"message": found.message}, indent=1) + "\n"
         with reporting_write_errors(run):
             replace_file(run / _DIVERGED, text.encode())
@@ -158,6 +165,21 @@ def _read_divergence(run: Path) -> str | None:
         raise DiagnosticError(Diagnostic("CS708", f"{run / _DIVERGED} cannot be read: {error}")) from error
 
 
-def _with_help(error: DiagnosticError, help: str) -> DiagnosticError:
-    """The same, where a run does not fit, with what helps here: nothing is trained with --resume."""
-    return DiagnosticError(*(d._replace(help=help) if d.code == "CS709" else d for d in error.diagnostics))
+@contextmanager
+def writing_results(folder: Path) -> Iterator[None]:
+    """Around the writing of what is not of one run. Raises DiagnosticError CS711 on a full disk, CS706 on others."""
+    try:
+        with reporting_write_errors(folder):
+            yield
+    except DiagnosticError as error:
+        raise with_help(error) from error.__cause__
+
+
+def with_help(error: DiagnosticError) -> DiagnosticError:
+    """The same with what helps here, where nothing is trained with --run or --resume."""
+
+    def help_of(diagnostic: Diagnostic) -> str | None:
+        help = _HELP.get(diagnostic.code, diagnostic.help)
+        return None if help is None else help.replace("with --run", "with -o")
+
+    return DiagnosticError(*(d._replace(help=help_of(d)) for d in error.diagnostics))

@@ -122,3 +122,12 @@ def test_wrong_usage(
     assert main(["ablate", spec, "-o", str(tmp_path / "out"), *arguments]) == code
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_with_the_option_that_names_it(
+    spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ablate", spec, "--epochs", "1", "-o", spec]) == 1
+    err = capsys.readouterr().err
+    assert "CS706" in err
+    assert "with -o" in err

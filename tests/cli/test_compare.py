@@ -147,3 +147,14 @@ def test_specs_of_one_name_are_told_apart() -> None:
     assert _names(("a/net.cfg", "b/other.cfg")) == ["net", "other"]
     assert _names(("a/net.cfg", "b/net.cfg")) == ["a-net", "b-net"]
     assert _names(("x/a/net.cfg", "y/a/net.cfg")) == ["a-net-1", "a-net-2"]
+
+
+def test_a_folder_that_cannot_be_made_is_said_with_the_option_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relu, tanh = write_specs(tmp_path)
+    assert main(["compare", relu, tanh, "--epochs", "1", "-o", relu]) == 1
+    err = capsys.readouterr().err
+    assert "CS706" in err
+    assert "with -o" in err
+    assert "--run" not in err

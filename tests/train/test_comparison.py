@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from convspec.train import trainings as module
 from convspec.train.comparison import Comparison, Contender, compare, thinned
 from convspec.train.display import SilentDisplay
 from convspec.train.metrics import Point, Quantity, curve, read_metrics
+from convspec.train.run import RunFolder
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Trainings
 from tests.train.racing import RELU, records, running_error, write_specs
@@ -279,3 +281,13 @@ def test_targets(text: str, expected: str) -> None:
 def test_what_is_no_target_is_said_with_one_that_is(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         Target.parse(text)
+
+
+def test_what_helps_here_is_said_where_another_process_trains(tmp_path: Path) -> None:
+    race(tmp_path, max_steps=2)
+    with (
+        closing(RunFolder.reopen(tmp_path / "out" / "relu-rate0.0002-seed0")),
+        pytest.raises(DiagnosticError, match="another process is training") as caught,
+    ):
+        race(tmp_path, max_steps=3)
+    assert caught.value.diagnostics[0].help == "wait for it, or name another folder with -o"
