@@ -33,6 +33,7 @@ COMMANDS = (
     "predict",
     "show",
     "similar",
+    "test",
     "train",
 )
 _MODULES = {"import": "import_checkpoint"}
@@ -85,6 +86,7 @@ def group() -> None:
     convspec show specs/alexnet.cfg       a picture of the network
     convspec compile specs/alexnet.cfg    a readable PyTorch module
     convspec train specs/alexnet.cfg      a trained network
+    convspec test runs/alexnet            how well it does
     convspec new my --from alexnet        a variant of your own
     """
 

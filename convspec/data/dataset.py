@@ -70,6 +70,10 @@ class Dataset(ABC):
         has the one."""
         return None
 
+    def picture_name(self, split: Split, index: int) -> str | None:
+        """The file of the picture that `read` gave last for an index, relative to the data; None for one without a file."""
+        return None
+
     def close(self) -> None:
         """Give back threads and files."""
         return

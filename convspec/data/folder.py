@@ -17,7 +17,7 @@ import numpy as np
 from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
-from convspec.data.layout import Sample, no_pictures, read_folder
+from convspec.data.layout import TEST_SHARE, Sample, no_pictures, read_folder
 from convspec.data.pictures import BrokenPicture, read_square
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
@@ -75,15 +75,26 @@ class BrokenFiles:
 class Folder(Dataset):
     """Pictures as size x size squares: the shorter side resized, the middle cut out (paper, section 2)."""
 
-    def __init__(self, root: str, *, size: int, channels: int, notify: Notify, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: int,
+        channels: int,
+        notify: Notify,
+        cache_bytes: int = CACHE_BYTES,
+        test_share: float = TEST_SHARE,
+    ) -> None:
+        """test_share: see `read_layout`."""
         self.name = root
         self.shape = (size, size, channels)
-        tree, layout = read_folder(root)
+        tree, layout = read_folder(root, test_share)
         self._root, self.classes, self._samples = tree.root, layout.classes, layout.samples
         self._broken = BrokenFiles(root, layout.files, notify)
         for name in layout.strangers:
             self._broken.add(name, "not a picture")
         self._cache: dict[Split, Pictures] = {}
+        self._stands_for: dict[tuple[Split, int], int] = {}
         if sum(map(len, layout.samples.values())) * size * size * channels <= cache_bytes:
             self._decode_all()
         for split in Split:
@@ -106,24 +117,34 @@ class Folder(Dataset):
         used = [self._read_one(split, index, picture) for index, picture in zip(indices.tolist(), out, strict=True)]
         return self._labels[split][np.array(used, np.int64)]
 
+    def picture_name(self, split: Split, index: int) -> str:
+        return self._samples[split][self._stands_for.get((split, index), index)].name
+
     def _read_one(self, split: Split, index: int, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
-        samples = self._samples[split]
+        samples, used = self._samples[split], index
         for _ in samples:
-            sample = samples[index]
+            sample = samples[used]
             try:
                 out[...] = read_square(self._root / sample.name, self.shape[0], self.shape[2])
-                return index
+                return used
             except BrokenPicture as error:
                 self._broken.add(sample.name, str(error))
-            index = (index + 1) % len(samples)
+            used = (used + 1) % len(samples)
+            self._stands_for[split, index] = used
         raise self._broken.all_of(split.value, len(samples))
 
     def _decode_all(self) -> None:
         """Fill the cache, and keep the samples that could be read."""
         workers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="convspec-decode")
         try:
-            self._samples = {split: self._decode(split, samples, workers) for split, samples in self._samples.items()}
+            train, test = self._samples[Split.TRAIN], self._samples[Split.TEST]
+            good = {Split.TEST: self._decode(Split.TEST, test, workers)}
+            if train is test:
+                self._cache[Split.TRAIN], good[Split.TRAIN] = self._cache[Split.TEST], good[Split.TEST]
+            else:
+                good[Split.TRAIN] = self._decode(Split.TRAIN, train, workers)
+            self._samples = good
         finally:
             workers.shutdown(wait=False, cancel_futures=True)
 

@@ -107,14 +107,15 @@ def read_folder(root: str, share: float = TEST_SHARE) -> tuple[FolderTree, Layou
 
 
 def read_layout(tree: Tree, share: float = TEST_SHARE) -> Layout:
-    """Classes, and the samples of both splits. share: kept for testing where there is no folder for it, 0 to 1.
+    """Classes, and the samples of both splits. share: kept for testing where there is no folder for it, 0 to 1; with 1, all
+    pictures of class folders without a folder above them are in both.
 
     Raises DiagnosticError CS702 where no class folder or no picture is in the tree.
     """
     at_root = tree.folders("")
     if TRAIN_FOLDER not in at_root:
         classes, samples, strangers = _list_classes(tree, "", None)
-        train, test = split_off_tests(samples, share)
+        train, test = (samples, samples) if share == 1 else split_off_tests(samples, share)
         if not test:
             raise no_pictures(f"each class under {tree.name} has a single picture, so that none is left for testing")
         return Layout(classes, {Split.TRAIN: train, Split.TEST: test}, strangers)

@@ -8,6 +8,7 @@ number, batch by batch, each picture in one piece.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,15 @@ class MatrixBatches(Dataset):
     def __init__(self, batches: Batches) -> None:
         self.name = str(batches.root)
         self._pictures: dict[Split, list[Pictures]] = {}
+        self._names: dict[Split, list[str | None]] = {}
         labels: dict[Split, Indices] = {}
         shapes: dict[Path, tuple[int, int, int]] = {}
         for split, files in batches.files.items():
             parts = [_read(path, batches) for path in files]
-            shapes |= {path: part.shape[1:] for path, (part, _) in zip(files, parts, strict=True)}
-            self._pictures[split] = [part for part, _ in parts]
-            labels[split] = np.concatenate([found for _, found in parts])
+            shapes |= {path: part.shape[1:] for path, (part, _, _) in zip(files, parts, strict=True)}
+            self._pictures[split] = [part for part, _, _ in parts]
+            labels[split] = np.concatenate([found for _, found, _ in parts])
+            self._names[split] = [name for _, _, names in parts for name in names]
         first = next(iter(shapes))
         for path, shape in shapes.items():
             if shape != shapes[first]:
@@ -62,6 +65,9 @@ class MatrixBatches(Dataset):
         found: Indices = self._labels[split][indices]
         return found
 
+    def picture_name(self, split: Split, index: int) -> str | None:
+        return self._names[split][index]
+
     def _digest(self) -> str:
         content = hashlib.sha256(repr((self.shape, self.classes)).encode())
         for split in Split:
@@ -71,14 +77,21 @@ class MatrixBatches(Dataset):
         return content.hexdigest()
 
 
-def _read(path: Path, batches: Batches) -> tuple[Pictures, Indices]:
-    """Pictures, (N, H, W, C), and labels, (N,)."""
+def _read(path: Path, batches: Batches) -> tuple[Pictures, Indices, Sequence[str | None]]:
+    """Pictures, (N, H, W, C), labels, (N,), and the names of their files where the batch tells them."""
     batch = read_batch(path)
     labels = _labels(path, batch)
     data = batch.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.dtype != np.uint8:
         raise misfit(path, f"'data' is {describe(data)}, not a matrix of bytes")
-    return _as_pictures(path, data, len(labels), batches), labels
+    return _as_pictures(path, data, len(labels), batches), labels, _names(batch, len(labels))
+
+
+def _names(batch: dict[str, Any], cases: int) -> Sequence[str | None]:
+    names = batch.get("filenames")
+    if not isinstance(names, list) or len(names) != cases or not all(isinstance(name, str | bytes) for name in names):
+        return [None] * cases
+    return [name if isinstance(name, str) else name.decode("latin-1") for name in names]
 
 
 def _as_pictures(path: Path, data: Pictures, cases: int, batches: Batches) -> Pictures:

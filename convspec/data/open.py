@@ -10,6 +10,7 @@ from convspec.data.dataset import Dataset, Notify
 from convspec.data.digits import Digits
 from convspec.data.folder import Folder
 from convspec.data.jpeg_batches import JpegBatches
+from convspec.data.layout import TEST_SHARE
 from convspec.data.matrix_batches import MatrixBatches
 from convspec.data.photos import Photos
 from convspec.data.shards import Shards, is_prepared
@@ -54,11 +55,12 @@ def open_dataset(
     input_shape: tuple[int, int, int],
     classes: int | None,
     notify: Notify = lambda diagnostic: None,
+    test_share: float = TEST_SHARE,
 ) -> Dataset:
     """The dataset that `data` names (see `dataset_name`), checked against the network.
 
     input_shape: of the network, (channels, height, width). classes: outputs of its softmax, None where it reads no labels.
-    notify: is told what is worth a warning, also later, while pictures are read.
+    notify: is told what is worth a warning, also later, while pictures are read. test_share: see `layout.read_layout`.
 
     Raises DiagnosticError: CS701 no such folder, CS702 no pictures in it, CS703 too many broken ones, CS704 more
     classes than outputs, CS705 input larger than the pictures, CS713 neither 1 nor 3 channels, CS720 and CS723 batches
@@ -89,7 +91,7 @@ def open_dataset(
         case _ if is_shards:
             dataset = _fitting(Shards(name, notify=notify), input_shape)
         case _:
-            dataset = Folder(name, size=settings.size, channels=channels, notify=notify)
+            dataset = Folder(name, size=settings.size, channels=channels, notify=notify, test_share=test_share)
     if classes is not None:
         _check_classes(dataset, classes, notify)
     return dataset

@@ -39,5 +39,8 @@ class Relabelled(Dataset):
         sets[:, self._labels[: found.shape[1]]] = found
         return sets
 
+    def picture_name(self, split: Split, index: int) -> str | None:
+        return self._dataset.picture_name(split, index)
+
     def close(self) -> None:
         self._dataset.close()

@@ -152,6 +152,8 @@ CODES: dict[str, Code] = {
     "CS731": Code("colour noise without colours", _N),
     "CS732": Code("pictures that do not come", _W),
     "CS735": Code("specs that cannot be compared"),
+    "CS740": Code("a network that predicts no classes"),
+    "CS741": Code("runs that cannot be averaged"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -100,6 +100,9 @@ class DataSettings(Keyed):
     )
     mean = choice("mean", ("image", "channel", "none"), default="image", doc="what is subtracted from an image")
     samples = integer("samples", default=100, minimum=1, doc="photos: training crops of each photograph an epoch")
+    views = integer(
+        "views", choices=("1", "10"), default=1, doc="of a picture that convspec test averages over, 10 in the paper"
+    )
     test_samples = integer("testSamples", default=25, minimum=1, doc="photos: test crops of each photograph")
 
 

@@ -57,7 +57,7 @@ class Key(Generic[T]):
     form: how its value reads. default: its value where it is absent, or REQUIRED.
     minimum, maximum, above: bounds of each number in it, inclusive but for `above`. is_bound: False where the program of
     the dialect took any number, so that one out of range is no error.
-    choices: the words it may be. per_input: a list with an entry for each input; a single entry serves all.
+    choices: the words it may be, or the numbers as they are written. per_input: a list with an entry for each input; a single entry serves all.
     takes_default: whether `[@params]` may supply it; keys of the parameter file may, unless told otherwise.
     is_individual: whether it says something of this one section, so that not even `[@params TYPE]` may supply it.
     is_compiled: False for a key that `check` understands and `compile` refuses (CS603) unless it is at its default.
@@ -144,7 +144,7 @@ class Key(Generic[T]):
             )
             if self.is_bound:
                 return None
-        if self.choices and value not in self.choices:
+        if self.choices and str(value) not in self.choices:
             listed = ", ".join(self.choices)
             report.add(
                 "CS212",

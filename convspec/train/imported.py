@@ -119,7 +119,8 @@ def _data(state: OldState) -> dict[str, object]:
     has_noise = is_jpeg and isinstance(noise, float) and 0 < noise < inf
     # with the noise, both programs divide by 1 plus its strength
     colors = {"colorNoise": noise, "colorScale": 1} if has_noise else {}
-    return {"provider": "jpeg" if is_jpeg else "cifar", **numbers, **colors}
+    views = {"views": 10} if state.options.get("multiview_test") in (1, True) else {}
+    return {"provider": "jpeg" if is_jpeg else "cifar", **numbers, **colors, **views}
 
 
 def _ranges(numbers: Sequence[int]) -> str:

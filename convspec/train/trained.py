@@ -21,6 +21,7 @@ from convspec.checker import Checked, check
 from convspec.compiler import Compiled, compile_checked
 from convspec.data import Dataset, open_dataset
 from convspec.data.dataset import Notify, center_crop
+from convspec.data.layout import TEST_SHARE
 from convspec.data.relabelled import Relabelled
 from convspec.data.statistics import mean_image
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
@@ -134,7 +135,8 @@ class Trained:
     def open_data(self, data: str | None = None, *, notify: Notify = lambda diagnostic: None) -> Dataset:
         """The data that it was trained on, or those that `data` names, under the classes of the run. Close it.
 
-        Other data may lack classes of the run and have them in another order: they are known by name.
+        Other data may lack classes of the run and have them in another order: they are known by name. A folder of class
+        folders that is not the run's own is for testing as a whole, unless it says itself what is.
 
         Raises DiagnosticError CS701 where the run tells of no data and none are named, CS704 for a class that it does
         not know, and what `open_dataset` raises. Warns with CS709 of data that have changed since.
@@ -149,6 +151,7 @@ class Trained:
             input_shape=self.input_shape,
             classes=None if self.classes else label_capacity(self.program),
             notify=notify,
+            test_share=1.0 if data and data != self.data else TEST_SHARE,
         )
         self._note_changes(dataset, notify)
         return self._under_own_classes(dataset)

@@ -252,8 +252,9 @@ def test_other_data_are_known_by_the_names_of_their_classes(finished: Path, tmp_
     dataset = open_trained(finished, device="cpu").open_data(str(tmp_path / "some"))
     assert dataset.shape == (8, 8, 1)  # as the digits were
     assert dataset.classes == tuple(map(str, range(10)))
-    out = np.empty((2, 8, 8, 1), np.uint8)
-    labels = dataset.read(Split.TEST, np.arange(2), epoch=0, out=out)
+    assert dataset.count(Split.TEST) == 4
+    out = np.empty((4, 8, 8, 1), np.uint8)
+    labels = dataset.read(Split.TEST, np.arange(4), epoch=0, out=out)
     assert {int(label): int(picture.max()) // 20 for label, picture in zip(labels, out, strict=True)} == {7: 0, 2: 1}
     dataset.close()
 
