@@ -68,16 +68,45 @@ def prepare(
     convspec data prepare flowers flowers-256
     convspec data prepare ILSVRC2012_img_train.tar imagenet-256 --test-share 0.04
     """
-    code: int = _preparing("preparing pictures").run_prepare(
+    code: int = _module("preparing", "preparing pictures").run_prepare(
         source,
         target,
         size=size,
-        channels=1 if grey else 3,
+        channels=1 if grey else None,
         test_share=test_share,
         shard_size=shard_size,
         jobs=jobs,
         limit_broken=limit_broken,
     )
+    return code
+
+
+@command.command(short_help="A contact sheet, and how many pictures each class has.")
+@click.argument("data", type=named)
+@click.option(
+    "-o", "--output", type=named, metavar="FILE.png", help="PNG file to write; else NAME-SPLIT.png, if it is new."
+)
+@click.option(
+    "--split", type=click.Choice(["train", "test"]), default="train", show_default=True, help="Pictures to draw."
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1, 200),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Draw the first N classes.",
+)
+def show(data: str, output: str | None, split: str, classes: int) -> int:
+    """Draw some pictures of each class of DATA, a row a class, and print how many there are.
+
+    DATA is what train takes and what prepare takes: photos, digits, a folder, data batches, a prepared folder, an archive.
+
+    \b
+    convspec data show photos -o photos.png
+    convspec data show imagenet-256 --split test --classes 50
+    """
+    code: int = _module("showing", "drawing pictures").run_show(data, output=output, split_name=split, classes=classes)
     return code
 
 
@@ -90,13 +119,13 @@ def verify(folder: str, jobs: int | None) -> int:
     \b
     convspec data verify imagenet-256
     """
-    code: int = _preparing("reading prepared pictures").run_verify(folder, jobs=jobs)
+    code: int = _module("preparing", "reading prepared pictures").run_verify(folder, jobs=jobs)
     return code
 
 
-def _preparing(purpose: str) -> ModuleType:
+def _module(name: str, purpose: str) -> ModuleType:
     try:
-        return import_module("convspec.cli.preparing")
+        return import_module(f"convspec.cli.{name}")
     except ModuleNotFoundError as error:
         raise DiagnosticError(
             Diagnostic(

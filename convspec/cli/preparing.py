@@ -27,7 +27,7 @@ def run_prepare(
     target: str,
     *,
     size: int | None,
-    channels: int,
+    channels: int | None,
     test_share: float,
     shard_size: int | None,
     jobs: int | None,

@@ -65,11 +65,20 @@ def refuse_inputs(output: str, checked: Checked) -> None:
 
 
 def create_text(target: Path, text: str) -> None:
+    """`create_file` in UTF-8."""
+    try:
+        content = text.encode()
+    except ValueError as error:
+        raise _not_written(target, str(error)) from None
+    create_file(target, content)
+
+
+def create_file(target: Path, content: bytes) -> None:
     """Write a new file. Raises DiagnosticError with CS114 where there is one of this name, CS101 where it cannot be."""
     try:
         with target.open("xb") as file:
             try:
-                file.write(text.encode())
+                file.write(content)
                 file.flush()
             except BaseException:
                 target.unlink(missing_ok=True)
@@ -79,10 +88,13 @@ def create_text(target: Path, text: str) -> None:
             Diagnostic("CS114", f"{target} is there already", help="take another name, or delete the file first")
         ) from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DiagnosticError(
-            Diagnostic("CS101", f"{target} cannot be written: {reason}", help="name a file in a folder of yours")
-        ) from None
+        raise _not_written(target, (error.strerror if isinstance(error, OSError) else None) or str(error)) from None
+
+
+def _not_written(target: Path, reason: str) -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic("CS101", f"{target} cannot be written: {reason}", help="name a file in a folder of yours")
+    )
 
 
 def _default_mode() -> int:

@@ -33,6 +33,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 SIZE = 256
 """Of the paper (section 2)."""
 
+COLORS = 3
 DIGITS_SIZE = 32
 PHOTOS_SAMPLES, PHOTOS_TEST_SAMPLES = 100, 25
 
@@ -76,11 +77,11 @@ class Source(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is made of a source. size: side of a picture; None for what suits it. channels: 1 or 3. test_share: 0 to 1, where
-    the source has no tests."""
+    """What is made of a source. size: side of a picture; None for what suits it. channels: 1 or 3; None for 3, or what squares
+    that are stored have. test_share: 0 to 1, where the source has no tests."""
 
     size: int | None = None
-    channels: int = 3
+    channels: int | None = None
     test_share: float = TEST_SHARE
 
 
@@ -88,7 +89,7 @@ def open_source(name: str, choice: Choice, notify: Notify) -> Source:
     """Raises DiagnosticError: CS701, CS702 for a folder, CS725 an archive that is damaged, CS726 a size that is not had, CS720
     and CS723 for batches, CS801."""
     root = Path(name).expanduser()
-    size, channels = choice.size or SIZE, choice.channels
+    size, channels = choice.size or SIZE, choice.channels or COLORS
     if name == "photos":
         photos = Photos(size=size, channels=channels, samples=PHOTOS_SAMPLES, test_samples=PHOTOS_TEST_SAMPLES, seed=0)
         return DatasetSource(name, photos)
@@ -113,11 +114,10 @@ def open_source(name: str, choice: Choice, notify: Notify) -> Source:
 def _as_stored(source: Source, choice: Choice) -> Source:
     """Pictures that are squares already are not resized twice."""
     height, width, channels = source.shape
-    if choice.size in (None, height) and choice.channels == channels and height == width:
+    if choice.size in (None, height) and choice.channels in (None, channels) and height == width:
         return source
     message = f"the pictures of {source.name} are stored as {channels}x{height}x{width}, and stay so"
-    colors = " --grey" if channels == 1 else ""
-    help = f"leave out --size and --grey, or write --size {height}{colors}"
+    help = "leave out --size and --grey"
     raise DiagnosticError(Diagnostic("CS726", message, help=help))
 
 
@@ -126,7 +126,7 @@ class _Listed(Source):
 
     def __init__(self, kind: str, name: str, layout: Layout, choice: Choice) -> None:
         side = choice.size or SIZE
-        self.kind, self.name, self.shape = kind, name, (side, side, choice.channels)
+        self.kind, self.name, self.shape = kind, name, (side, side, choice.channels or COLORS)
         self.classes, self.samples = layout.classes, layout.samples
         self.labels = {split: np.array([s.label for s in layout.samples[split]], np.int64) for split in Split}
         self.refused = tuple((stranger, "not a picture") for stranger in layout.strangers)
@@ -180,7 +180,11 @@ class JpegSource(Source):
     def __init__(self, batches: JpegBatches, choice: Choice, notify: Notify) -> None:
         self._batches = batches
         side = choice.size or batches.shape[0]
-        self.kind, self.name, self.shape = "batches", Path(batches.name).resolve().name, (side, side, choice.channels)
+        self.kind, self.name, self.shape = (
+            "batches",
+            Path(batches.name).resolve().name,
+            (side, side, choice.channels or COLORS),
+        )
         self.classes, self.labels = batches.classes, {split: batches.labels(split) for split in Split}
         self.digest = batches.fingerprint
         if batches.has_several_labels():

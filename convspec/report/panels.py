@@ -107,7 +107,7 @@ def _panel(columns: int, rows: int, height: int, *, after_first: int = 0) -> Ima
 
 def _draw_guessed(panel: Image.Image, cell: Guessed, left: int, top: int) -> None:
     draw = ImageDraw.Draw(panel)
-    _paste(panel, cell.picture, left, top)
+    paste_fitted(panel, cell.picture, left, top, SIDE)
     if cell.label is not None:
         middle = (left + SIDE / 2, top + SIDE + _LABEL / 2)
         draw_text(draw, middle, cell.label, size=_TEXT, color=_INK, width=SIDE, anchor="mm")
@@ -124,7 +124,7 @@ def _draw_guessed(panel: Image.Image, cell: Guessed, left: int, top: int) -> Non
 
 
 def _draw_found(panel: Image.Image, found: Found, left: int, top: int) -> None:
-    _paste(panel, found.picture, left, top)
+    paste_fitted(panel, found.picture, left, top, SIDE)
     draw = ImageDraw.Draw(panel)
     color = _RIGHT_FRAME if found.is_alike else _INK
     if found.is_alike:
@@ -133,12 +133,12 @@ def _draw_found(panel: Image.Image, found: Found, left: int, top: int) -> None:
     draw_text(draw, middle, found.caption, size=_TEXT, color=color, width=SIDE, anchor="mm")
 
 
-def _paste(panel: Image.Image, picture: Pixels, left: int, top: int) -> None:
+def paste_fitted(panel: Image.Image, picture: Pixels, left: int, top: int, side: int) -> None:
     """The whole picture, as large as fits, in the middle of its square. Small ones keep their pixels' edges."""
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).convert("RGB")
-    scale = SIDE / max(image.size)
+    scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     resampling = Image.Resampling.NEAREST if scale > _BLOCKY else Image.Resampling.BICUBIC
     if size != image.size:
         image = image.resize(size, resampling)
-    panel.paste(image, (left + (SIDE - size[0]) // 2, top + (SIDE - size[1]) // 2))
+    panel.paste(image, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))

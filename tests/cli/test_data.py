@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from convspec.cli import main
 from convspec.resources import spec_path
@@ -105,6 +108,70 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.out == ""
 
 
+def test_show_draws_a_sheet_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flowers(tmp_path / "flowers", each=10)
+    assert main(["data", "show", "flowers", "-o", "sheet.png"]) == 0
+    assert capsys.readouterr().out == (
+        "class          train       test\n"
+        "rose               8          2\n"
+        "tulip              8          2\n"
+        "2 classes         16          4\n"
+        "drawn in sheet.png\n"
+    )
+    with Image.open("sheet.png") as sheet:
+        assert len(sheet.getcolors(1 << 20) or []) > 1000
+        two_rows = sheet.height
+    assert main(["data", "show", "flowers", "--split", "test", "--classes", "1", "-o", "sheet.png"]) == 0
+    assert "the first 1 classes drawn in sheet.png" in capsys.readouterr().out
+    with Image.open("sheet.png") as sheet:
+        assert sheet.height < two_rows
+
+
+def test_show_takes_all_that_prepare_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sheet of an archive and of a prepared folder is that of the folder that they were made of."""
+    monkeypatch.chdir(tmp_path)
+    flowers(tmp_path / "flowers", each=5, form="png")
+    assert main(["data", "prepare", "flowers", "shards"]) == 0
+    with tarfile.open("flowers.tar", "w") as tar:
+        for path in sorted(Path("flowers").rglob("*.png")):
+            tar.add(path)
+    sheets = []
+    for data in ("flowers", "flowers.tar", "shards"):
+        assert main(["data", "show", data]) == 0
+        assert f"drawn in {data}-train.png" in capsys.readouterr().out
+        with Image.open(f"{data}-train.png") as sheet:
+            sheets.append(np.asarray(sheet)[60:].copy())
+    assert (sheets[0] == sheets[1]).all()
+    assert (sheets[0] == sheets[2]).all()
+    assert main(["data", "show", "digits", "--classes", "3"]) == 0
+
+
+def test_show_overwrites_nothing_that_was_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flowers(tmp_path / "flowers")
+    (tmp_path / "flowers-train.png").write_bytes(b"precious")
+    assert main(["data", "show", "flowers"]) == 2
+    assert "error[CS114]: flowers-train.png is there already" in capsys.readouterr().err
+    assert (tmp_path / "flowers-train.png").read_bytes() == b"precious"
+    assert main(["data", "show", "flowers", "-o", "nowhere/x.png"]) == 2
+    assert "error[CS101]: nowhere/x.png cannot be written" in capsys.readouterr().err
+
+
+def test_show_names_broken_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = flowers(tmp_path / "flowers" / "train", each=3)
+    flowers(tmp_path / "flowers" / "val", each=1)
+    (source / "rose" / "1.jpg").write_bytes(b"")
+    assert main(["data", "show", str(tmp_path / "flowers"), "-o", str(tmp_path / "sheet.png")]) == 0
+    assert "warning[CS703]: train/rose/1.jpg: an empty file" in capsys.readouterr().err
+
+
 def test_training_on_shards_is_training_on_the_pictures(tmp_path: Path) -> None:
     """LeNet sees the same pictures in the same order either way: the losses are the same to the last digit."""
     target = str(tmp_path / "digits")
@@ -185,7 +252,8 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 def test_without_numpy_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "convspec.cli.preparing", None)
-    for arguments in (["prepare", "a", "b"], ["verify", "a"]):
+    for module in ("preparing", "showing"):
+        monkeypatch.setitem(sys.modules, f"convspec.cli.{module}", None)
+    for arguments in (["prepare", "a", "b"], ["verify", "a"], ["show", "a"]):
         assert main(["data", *arguments]) == 2
         assert "error[CS801]" in capsys.readouterr().err

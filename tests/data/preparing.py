@@ -32,7 +32,7 @@ def prepared(
     target: Path,
     *,
     size: int | None = 8,
-    channels: int = 3,
+    channels: int | None = None,
     share: float = 0.2,
     shard_pictures: int | None = 4,
     jobs: int = 2,
