@@ -7,14 +7,14 @@ out is a function of (seed, epoch, index), whatever the number of threads. Pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from threading import local
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convspec.data import draws
+from convspec.data.augmentation import Augmentation
 from convspec.data.colors import ColorNoise
 from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Pictures, Split
@@ -28,57 +28,6 @@ PART_BYTES = 1 << 20
 """Stored pictures of about this many bytes are read by one thread at a time: they stay in its core's cache."""
 
 MOST_READERS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """Where each picture of a batch is cropped, and whether it is mirrored; three of (N,)."""
-
-    tops: Indices
-    lefts: Indices
-    mirrored: Indices
-
-    @classmethod
-    def of(
-        cls,
-        split: Split,
-        indices: Indices,
-        room: tuple[int, int],
-        *,
-        mirror: bool,
-        seed: int,
-        epoch: int,
-        is_centered: bool = False,
-    ) -> Augmentation:
-        """Random for training; the middle, unmirrored, for testing. `room`: how far a crop can move down and right.
-
-        is_centered: training crops are of the middle as well.
-        """
-        zeros = np.zeros(len(indices), np.int64)
-        middle = cls(zeros + room[0] // 2, zeros + room[1] // 2, zeros)
-        if split is Split.TEST:
-            return middle
-        mirrored = draws.integers(indices, 2 if mirror else 1, seed, epoch, Stream.MIRROR)
-        if is_centered:
-            return replace(middle, mirrored=mirrored)
-        return cls(
-            draws.integers(indices, room[0] + 1, seed, epoch, Stream.CROP_ROW),
-            draws.integers(indices, room[1] + 1, seed, epoch, Stream.CROP_COLUMN),
-            mirrored,
-        )
-
-    def cut(self, part: slice, stored: Pictures, out: Pictures) -> None:
-        """Write the crops of the pictures in `part` into `out`; stored, out: of that part, (n, H, W, C)."""
-        height, width, channels = out.shape[1:]
-        rows = zip(self.tops[part].tolist(), self.lefts[part].tolist(), self.mirrored[part].tolist(), strict=True)
-        for picture, crop, (top, left, mirrored) in zip(stored, out, rows, strict=True):
-            place = picture[top : top + height, left : left + width]
-            if not mirrored:
-                crop[...] = place
-                continue
-            # by channel: NumPy turns a row of single bytes several times faster than one of pixels
-            for channel in range(channels):
-                crop[..., channel] = place[:, ::-1, channel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +90,7 @@ class BatchStream(Iterator[Batch]):
         self._seed, self._epoch = seed, epoch
         self._batch_size, self._start, self._share = batch_size, start, share
         self._room = dataset.shape[0] - crop[0], dataset.shape[1] - crop[1]
-        self._is_stored, self._scratch = stored, local()
+        self._is_stored = stored
         size = _share_of(min(batch_size, dataset.count(split)), share[1])
         self._part = max(1, PART_BYTES // int(np.prod(dataset.shape)))
         buffers = [allocate((size, *(dataset.shape[:2] if stored else crop), dataset.shape[2])) for _ in range(BUFFERS)]
@@ -202,24 +151,17 @@ class BatchStream(Iterator[Batch]):
         def read(part: slice) -> None:
             if not len(indices[part]):
                 return
-            is_whole = where is None or self._is_stored
-            stored = images[part] if is_whole else self._stored(len(indices[part]))
-            labels[part] = self._dataset.read(self._split, indices[part], epoch=self._epoch, out=stored)
-            if where is not None and not is_whole:
-                where.cut(part, stored, images[part])
+            which = self._split, indices[part]
+            if where is None or self._is_stored:
+                labels[part] = self._dataset.read(*which, epoch=self._epoch, out=images[part])
+            else:
+                labels[part] = self._dataset.read_crops(*which, where[part], epoch=self._epoch, out=images[part])
 
         def finish() -> Batch:
             sets = self._dataset.label_sets(self._split, indices)
             return Batch(images, labels, sets, shifts, scale, where if self._is_stored else None)
 
         return Work([partial(read, part) for part in parts], finish)
-
-    def _stored(self, count: int) -> Pictures:
-        """Room for the stored pictures of a part, one a thread."""
-        if not hasattr(self._scratch, "stored"):
-            self._scratch.stored = np.empty((self._part, *self._dataset.shape), np.uint8)
-        stored: Pictures = self._scratch.stored[:count]
-        return stored
 
 
 def steps_per_epoch(dataset: Dataset, split: Split, batch_size: int) -> int:

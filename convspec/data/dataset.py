@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convspec.data.draws import Indices
 from convspec.diagnostics import Diagnostic
+
+if TYPE_CHECKING:
+    from convspec.data.augmentation import Augmentation
 
 Pictures = NDArray[np.uint8]
 Notify = Callable[[Diagnostic], None]
@@ -57,6 +61,14 @@ class Dataset(ABC):
 
         `epoch` matters to datasets that draw their training pictures anew in each epoch; tests are always the same.
         """
+
+    def read_crops(self, split: Split, indices: Indices, where: Augmentation, *, epoch: int, out: Pictures) -> Indices:
+        """As `read`, and of each picture only what `where` cuts out of it, (N, height, width, C). For datasets that can do
+        so with less work to override."""
+        stored = np.empty((len(indices), *self.shape), np.uint8)
+        labels = self.read(split, indices, epoch=epoch, out=stored)
+        where.cut(stored, out)
+        return labels
 
     def labels(self, split: Split) -> Indices:
         """The label of each picture, (N,), as `read` gives them in epoch 0. All are read where nothing else tells."""

@@ -7,18 +7,20 @@ what was found. Either way each is named in a warning, and more than a few are a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from threading import Lock
 
 import numpy as np
 
+from convspec.data.augmentation import Augmentation, Place
 from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
 from convspec.data.layout import TEST_SHARE, Sample, no_pictures, read_folder
-from convspec.data.pictures import BrokenPicture, read_square
+from convspec.data.pictures import BrokenPicture, read_into, read_square
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 CACHE_BYTES = 512 << 20
@@ -114,19 +116,27 @@ class Folder(Dataset):
         if split in self._cache:
             np.take(self._cache[split], indices, axis=0, out=out, mode="clip")
             return self._labels[split][indices]
-        used = [self._read_one(split, index, picture) for index, picture in zip(indices.tolist(), out, strict=True)]
-        return self._labels[split][np.array(used, np.int64)]
+        return self._decoded(split, indices, repeat(None), out)
 
     def picture_name(self, split: Split, index: int) -> str:
         return self._samples[split][self._stands_for.get((split, index), index)].name
 
-    def _read_one(self, split: Split, index: int, out: Pictures) -> int:
+    def read_crops(self, split: Split, indices: Indices, where: Augmentation, *, epoch: int, out: Pictures) -> Indices:
+        if split in self._cache:
+            return super().read_crops(split, indices, where, epoch=epoch, out=out)
+        return self._decoded(split, indices, where.places(), out)
+
+    def _decoded(self, split: Split, indices: Indices, places: Iterable[Place | None], out: Pictures) -> Indices:
+        jobs = zip(indices.tolist(), places, out, strict=False)
+        return self._labels[split][np.array([self._read_one(split, *job) for job in jobs], np.int64)]
+
+    def _read_one(self, split: Split, index: int, place: Place | None, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
         samples, used = self._samples[split], index
         for _ in samples:
             sample = samples[used]
             try:
-                out[...] = read_square(self._root / sample.name, self.shape[0], self.shape[2])
+                read_into(self._root / sample.name, self.shape[0], place, out)
                 return used
             except BrokenPicture as error:
                 self._broken.add(sample.name, str(error))

@@ -9,9 +9,10 @@ memory does not grow with the data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import repeat
 from math import isqrt
 from pathlib import Path
 
@@ -19,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convspec.data import draws
+from convspec.data.augmentation import Augmentation, Place
 from convspec.data.batch_folders import Batches, misfit
 from convspec.data.dataset import ColorPca, Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices, Stream
 from convspec.data.folder import BrokenFiles
 from convspec.data.pickles import PickleFile, Slice, describe, open_pickle
-from convspec.data.pictures import BrokenPicture, read_square
+from convspec.data.pictures import BrokenPicture, read_into
 from convspec.diagnostics import Diagnostic, Severity
 
 KEPT_BYTES = 1 << 30
@@ -108,8 +110,16 @@ class JpegBatches(Dataset):
         return index.labels[index.starts[:-1]]
 
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
-        pairs = zip(indices.tolist(), out, strict=True)
-        used = np.array([self._read_one(split, index, picture) for index, picture in pairs], np.int64)
+        return self._decoded(split, indices, repeat(None), epoch, out)
+
+    def read_crops(self, split: Split, indices: Indices, where: Augmentation, *, epoch: int, out: Pictures) -> Indices:
+        return self._decoded(split, indices, where.places(), epoch, out)
+
+    def _decoded(
+        self, split: Split, indices: Indices, places: Iterable[Place | None], epoch: int, out: Pictures
+    ) -> Indices:
+        jobs = zip(indices.tolist(), places, out, strict=False)
+        used = np.array([self._read_one(split, *job) for job in jobs], np.int64)
         index = self._index[split]
         seed, epoch = (self._seed, epoch) if split is Split.TRAIN else (_TEST_SEED, 0)
         chosen = draws.integers(indices, index.counts[used], seed, epoch, Stream.LABEL)
@@ -133,12 +143,12 @@ class JpegBatches(Dataset):
             row[self._index[split].labels_of(self._stands_for.get((split, index), index))] = 1
         return sets
 
-    def _read_one(self, split: Split, index: int, out: Pictures) -> int:
+    def _read_one(self, split: Split, index: int, place: Place | None, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
         pictures, used = self._index[split], self._stands_for.get((split, index), index)
         for _ in range(self.count(split)):
             try:
-                out[...] = read_square(BytesIO(pictures.content(used)), self.shape[0], self.shape[2])
+                read_into(BytesIO(pictures.content(used)), self.shape[0], place, out)
             except (BrokenPicture, OSError) as error:
                 self._broken.add(pictures.name(used), str(error))
                 used = (used + 1) % self.count(split)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from io import BytesIO
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convspec.data.augmentation import Place, copy_crop
 from convspec.data.dataset import Pictures
 from convspec.data.requirements import missing
 
@@ -29,6 +31,25 @@ def read_square(file: Path | BytesIO, size: int, channels: int) -> Pictures:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return resized(image, size, size, (left, top, left + side, top + side))
+
+
+def read_into(file: Path | BytesIO, size: int, place: Place | None, out: Pictures) -> None:
+    """Write what `read_square` gives into `out`, (H, W, channels), or the crop of it at `place`, mirrored if it says so.
+
+    The crop has the pixels that it would have if it were cut out afterwards, for less work: Pillow resizes a box as if the
+    rest of the picture were there, which it sees beyond the edges. Boxes are rounded to 24 bits, so that one number of
+    some thousands is off by one grey level.
+    """
+    height, width, channels = out.shape
+    if place is None:
+        out[...] = read_square(file, size, channels)
+        return
+    image = read_upright(file, channels, at_least=2 * size)
+    side = min(image.size)
+    scale, x, y = side / size, (image.width - side) / 2, (image.height - side) / 2
+    left, top = x + place.left * scale, y + place.top * scale
+    right, bottom = min(image.width, left + width * scale), min(image.height, top + height * scale)
+    copy_crop(resized(image, height, width, (left, top, right, bottom)), out, is_mirrored=place.is_mirrored)
 
 
 def read_middle(file: Path | BytesIO, height: int, width: int, channels: int) -> Pictures:
@@ -55,8 +76,8 @@ def read_upright(source: Path | BytesIO, channels: int, at_least: int | None = N
             if at_least is not None:
                 file.draft(None, (at_least, at_least))
             file.load()
-            image = ImageOps.exif_transpose(file)
-            return _to_mode(image, "L" if channels == 1 else "RGB")
+            ImageOps.exif_transpose(file, in_place=True)
+            return _to_mode(file, "L" if channels == 1 else "RGB")
     except UnidentifiedImageError:
         raise BrokenPicture("not a picture" if _size(source) else "an empty file") from None
     except Image.DecompressionBombError:
@@ -74,12 +95,23 @@ def _size(source: Path | BytesIO) -> int:
 def resized(
     image: Image.Image, height: int, width: int, box: tuple[float, float, float, float] | None = None
 ) -> Pictures:
-    """Pixels of `box` (all of the picture if None) at (height, width, C), antialiased."""
+    """Pixels of `box` (all of the picture if None) at (height, width, C), antialiased.
+
+    Columns come first, then rows. Pillow left alone takes first whichever is less work, which depends on its version and on
+    the box, and rounds between the two: the same pixel of two boxes would differ by several grey levels.
+    """
     from PIL import Image
 
-    box = box or (0, 0, image.width, image.height)
-    if (image.width, image.height) != (width, height) or box != (0, 0, width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    # cubics reach two pixels to either side, of the larger of the two scales
+    reach = 2 * max(1.0, (bottom - top) / height) + 1
+    first, last = max(0, floor(top - reach)), min(image.height, ceil(bottom + reach))
+    if (first, last) != (0, image.height):
+        image = image.crop((0, first, image.width, last))
+    if (left, right, image.width) != (0, width, width):
+        image = image.resize((width, last - first), Image.Resampling.BICUBIC, (left, 0, right, last - first))
+    if (top - first, bottom - first, image.height) != (0, height, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC, (0, top - first, width, bottom - first))
     pixels = np.asarray(image, np.uint8)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
@@ -94,6 +126,8 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
+    if image.mode == mode:
+        return image
     # Pillow has no way from LAB or HSV to grey but through RGB
     return (image if image.mode in ("1", "L", "LA", "RGB") else image.convert("RGB")).convert(mode)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convspec.data.pictures import BrokenPicture, read_square, read_upright
+from convspec.data.augmentation import Place
+from convspec.data.pictures import BrokenPicture, read_into, read_square, read_upright
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -179,3 +180,39 @@ def test_a_folder_with_the_name_of_a_picture(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(BrokenPicture):
         read_upright(tmp_path / "folder.jpg", 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(5, 150),
+    height=st.integers(5, 150),
+    size=st.integers(4, 40),
+    room=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    is_mirrored=st.booleans(),
+)
+def test_a_crop_has_the_pixels_of_the_whole(
+    mode: str,
+    width: int,
+    height: int,
+    size: int,
+    room: tuple[int, int],
+    corner: tuple[float, float],
+    is_mirrored: bool,
+) -> None:
+    """Read at once, against cut out of the square afterwards: of all sizes, to each edge, larger and smaller than stored."""
+    channels = 1 if mode == "L" else 3
+    random = np.random.default_rng(width * 1000 + height)
+    pixels = random.integers(0, 256, (height, width, len(mode)), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if mode == "L" else pixels, mode).save(file, "TIFF")
+    rows, columns = max(1, size - room[0]), max(1, size - room[1])
+    top, left = round(corner[0] * (size - rows)), round(corner[1] * (size - columns))
+    out = np.empty((rows, columns, channels), np.uint8)
+    read_into(file, size, Place(top, left, is_mirrored), out)
+    file.seek(0)
+    expected = read_square(file, size, channels)[top : top + rows, left : left + columns]
+    difference = np.abs(out.astype(int) - (expected[:, ::-1] if is_mirrored else expected))
+    assert difference.max() <= 1
+    assert difference.mean() <= 0.01 or difference.size < 1000
