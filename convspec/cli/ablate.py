@@ -15,7 +15,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 @click.command(short_help="What each of the paper's choices is worth.")
 @spec_arguments
 @click.option(
-    "--only", type=named, metavar="CHOICE,...", help="lrn, overlap, dropout, colour, crops, conv1, ..., gpus."
+    "--only", type=named, metavar="CHOICE,...", help="lrn, overlap, dropout, colour, crops, conv1, ..., gpus, views."
 )
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each, by seed.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each; else what [@train] says.")
@@ -36,7 +36,7 @@ def command(
     """Train SPEC, and SPEC without each of the paper's choices, and print what each is worth beside the paper's figure.
 
     The choices: response normalisation, overlapping pooling, dropout, colour shifts, crops and mirrors, each
-    convolutional layer, and a second GPU. FOLDER gets a spec for each network, which any command takes, a run for each
+    convolutional layer, a second GPU, and ten views of a test picture. FOLDER gets a spec for each network, which any command takes, a run for each
     training, and the table (ablate.md, ablate.csv, ablate.json). After a kill, the same command goes on where it was.
 
     \b

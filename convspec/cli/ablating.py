@@ -13,7 +13,7 @@ from convspec.data.durable import replace_file
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
 from convspec.report.ablation_table import as_csv, markdown, table
-from convspec.train.ablation import Ablation, Row, ablate, choices_of
+from convspec.train.ablation import VIEWS, Ablation, Row, ablate, choices_of
 from convspec.train.signals import Interrupted
 from convspec.train.trainings import Trainings, writing_results
 
@@ -68,7 +68,7 @@ def _names(checked: Checked, only: str | None) -> list[str] | None:
     if only is None:
         return None
     names = [name.strip() for name in only.split(",")]
-    known = [choice.name for choice in choices_of(checked)]
+    known = [*(choice.name for choice in choices_of(checked)), VIEWS]
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known) or f"there are {', '.join(known)}"

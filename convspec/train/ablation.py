@@ -1,7 +1,8 @@
 """The paper's choices, taken away one by one: a spec, and a variant of it for each choice, trained alike over several seeds.
 
 What is compared is the test error after the last validation of each training, by the cost that steers. A change is the
-difference between a variant and the spec at equal seeds, which share the order of pictures and their crops.
+difference between a variant and the spec at equal seeds, which share the order of pictures and their crops. One choice is
+no training: the trainings of the spec itself are tested by ten views as well.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from convspec.train.comparison import check_alike
 from convspec.train.preparation import check_trainable
 from convspec.train.run import read_settings
 from convspec.train.scores import has_error, trained_cost
+from convspec.train.testing import Test
+from convspec.train.trained import open_trained
 from convspec.train.trainings import Ending, Trained, Trainings, writing_results
 from convspec.train.variants import (
     Edits,
@@ -178,7 +181,7 @@ def ablate(
 ) -> Ablation:
     """Train the spec and its variants, or read what was trained before; all of them with one seed before the next.
 
-    only: names of the choices, in any order; None for all that there are. seeds: at least one.
+    only: names of choices, and `VIEWS`, in any order; None for all that there are. seeds: at least one.
 
     Raises DiagnosticError where the spec itself cannot be trained, CS709 where the folder holds specs of another call. A
     variant that is no network, or that cannot be trained, has its `trouble` instead of scores.
@@ -193,6 +196,7 @@ def ablate(
     check_alike([(BASE, compiled)], trainings.data, trainings.notify)
     choices = [choice for choice in choices_of(base) if only is None or choice.name in only]
     rows, texts = _variants(base, choices)
+    views = [Row(VIEWS, "ten views averaged", "4.1", "-1.5 top-1, -1.3 top-5")] if only is None or VIEWS in only else []
     _write(trainings.folder, {f"{BASE}.cfg": base_text, **texts})
     for row in rows:
         _check(row, trainings.folder, seeds[0], compiler)
@@ -202,8 +206,13 @@ def ablate(
             if row.trouble:
                 continue
             trained = _carry_out(row, seed, trainings, compiler)
-            ablation = ablation or _about(checked, compiled, rows, seeds, trained)
+            ablation = ablation or _about(checked, compiled, [*rows, *views], seeds, trained)
             tell(ablation, row, seed)
+            if row is rows[0] and not row.trouble:
+                for other in views:
+                    other.parameters = row.parameters
+                    other.scores[seed] = _by_ten_views(trained, trainings)
+                    tell(ablation, other, seed)
     assert ablation is not None, "the spec itself has been trained"
     return ablation
 
@@ -271,6 +280,16 @@ def _carry_out(row: Row, seed: int, trainings: Trainings, compiler: _Compiler) -
         cost = tests[-1]["costs"][trained_cost(compiled.program).name]
         row.scores[seed] = Score(cost["error"], cost.get("topk_error"))
     return trained
+
+
+def _by_ten_views(trained: Trained, trainings: Trainings) -> Score:
+    """Section 4.1: the four corners and the middle, and their mirror images, averaged after the softmax."""
+    run = open_trained(trained.folder, device=trainings.device, notify=trainings.notify)
+    with Test([run], views=10, data=trainings.data, notify=trainings.notify) as test:
+        (outcome,) = test.run().runs
+    cost = outcome.validation.costs[outcome.validation.steering]
+    assert cost.error is not None
+    return Score(cost.error, cost.topk_error)
 
 
 def _about(

@@ -16,6 +16,8 @@ from convspec.report.ablation_table import as_csv, markdown, table
 from convspec.train import trainings as module
 from convspec.train.ablation import Ablation, ablate
 from convspec.train.display import SilentDisplay
+from convspec.train.testing import Test
+from convspec.train.trained import open_trained
 from convspec.train.trainings import Trainings
 from tests.train.racing import RELU, records
 
@@ -53,7 +55,7 @@ def test_the_figures_are_those_of_the_runs(made: tuple[Path, Ablation]) -> None:
         "conv1",
     ]
     for row in record["rows"]:
-        if row["trouble"]:
+        if row["trouble"] or row["name"] == "views":
             continue
         found = last_tests(folder, Path(row["spec"]).stem)
         for what in ("error", "topk_error"):
@@ -71,6 +73,19 @@ def test_the_figures_are_those_of_the_runs(made: tuple[Path, Ablation]) -> None:
     parameters = {row["name"]: row["parameters"] for row in record["rows"]}
     assert parameters["base"] == parameters["dropout"] == 8 * 10 + 10 * (8 * 64 + 1)
     assert parameters["conv1"] == 10 * (64 + 1)
+
+
+def test_ten_views_are_of_the_trainings_of_the_spec_itself(made: tuple[Path, Ablation]) -> None:
+    folder, ablation = made
+    base, views = ablation.rows[0], ablation.rows[-1]
+    assert (views.name, views.file, views.parameters) == ("views", "", base.parameters)
+    for seed in SEEDS:
+        with Test([open_trained(folder / f"base-seed{seed}", device="cpu")], views=10) as test:
+            cost = test.run().runs[0].validation.costs["logprob"]
+        assert views.scores[seed] == (cost.error, cost.topk_error)
+    assert views.values("error") != base.values("error")
+    assert [row.name for row in run(folder, only=("views",)).rows] == ["base", "views"]
+    assert [row.name for row in run(folder, only=("crops",)).rows] == ["base", "crops"]
 
 
 def test_what_the_spec_does_not_have_is_said(made: tuple[Path, Ablation]) -> None:

@@ -85,6 +85,16 @@ def test_each_spec_takes_the_rate_that_is_fastest_and_gives_up_the_others_in_tim
         assert all(each.trained.progress.steps % STEPS == 0 for each in racer.attempts)
 
 
+def test_a_rate_is_given_up_when_it_has_taken_as_long_as_a_better_one(tmp_path: Path) -> None:
+    for racer in race(tmp_path, rates=(0.0004, 0.00001)).racers:
+        best = racer.attempts[0].reached
+        assert best is not None
+        (slow,) = racer.rejected
+        assert slow.trained.ending is Ending.ENOUGH
+        assert slow.reached is None
+        assert slow.trained.progress.steps == -(-best // STEPS) * STEPS
+
+
 def test_the_fastest_and_the_ratio(raced: Comparison) -> None:
     relu, tanh = raced.racers
     assert relu.steps is not None
