@@ -28,7 +28,13 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 )
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
 @click.option(
-    "--init-from", type=named, metavar="DIR", help="Run that initWFunc= and its like copy from; else @train.initFrom."
+    "--init", type=named, metavar="RUN", help="Start each layer that has the same name and shape in RUN as it is there."
+)
+@click.option(
+    "--init-from",
+    type=named,
+    metavar="RUN",
+    help="Run that the spec's initWFunc= and its like copy from, piece by piece.",
 )
 @allow_init_imports
 def command(
@@ -39,6 +45,7 @@ def command(
     steps: int | None,
     device: str,
     log_every: int | None,
+    init: str | None,
     init_from: str | None,
     allow_init_imports: bool,
 ) -> int:
@@ -49,13 +56,17 @@ def command(
     \b
     convspec train alexnet-small.cfg
     convspec train alexnet.cfg --data imagenet/train --run runs/alexnet
+    convspec train my.cfg --data flowers --init runs/alexnet
     convspec train --resume runs/alexnet
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
+    if init is not None and resume is not None:
+        raise click.UsageError("--init begins a run and --resume goes on with one: give one of them")
     options = dict(given.options)
-    if init_from is not None:
-        options["overrides"] = (*options["overrides"], f"@train.initFrom={init_from}")
+    for key, source in (("init", init), ("initFrom", init_from)):
+        if source is not None:
+            options["overrides"] = (*options["overrides"], f"@train.{key}={source}")
     compiled = compile_spec(
         given.layers or _spec_of(resume), given.parameters, **options, allow_init_imports=allow_init_imports
     )

@@ -154,6 +154,7 @@ CODES: dict[str, Code] = {
     "CS735": Code("specs that cannot be compared"),
     "CS740": Code("a network that predicts no classes"),
     "CS741": Code("runs that cannot be averaged"),
+    "CS742": Code("a run that starts from another's weights", _N),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -71,6 +71,7 @@ class TrainSettings(Keyed):
         "checkpointEvery", default=0, minimum=0, doc="steps between checkpoints; 0: at epoch ends"
     )
     keep_checkpoints = integer("keepCheckpoints", default=2, minimum=1, doc="checkpoints to keep")
+    init = text("init", default="", doc="run whose weights each layer of the same name and shape starts from")
     init_from = text("initFrom", default="", doc="run that initWFunc, initBFunc and initCFunc copy from")
 
 

@@ -15,6 +15,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.operators import BatchNorm, parameters_of
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec, PictureOptions
+from convspec.train.inherited import Inherited
 from convspec.train.inputs import IMAGES, ONE_HOT, PictureStatistics, label_capacity, picture_shape
 
 
@@ -119,7 +120,9 @@ def note_grey(compiled: CompiledSpec, notify: Notify) -> None:
         notify(Diagnostic("CS731", message, help=help, severity=Severity.NOTE))
 
 
-def describe_run(compiled: CompiledSpec, dataset: Dataset, log_every: int | None) -> dict[str, Any]:
+def describe_run(
+    compiled: CompiledSpec, dataset: Dataset, log_every: int | None, inherited: Inherited | None = None
+) -> dict[str, Any]:
     return {
         "name": compiled.name,
         "data": dataset.name,
@@ -130,6 +133,7 @@ def describe_run(compiled: CompiledSpec, dataset: Dataset, log_every: int | None
         "train_pictures": dataset.count(Split.TRAIN),
         "test_pictures": dataset.count(Split.TEST),
         "log_every": log_every,
+        **({} if inherited is None else {"init": inherited.record()}),
     }
 
 

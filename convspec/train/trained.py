@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from convspec.checker import Checked, check
 from convspec.compiler import Compiled, compile_checked
@@ -233,6 +233,19 @@ def open_trained(
         settings=saved.settings,
         mean=None if mean is None else mean.numpy(),
     )
+
+
+def read_weights(run: Path, notify: Notify) -> tuple[str, Mapping[str, Tensor]]:
+    """Weights by canonical name, with the name of their checkpoint: the newest of the folder of a run that is whole, or the
+    one whose own folder `run` is. Raises DiagnosticError CS708 and CS719."""
+    if (run / "state.json").is_file():
+        try:
+            return run.name, load_checkpoint(run).weights
+        except BrokenCheckpoint as error:
+            raise DiagnosticError(Diagnostic("CS708", f"{run} cannot be used: {error}")) from error
+    check_is_run(run)
+    found = _newest(run, notify)
+    return found.name, found.weights
 
 
 def _network(compiled: Compiled, saved: SavedRun) -> nn.Module:

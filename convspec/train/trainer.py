@@ -15,10 +15,11 @@ from torch import nn
 
 from convspec.data import Split
 from convspec.data.dataset import Notify
-from convspec.train.checkpoint import load_newest
+from convspec.train.checkpoint import list_checkpoints, load_newest
 from convspec.train.contract import CompiledSpec
 from convspec.train.device import note_slow_bf16, open_device
 from convspec.train.display import Display, as_line, open_display
+from convspec.train.inherited import inherit
 from convspec.train.initial import set_initial_values
 from convspec.train.loop import Result, Training
 from convspec.train.preparation import (
@@ -77,10 +78,12 @@ def train(
         dataset = open_data(compiled, data, notify)
         stack.callback(dataset.close)
         check_batches(compiled.program, dataset.count(Split.TRAIN), options.batch)
+        # before there is a folder: what is wrong with the other run leaves none behind
+        inherited = None if resume is not None and list_checkpoints(run.checkpoints) else inherit(compiled, notify)
         if resume is None:
             run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
             stack.callback(run.close)
-            run.describe(compiled, describe_run(compiled, dataset, log_every))
+            run.describe(compiled, describe_run(compiled, dataset, log_every, inherited))
         if run.settings().get("fingerprint") is None:
             run.adopt(describe_run(compiled, dataset, log_every))
         run.check_data(dataset.name, dataset.fingerprint)
@@ -88,6 +91,8 @@ def train(
 
         torch.manual_seed(options.seed)
         net = initial_network(compiled, network)
+        if inherited is not None:
+            inherited.put_into(net)
         if checkpoint is None:
             set_initial_values(net, compiled.initial_values, options.init_from, notify)
         net.to(place)

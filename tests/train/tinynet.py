@@ -112,6 +112,7 @@ class Train:
     validate_every: int = 1
     checkpoint_every: int = 0
     keep_checkpoints: int = 2
+    init: str = ""
     init_from: str = ""
 
 
