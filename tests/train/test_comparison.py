@@ -16,7 +16,7 @@ from convspec.train.display import SilentDisplay
 from convspec.train.metrics import Point, Quantity, curve, read_metrics
 from convspec.train.run import RunFolder
 from convspec.train.target import Target
-from convspec.train.trainings import Ending, Trainings
+from convspec.train.trainings import Ending, Progress, Trainings
 from tests.train.racing import RELU, records, running_error, write_specs
 
 STEPS = 23  # 1,438 digits in minibatches of 64
@@ -121,22 +121,41 @@ def test_what_has_ended_is_not_trained_again(raced: Comparison, monkeypatch: pyt
         race(folder, rates=(0.00001, 0.0004, 0.0002), seeds=3)
 
 
-def test_a_training_that_was_stopped_in_mid_epoch_ends_alike(raced: Comparison, tmp_path: Path) -> None:
-    """As after a kill: the newest checkpoint is of step 30, and metrics.jsonl is ahead of it."""
+JUNK = '{"event": "step", "epoch": 3, "step": 47, "so_far": {"cases": 512, "loss": 0, "error": 0}}\n{"ev'
+
+
+@pytest.mark.parametrize("steps", [30, 2 * STEPS], ids=["in mid-epoch", "at its end"])
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(raced: Comparison, steps: int, tmp_path: Path) -> None:
+    """Its newest checkpoint is of `steps`, and metrics.jsonl is ahead of it, with what counts for nothing."""
     write_specs(tmp_path)
     contender = Contender("relu", tmp_path / "relu.cfg", {})
     whole = raced.racers[0].attempts[0]
     compiled = contender.compiled(whole.rate, 0)
     name = whole.trained.folder.name
-    trainings(tmp_path, max_steps=30).carry_out(name, compiled)
+    most = steps if steps % STEPS else None
+    trainings(tmp_path, max_steps=most).carry_out(name, compiled, lambda progress: progress.steps >= steps)
     with (tmp_path / name / "metrics.jsonl").open("a") as file:
-        file.write('{"event": "step", "epoch": 2, "step": 31, "so_far": {"cases": 512, "loss": 0, "error": 0}}\n{"ev')
-    again = trainings(tmp_path).carry_out(
-        name, compiled, lambda progress: QUARTER.reached(curve(progress.records, QUARTER.quantity, STEPS)) is not None
-    )
+        file.write(JUNK)
+    again = trainings(tmp_path).carry_out(name, compiled, is_at_a_quarter)
     assert again.ending is Ending.ENOUGH
     points = curve(again.progress.records, QUARTER.quantity, again.progress.steps_per_epoch)
     assert points == list(whole.points)
+
+
+def test_a_target_that_is_reached_in_mid_epoch_is_enough_at_its_end(raced: Comparison, tmp_path: Path) -> None:
+    write_specs(tmp_path)
+    whole = raced.racers[0].attempts[0]
+    assert whole.reached is not None
+    assert whole.reached % STEPS not in (0, STEPS - 1)
+    compiled = Contender("relu", tmp_path / "relu.cfg", {}).compiled(whole.rate, 0)
+    stopped = trainings(tmp_path, max_steps=whole.reached + 1).carry_out("relu", compiled, is_at_a_quarter)
+    assert (stopped.ending, stopped.progress.steps) == (Ending.FINISHED, whole.reached + 1)
+    again = trainings(tmp_path).carry_out("relu", compiled, is_at_a_quarter)
+    assert (again.ending, again.progress.steps) == (Ending.ENOUGH, whole.trained.progress.steps)
+
+
+def is_at_a_quarter(progress: Progress) -> bool:
+    return QUARTER.reached(curve(progress.records, QUARTER.quantity, STEPS)) is not None
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,25 @@ def test_the_second_layer_sees_what_it_saw_through_the_first() -> None:
         assert (begin, begin + conv.filter_size[0].width - 1) == (low, high)  # type: ignore[attr-defined]
 
 
+def test_windows_through_pooling_that_begins_before_the_map() -> None:
+    text = "".join(
+        [
+            layer("conv1", type="conv", inputs="data", filters=2, filterSize="3x5", padding="1x2", stride="2x3"),
+            layer("pool1", type="pool", pool="max", inputs="conv1", sizeX=3, start=-1, stride=2),
+            layer("norm1", type="cmrnorm", inputs="pool1", size=1),
+            layer("conv2", type="conv", inputs="norm1", filters=2, filterSize=1),
+        ]
+    )
+    base = check(classifier(text, leaves="conv2", image="3x17x19"))
+    edits = without_conv(base, 0)
+    # Rows: 3 + 2 * 2 wide, 2 * 2 apart, 1 + 1 * 2 before the map; columns: 5 + 2 * 3, 3 * 2, 2 + 1 * 3.
+    assert edits == {
+        **{name: {"remove": "1"} for name in ("conv1", "pool1", "norm1")},
+        "conv2": {"filterSize": "7x11", "stride": "4x6", "padding": "3x5"},
+    }
+    assert edited(base, edits).shapes.of("conv2") == base.shapes.of("conv2")
+
+
 def test_one_tower_keeps_half_of_the_kernels_and_all_of_the_last_layers() -> None:
     changed = edited(SMALL, on_one_gpu(SMALL))
     assert {gpu for gpus in changed.placement.values() for gpu in gpus} == {0}
