@@ -178,7 +178,7 @@ def test_windows_through_pooling_that_begins_before_the_map() -> None:
         [
             layer("conv1", type="conv", inputs="data", filters=2, filterSize="3x5", padding="1x2", stride="2x3"),
             layer("pool1", type="pool", pool="max", inputs="conv1", sizeX=3, start=-1, stride=2),
-            layer("norm1", type="cmrnorm", inputs="pool1", size=1),
+            layer("norm1", type="cmrnorm", inputs="pool1", size=2),
             layer("conv2", type="conv", inputs="norm1", filters=2, filterSize=1),
         ]
     )
