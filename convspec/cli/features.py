@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, trained_options
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -41,6 +42,7 @@ def command(
     """
     if not output.endswith((".npy", ".npz")):
         raise click.UsageError(f"{output}: name FILE.npy or FILE.npz")
+    use_huge_pages()
     try:
         from convspec.cli.extracting import run_extraction
     except ModuleNotFoundError as error:

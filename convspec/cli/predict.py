@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, trained_options
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -16,6 +17,9 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--label", metavar="CLASS", help="What the images show; else the class whose name their folder has.")
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Look at N test pictures of the run's data.")
 @click.option("--data", type=named, metavar="DATA", help="Data for --samples, in place of the run's own.")
+@click.option(
+    "--views", type=click.Choice(["1", "10"]), help="Views of a picture that are averaged; else what [@data] says."
+)
 @trained_options
 @click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON.")
 def command(
@@ -26,6 +30,7 @@ def command(
     label: str | None,
     samples: int | None,
     data: str | None,
+    views: str | None,
     checkpoint: str | None,
     device: str,
     form: str,
@@ -41,6 +46,7 @@ def command(
     """
     if not images and samples is None:
         raise click.UsageError("name an IMAGE, or look at test pictures of the run with --samples N")
+    use_huge_pages()
     try:
         from convspec.cli.predicting import run_prediction
     except ModuleNotFoundError as error:
@@ -57,6 +63,7 @@ def command(
         label=label,
         samples=samples,
         data=data,
+        views=None if views is None else int(views),
         checkpoint=checkpoint,
         device=device,
         as_json=form == "json",

@@ -38,6 +38,7 @@ def run_prediction(
     label: str | None,
     samples: int | None,
     data: str | None,
+    views: int | None,
     checkpoint: str | None,
     device: str,
     as_json: bool,
@@ -56,7 +57,7 @@ def run_prediction(
             stack.callback(gallery.close)
         with mean_data(trained, data, warned) as dataset:
             looker = Looker(trained, dataset=dataset)
-        found = _predicted(looker, galleries, top)
+        found = _predicted(looker, galleries, views or trained.compiled.data.views, top)
         predictions = _print_json(trained, found) if as_json else _print(trained, found, top)
         if output is not None and predictions:
             cells = [_cell(trained, each) for each in drawn(predictions, "pictures")]
@@ -64,9 +65,9 @@ def run_prediction(
     return 1 if "CS703" in warned.codes else 0
 
 
-def _predicted(looker: Looker, galleries: Sequence[Gallery], top: int) -> Iterator[_Predicted]:
+def _predicted(looker: Looker, galleries: Sequence[Gallery], views: int, top: int) -> Iterator[_Predicted]:
     for gallery in galleries:
-        for seen in looker.classify(gallery):
+        for seen in looker.classify(gallery, views):
             for index, label, row in zip(seen.indices.tolist(), seen.labels.tolist(), seen.numbers, strict=True):
                 ranked = likeliest(row, top)
                 yield _Predicted(gallery, index, label, ranked.tolist(), row[ranked].tolist())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, trained_options
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -47,6 +48,7 @@ def command(
     """
     if not queries and samples is None:
         raise click.UsageError("name a QUERY, or take test pictures of the run with --samples N")
+    use_huge_pages()
     try:
         from convspec.cli.finding import Search, run_search
     except ModuleNotFoundError as error:

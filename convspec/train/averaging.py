@@ -48,6 +48,11 @@ def probabilities(cost: Cost, judged: Tensor) -> Tensor:
             return scores
 
 
+def by_class(average: Tensor) -> Tensor:
+    """A column a class, of which the largest is the guess; a single output says how likely the second of two classes is."""
+    return torch.cat([1 - average, average], 1) if average.shape[1] == 1 else average
+
+
 def averaged_loss(cost: Cost, average: Tensor, targets: Tensor) -> Tensor | None:
     """The cost of averages of `probabilities`, a scalar, the mean over the cases; None for a cost that judges nothing."""
     match cost:

@@ -14,8 +14,10 @@ from convspec.checker import Checked
 from convspec.data import Batch, Dataset
 from convspec.data.dataset import Notify, Pictures
 from convspec.data.gallery import Gallery
+from convspec.data.views import ONE, TEN, cut_views, views_of
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.graph.hidden import last_hidden_layers, layers_named
+from convspec.train.averaging import by_class, probabilities
 from convspec.train.inputs import InputTensors
 from convspec.train.trained import Trained, open_trained
 
@@ -68,45 +70,48 @@ def open_with_layers(
 
 
 class Looker:
-    """A trained network that is shown the middle of each picture."""
+    """A trained network that is shown pictures, a few at once."""
 
     def __init__(self, trained: Trained, *, dataset: Dataset | None = None) -> None:
         """dataset: gives the mean picture where the run has none. Raises DiagnosticError CS701 without both."""
         self.trained, self.mean = trained, trained.mean_for(dataset)
-        self._at_once = min(MOST_AT_ONCE, trained.compiled.train.batch)
+        self._at_once = max(TEN, min(MOST_AT_ONCE, trained.compiled.train.batch))
         self._inputs = InputTensors(trained.program, self.mean, trained.device, self._at_once)
 
-    def classify(self, gallery: Gallery) -> Iterator[Seen]:
-        """Probabilities of all pictures that can be read, (N, classes).
+    def classify(self, gallery: Gallery, views: int = ONE) -> Iterator[Seen]:
+        """Probabilities of all pictures that can be read, (N, classes), the mean over one view or ten (paper, section 4.1).
 
         Raises DiagnosticError CS707 where they are not finite, CS602 where the network does not tell classes.
         """
-        judged = self.trained.judged
-        if judged is None:
+        judged, cost = self.trained.judged, self.trained.cost
+        if judged is None or cost is None:
             message = (
                 f"{self.trained.name} has no cost that judges classes, so that it cannot tell what a picture shows"
             )
             raise DiagnosticError(Diagnostic("CS602", message, help="take its features: convspec features"))
-        for seen, outputs in self._looks(gallery):
-            yield seen._replace(numbers=self._finite(outputs[judged].flatten(1), judged, gallery, seen))
+        for seen, outputs in self._looks(gallery, views):
+            found = probabilities(cost, outputs[judged])
+            means = found.view(len(seen.indices), -1, found.shape[1]).mean(1)
+            yield seen._replace(numbers=self._finite(by_class(means), judged, gallery, seen))
 
     def features(self, gallery: Gallery, layers: Sequence[str]) -> Iterator[Seen]:
         """What the layers give for the middle of each picture, joined: (N, features), or (N, channels, height, width).
 
         `layers` are among the outputs of the network. Raises DiagnosticError CS707 where numbers are not finite.
         """
-        for seen, outputs in self._looks(gallery):
+        for seen, outputs in self._looks(gallery, ONE):
             joined = torch.cat([outputs[layer] for layer in layers], 1).float()
             yield seen._replace(numbers=self._finite(joined, ", ".join(layers), gallery, seen))
 
-    def _looks(self, gallery: Gallery) -> Iterator[tuple[Seen, dict[str, Tensor]]]:
-        """Of each chunk of pictures the outputs of the network, valid until the next chunk."""
+    def _looks(self, gallery: Gallery, count: int) -> Iterator[tuple[Seen, dict[str, Tensor]]]:
+        """Of each chunk of pictures the outputs of the network, a case a view, valid until the next chunk."""
         _, height, width = self.trained.input_shape
-        top, left = (gallery.shape[0] - height) // 2, (gallery.shape[1] - width) // 2
-        for chunk in gallery.chunks(self._at_once):
+        views = views_of(gallery.shape[:2], (height, width), count)
+        for chunk in gallery.chunks(self._at_once // len(views)):
             if len(chunk.indices):
-                crops = chunk.pictures[:, top : top + height, left : left + width]
-                outputs = self._forward(np.ascontiguousarray(crops))
+                crops = np.empty((len(chunk.indices), len(views), height, width, gallery.shape[2]), np.uint8)
+                cut_views(chunk.pictures, views, crops)
+                outputs = self._forward(crops.reshape(-1, *crops.shape[2:]))
                 yield Seen(chunk.indices, chunk.labels, np.empty(0, np.float32)), outputs
 
     def _forward(self, crops: Pictures) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from convspec.data import Batch, Dataset, Split
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.program.costs import Cost, SubsetCrossEntropy
 from convspec.program.program import LABEL_COSTS
+from convspec.train.averaging import by_class
 from convspec.train.confusion import Confusion
 from convspec.train.member import Member, Sums, rejudged
 from convspec.train.predictions import Guesses
@@ -51,7 +52,7 @@ class Joint:
         average = self._average(judged)
         if len(self._members) > 1:
             self._sums.add(cost, rejudged(cost, average, judged[0][cost.name][cost.inputs[0]]), len(batch.labels))
-        guesses = _by_class(average).cpu().numpy()
+        guesses = by_class(average).cpu().numpy()
         if self._counts(batch) and self.confusion is not None:
             self.confusion.add(guesses, batch.labels)
         if self._take is not None:
@@ -80,11 +81,6 @@ class Joint:
             )
         self.confusion = None
         return False
-
-
-def _by_class(average: Tensor) -> Tensor:
-    """A column a class, of which the largest is the guess; a single output says how likely the second of two classes is."""
-    return torch.cat([1 - average, average], 1) if average.shape[1] == 1 else average
 
 
 def check_testable(run: Trained, *, averages: bool) -> None:

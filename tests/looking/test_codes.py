@@ -61,7 +61,7 @@ def test_codes_tell_clusters_apart() -> None:
     for offset in (0.0, 1e4):
         rows, of = clusters(offset)
         left_out = np.arange(0, 300, 7)
-        encoder = learn_codes(rows, 24, left_out=left_out, steps=250)
+        encoder = learn_codes(rows, 24, left_out=left_out, steps=120)
         codes = encoder.encode(rows)
         found = nearest_codes(codes[left_out], codes, 14, passed_over=left_out)
         assert (of[found.indices] == of[left_out][:, None]).mean() > 0.9
@@ -69,8 +69,9 @@ def test_codes_tell_clusters_apart() -> None:
 
 def test_bits_are_balanced() -> None:
     """No bit is the same for all rows: it would tell nothing."""
-    rows, _ = clusters()
-    codes = learn_codes(rows, 24, steps=250).encode(rows)
+    rows = np.maximum(clusters()[0] - 1, 0)
+    rows[:, 0] *= 20
+    codes = learn_codes(rows, 24, steps=60).encode(rows)
     on = np.unpackbits(codes.view(np.uint8), axis=1)[:, :24].mean(0)
     assert on.min() > 0.1
     assert on.max() < 0.9
@@ -97,9 +98,10 @@ def test_rows_left_out_are_not_seen() -> None:
 
 
 def test_figures() -> None:
+    """Few bits, so that not everything is found and each row looked for takes a place from another."""
     rows, _ = clusters()
-    encoder, codes, figures = learn_and_measure(rows, 32, 5, steps=250)
-    assert (figures.bits, figures.k, figures.queries, figures.short_list) == (32, 5, 60, 50)
+    encoder, codes, figures = learn_and_measure(rows, 3, 5, steps=40)
+    assert (figures.bits, figures.k, figures.queries, figures.short_list) == (3, 5, 60, 50)
     assert (figures.exact_bytes, figures.code_bytes) == (160, 8)
     assert figures.exact_seconds > 0
     assert figures.code_seconds > 0
@@ -111,8 +113,8 @@ def test_figures() -> None:
         found = nearest_codes(codes[asked], codes, count, passed_over=asked).indices
         shares = [len({*a} & {*b}) / 5 for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
         assert stated == pytest.approx(np.mean(shares))
-    assert figures.recall > 0.25, "by chance 1.7 %"
-    assert figures.short_list_recall > 0.9, "by chance 17 %"
+    assert figures.recall > 0.05, "by chance 1.7 %"
+    assert 0.3 < figures.short_list_recall < 1, "by chance 17 %"
 
 
 def test_few_and_equal_rows() -> None:

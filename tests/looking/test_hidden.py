@@ -47,6 +47,7 @@ def test_towers_by_the_name_that_they_share() -> None:
         ("fc9", "CS601", "did you mean 'fc8'?"),
         ("fc", "CS601", "there is no layer fc"),
         ("conv", "CS601", "there is no layer conv"),
+        ("drop", "CS601", "there is no layer drop"),
         ("", "CS601", "there is no layer"),
         ("data", "CS601", "data is what the network is given"),
         ("labels", "CS601", "labels is what the network is given"),

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from convspec.cli import main
+from convspec.cli import main, pictures
 from convspec.compiler import compile_spec
 from convspec.emit.load import instantiate
-from convspec.report.panels import RIGHT, SIDE
+from convspec.report.panels import MOST_DRAWN, RIGHT, SIDE
 from convspec.train.checkpoint import load_newest
 from tests.looking.conftest import COLORS, picture
 
@@ -30,10 +30,11 @@ def first_guesses(found: dict[str, Any]) -> list[str]:
     return [image["predictions"][0]["class"] for image in found["images"]]
 
 
+@pytest.mark.parametrize("views", [1, 10])
 def test_probabilities_are_those_of_the_network(
-    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    views: int, trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Against the emitted module, the mean of the checkpoint, and a crop made by hand."""
+    """Against the emitted module, the mean of the checkpoint, and crops made by hand."""
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     compiled = compile_spec(trained_run / "resolved.cfg")
@@ -41,11 +42,13 @@ def test_probabilities_are_those_of_the_network(
     assert checkpoint is not None
     net = instantiate(compiled.source, compiled.name).eval()
     net.load_state_dict(dict(checkpoint.weights))
-    crop = pixels[2:14, 2:14].astype(np.float64) - checkpoint.training["mean"].numpy()
+    five = [pixels[top : top + 12, left : left + 12] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
+    crops = np.stack(five[:1] if views == 1 else [*five, *(crop[:, ::-1] for crop in five)])
+    shown = crops.astype(np.float64) - checkpoint.training["mean"].numpy()
     with torch.inference_mode():
-        wanted = net({"data": torch.from_numpy(crop).float().permute(2, 0, 1)[None]})["probs"][0].tolist()
+        wanted = net({"data": torch.from_numpy(shown).float().permute(0, 3, 1, 2)})["probs"].mean(0).tolist()
 
-    found = predict(capsys, trained_run, tmp_path / "noise.png", "--top", "4")
+    found = predict(capsys, trained_run, tmp_path / "noise.png", "--top", "4", "--views", str(views))
     predictions = found["images"][0]["predictions"]
     assert [each["probability"] for each in predictions] == pytest.approx(sorted(wanted, reverse=True), abs=1e-6)
     assert [each["class"] for each in predictions] == [list(COLORS)[i] for i in np.argsort(wanted)[::-1]]
@@ -181,11 +184,19 @@ def test_a_wrong_guess_is_not_red(
     assert not len(rows) or rows.min() >= 16 + SIDE + 22 + 23
 
 
-def test_many_pictures(trained_run: Path, colors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_pictures(
+    trained_run: Path,
+    colors: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MOST_DRAWN == 64
+    monkeypatch.setattr(pictures, "MOST_DRAWN", 6)
     assert main(["predict", str(trained_run), str(colors), "-o", str(tmp_path / "p.png"), "--top", "1"]) == 0
-    assert "the panel shows the first 64 of 80 pictures" in capsys.readouterr().err
+    assert "the panel shows the first 6 of 80 pictures" in capsys.readouterr().err
     with Image.open(tmp_path / "p.png") as panel:
-        assert panel.height == 16 + 16 * (SIDE + 22 + 23 + 16)
+        assert panel.size == (16 + 4 * (SIDE + 16), 16 + 2 * (SIDE + 22 + 23 + 16))
 
 
 def test_what_cannot_be(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

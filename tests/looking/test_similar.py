@@ -159,3 +159,16 @@ def test_what_cannot_be(run: Path, colors: Path, tmp_path: Path, capsys: pytest.
     # only itself to find
     assert main(["similar", str(run), query, "--in", str(few), "-o", str(tmp_path / "p.png")]) == 0
     assert "among 1 picture of" in capsys.readouterr().out
+
+
+def test_pictures_of_which_nothing_is_known(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are not alike for that."""
+    for i in range(3):
+        picture("red", i).save(tmp_path / f"{i}.png")
+    panel = tmp_path / "p.png"
+    assert main(["similar", str(run), str(tmp_path / "0.png"), "--in", str(tmp_path), "-o", str(panel)]) == 0
+    out = capsys.readouterr().out
+    assert "1.png" in out
+    assert "*" not in out
+    assert "of their query" not in out
+    assert not (np.asarray(Image.open(panel).convert("RGB")) == (0xB3, 0x12, 0x2A)).all(2).any()
