@@ -14,7 +14,7 @@ from convspec.graph.initial import initial_values
 from convspec.graph.lower import lower
 from convspec.graph.settings import DataSettings, TrainSettings
 from convspec.graph.sharing import report_parted_rates
-from convspec.passes.pipeline import run_passes
+from convspec.passes.pipeline import PASSES, Target, run_passes
 from convspec.program.initial import Called, InitialValue
 from convspec.program.program import Program
 
@@ -26,6 +26,8 @@ class Compiled:
     name: from `[@net] name=` or the file name. source: the emitted module. spec_text: the spec as written.
     resolved_text: the same with parameter file and overrides applied, as one file.
     initial_values: pieces of parameters that start as a function of the spec says, and not as the module draws them.
+    folded_source: of the module for one device, which draws the first weights of every target, so that they are the same;
+    None where that is `source`.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Compiled:
     train: TrainSettings
     data: DataSettings
     initial_values: tuple[InitialValue, ...] = ()
+    folded_source: str | None = None
 
 
 def compile_spec(
@@ -49,15 +52,16 @@ def compile_spec(
     outputs: Sequence[str] = (),
     after: Callable[[str, Program], None] | None = None,
     allow_init_imports: bool = False,
+    target: Target = Target.FOLDED,
 ) -> Compiled:
     """Compile a network; the arguments are those of `check`.
 
     allow_init_imports: whether training may import and call functions of the spec's author that give first values.
     outputs: layers that `forward` gives beside the costs and what they judge. after: called with the name and result of
-    each pass, `lower` first. Raises DiagnosticError with all diagnostics where there is an error.
+    each pass, `lower` first. target: what for. Raises DiagnosticError with all diagnostics where there is an error.
     """
     checked = check(layers, params, inputs=inputs, classes=classes, overrides=overrides, dialect=dialect)
-    return compile_checked(checked, outputs=outputs, after=after, allow_init_imports=allow_init_imports)
+    return compile_checked(checked, outputs=outputs, after=after, allow_init_imports=allow_init_imports, target=target)
 
 
 def compile_checked(
@@ -66,6 +70,7 @@ def compile_checked(
     outputs: Sequence[str] = (),
     after: Callable[[str, Program], None] | None = None,
     allow_init_imports: bool = False,
+    target: Target = Target.FOLDED,
 ) -> Compiled:
     """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 to CS607 of its own."""
     report = Report()
@@ -78,8 +83,9 @@ def compile_checked(
         raise DiagnosticError(*checked.diagnostics, *report)
     file_name = Path(checked.document.file.name).name
     name = checked.graph.net.network_name or Path(file_name).stem
-    program = lower(name, checked.graph, checked.shapes, checked.placement, outputs)
-    program = run_passes(program, after=after or (lambda name, program: None))
+    lowered = lower(name, checked.graph, checked.shapes, checked.placement, outputs)
+    program = run_passes(lowered, PASSES[target], after=after or (lambda name, program: None))
+    folded = None if target is Target.FOLDED else run_passes(lowered, after=lambda name, program: None)
     first = initial_values(checked.graph, program)
     if not allow_init_imports:
         _refuse_calls(first)
@@ -92,6 +98,7 @@ def compile_checked(
         train=checked.graph.train,
         data=checked.graph.data,
         initial_values=first,
+        folded_source=None if folded is None else emit(folded, file_name),
     )
 
 

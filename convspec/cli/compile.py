@@ -5,27 +5,35 @@ from __future__ import annotations
 import click
 
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
+from convspec.cli.targets import choose_target, target_option
 from convspec.cli.write import refuse_inputs, replace_text
 from convspec.compiler import compile_checked
 from convspec.diagnostics import did_you_mean
-from convspec.passes.pipeline import FOLDED
+from convspec.passes.pipeline import PASSES, Target
+from convspec.program.devices import check_device_count, device_list
 from convspec.program.printer import print_program
 from convspec.program.program import Program
 
-_STAGES = ("lower", *(rewrite.__name__ for rewrite in FOLDED))
+_STAGES = {target: ("lower", *(rewrite.__name__ for rewrite in passes)) for target, passes in PASSES.items()}
+
+_ALL_STAGES = tuple(dict.fromkeys(stage for stages in _STAGES.values() for stage in stages))
 
 
 @click.command(short_help="The network as a PyTorch module.")
 @spec_arguments
 @click.option("-o", "--output", type=named, metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--outputs", default="", metavar="LAYER,...", help="Layers that forward gives beside the costs.")
-@click.option("--print-after", multiple=True, metavar="PASS", help=f"Print the program after {', '.join(_STAGES)}.")
+@click.option("--print-after", multiple=True, metavar="PASS", help=f"Print the program after {', '.join(_ALL_STAGES)}.")
+@target_option
+@click.option("--devices", type=click.IntRange(min=1), metavar="N", help="How many devices; several: one for each GPU.")
 @allow_init_imports
 def command(
     given: Given,
     output: str | None,
     outputs: str,
     print_after: tuple[str, ...],
+    target: str | None,
+    devices: int | None,
     allow_init_imports: bool,
 ) -> int:
     """Compile SPEC to the source of an nn.Module, on standard output or in a file.
@@ -33,8 +41,10 @@ def command(
     \b
     convspec compile alexnet.cfg -o alexnet.py
     convspec compile alexnet.cfg --print-after merge_towers
+    convspec compile alexnet.cfg --target devices
     """
-    _check_stages(print_after)
+    chosen = choose_target(target, devices or 1)
+    _check_stages(print_after, chosen)
     wanted = [name.strip() for name in outputs.split(",") if name.strip()]
 
     def show(stage: str, program: Program) -> None:
@@ -44,7 +54,11 @@ def command(
     checked = given.checked()
     if output is not None:
         refuse_inputs(output, checked)
-    compiled = compile_checked(checked, outputs=wanted, after=show, allow_init_imports=allow_init_imports)
+    compiled = compile_checked(
+        checked, outputs=wanted, after=show, allow_init_imports=allow_init_imports, target=chosen
+    )
+    if devices is not None and chosen is Target.DEVICES:
+        check_device_count(compiled.name, compiled.program, device_list(devices, "cuda").split(","))
     if output is None:
         click.echo(compiled.source, nl=False)
     else:
@@ -52,9 +66,11 @@ def command(
     return 0
 
 
-def _check_stages(stages: tuple[str, ...]) -> None:
+def _check_stages(stages: tuple[str, ...], target: Target) -> None:
+    known = _STAGES[target]
     for stage in stages:
-        if stage not in _STAGES:
+        if stage not in known:
+            of = f" for target {target.value}" if stage in _ALL_STAGES else ""
             raise click.UsageError(
-                f"there is no pass '{stage}': {did_you_mean(stage, _STAGES) or 'passes are ' + ', '.join(_STAGES)}"
+                f"there is no pass '{stage}'{of}: {did_you_mean(stage, known) or 'passes are ' + ', '.join(known)}"
             )

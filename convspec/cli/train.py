@@ -9,8 +9,10 @@ import click
 
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
+from convspec.cli.targets import choose_target, gpus_for, named_devices, target_option
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.passes.pipeline import Target
 
 
 @click.command(short_help="Train the network.")
@@ -25,6 +27,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
 @click.option(
     "--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one."
+)
+@target_option
+@click.option(
+    "--devices", type=named, metavar="DEVICE,...", help="One for each GPU of the spec: cuda:0,cuda:1, or cpu,cpu."
 )
 @click.option("--log-every", type=click.IntRange(min=1), help="Steps between entries of metrics.jsonl.")
 @click.option(
@@ -44,6 +50,8 @@ def command(
     resume: str | None,
     steps: int | None,
     device: str,
+    target: str | None,
+    devices: str | None,
     log_every: int | None,
     init: str | None,
     init_from: str | None,
@@ -58,17 +66,24 @@ def command(
     convspec train alexnet.cfg --data imagenet/train --run runs/alexnet
     convspec train my.cfg --data flowers --init runs/alexnet
     convspec train --resume runs/alexnet
+    convspec train alexnet.cfg --data imagenet/train --devices cuda:0,cuda:1
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
     if init is not None and resume is not None:
         raise click.UsageError("--init begins a run and --resume goes on with one: give one of them")
+    several = named_devices(devices)
+    chosen = choose_target(target, len(several))
     options = dict(given.options)
     for key, source in (("init", init), ("initFrom", init_from)):
         if source is not None:
             options["overrides"] = (*options["overrides"], f"@train.{key}={source}")
     compiled = compile_spec(
-        given.layers or _spec_of(resume), given.parameters, **options, allow_init_imports=allow_init_imports
+        given.layers or _spec_of(resume),
+        given.parameters,
+        **options,
+        allow_init_imports=allow_init_imports,
+        target=chosen,
     )
     _require_cost(compiled)
     use_huge_pages()
@@ -81,7 +96,14 @@ def command(
             )
         ) from None
     return run_training(
-        compiled, data=data, run_dir=run_dir, resume=resume, steps=steps, device=device, log_every=log_every
+        compiled,
+        data=data,
+        run_dir=run_dir,
+        resume=resume,
+        steps=steps,
+        device=several[0] if several else device,
+        devices=() if chosen is Target.FOLDED else several or gpus_for(compiled.program),
+        log_every=log_every,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from convspec.cli.messages import print_diagnostics
@@ -28,6 +30,7 @@ def run_training(
     resume: str | None,
     steps: int | None,
     device: str,
+    devices: Sequence[str],
     log_every: int | None,
 ) -> int:
     """Train and print what came of it; returns the exit code."""
@@ -40,6 +43,7 @@ def run_training(
             run_dir=run_dir,
             resume=resume,
             device=device,
+            devices=devices,
             max_steps=steps,
             log_every=log_every,
         )

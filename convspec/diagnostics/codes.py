@@ -155,6 +155,7 @@ CODES: dict[str, Code] = {
     "CS740": Code("a network that predicts no classes"),
     "CS741": Code("runs that cannot be averaged"),
     "CS742": Code("a run that starts from another's weights", _N),
+    "CS750": Code("devices that are not those of the spec"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -30,13 +30,14 @@ def dictionary(opening: str, entries: Sequence[str]) -> list[str]:
 
 
 def parted(text: str) -> tuple[str, str]:
-    """A call up to its parenthesis, and what stands in there; for anything else, a parenthesis and all of it."""
+    """A call, or a number times a call, up to its parenthesis, and what stands in there; for anything else, a parenthesis
+    and all of it."""
     head, parenthesis, rest = text.partition("(")
     depth = 1
     for i, character in enumerate(rest):
         depth += (character in "([{") - (character in ")]}")
         if depth == 0:
-            is_call = i == len(rest) - 1 and re.fullmatch(r"[\w.]+", head) is not None
+            is_call = i == len(rest) - 1 and re.fullmatch(r"([\d.]+ \* )?[\w.]+", head) is not None
             return (head + parenthesis, rest[:-1]) if is_call else ("(", text)
     return "(", text
 

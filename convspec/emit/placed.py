@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 
 from convspec.emit.expressions import literal, slice_size
 from convspec.emit.holders import Holders, path_of
@@ -55,14 +55,15 @@ class PlacedHolders(Holders):
         here = super().buffer(buffer, op)
         return here if self.is_here(path_of(buffer), op) else self.copies[buffer, op.gpu or 0]
 
-    def copied(self) -> Iterator[tuple[str, int, Op]]:
+    def copied(self) -> list[tuple[str, int, Op]]:
         """Parameters and buffers that operators read elsewhere, with the GPU and the first such operator."""
-        seen = set()
+        found: dict[tuple[str, int], Op] = {}
         for op in self._program.operators:
             for name in (*parameters_of(op), *(buffers_of(op) if isinstance(op, Gather) else ())):
-                if not self.is_here(path_of(name), op) and (name, op.gpu) not in seen:
-                    seen.add((name, op.gpu))
-                    yield name, op.gpu or 0, op
+                if not self.is_here(path_of(name), op):
+                    found.setdefault((name, op.gpu or 0), op)
+        order = {name: i for i, name in enumerate((*self._program.parameter, *self._program.buffer))}
+        return [(name, gpu, found[name, gpu]) for name, gpu in sorted(found, key=lambda key: (order[key[0]], key[1]))]
 
 
 def _paths(op: Op) -> list[str]:
@@ -120,11 +121,10 @@ class PlacedWriter(Writer):
         return [*super()._init(), f"    self.place({host})"]
 
     def _further_methods(self) -> list[list[str]]:
-        *others, last = (f"GPU {gpu}" for gpu in self.gpus)
-        named = f"{', '.join(others)} and {last}" if others else last
+        named = f"GPU{'s' if len(self.gpus) > 1 else ''} {', '.join(map(str, self.gpus))}"
         lines = [
             "def place(self, *devices: torch.device | str) -> None:",
-            f'    """Move each layer to its device. devices: those that stand for {named} of the spec, in this order."""',
+            f'    """Move each layer to its device. devices: of {named} of the spec, in this order."""',
             f"    {self._targets()} = self.gpus = tuple(map(torch.device, devices))",
         ]
         attributes: dict[int, list[str]] = defaultdict(list)
@@ -149,6 +149,8 @@ class PlacedWriter(Writer):
         for name, gpu, op in self.placed.copied():
             is_buffer = name in self.program.buffer
             own = Holders.buffer(self.holders, name, op) if is_buffer else Holders.expression(self.holders, name, op)
+            if own.endswith(".bias"):  # which modules of torch may lack
+                own = f"self.get_parameter({literal(name)})"
             lines.append(f"    {self.placed.copies[name, gpu]} = {own}.to(gpu{gpu}, non_blocking=True)")
         return lines
 

@@ -161,6 +161,7 @@ def _fused(run: _Run) -> FusedLRNPool:
         shape=last.shape,
         layers=tuple(dict.fromkeys(layer for op in run.operators for layer in op.layers)),
         gpu=last.gpu,
+        cases=last.cases,
         bias=None if run.convolution is None else run.convolution.bias,
         relu_before=_is_relu(first),
         relu_after=not _is_relu(first) and any(map(_is_relu, run.operators)),

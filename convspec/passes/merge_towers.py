@@ -24,7 +24,7 @@ from convspec.passes.apart import is_merged, notes_apart
 from convspec.passes.order import in_order, levels
 from convspec.passes.stack import Stacks
 from convspec.passes.substitute import substitute
-from convspec.passes.twins import GROUPED, Member, common_prefix, signature
+from convspec.passes.twins import GROUPED, Member, common_name, signature
 from convspec.program.names import Names
 from convspec.program.operators import (
     BatchNorm,
@@ -215,11 +215,11 @@ class _Merger:
             self.members[twin.name] = Member(name, i, len(twins), i * width, (i + 1) * width)
 
     def _merged_name(self, layers: Sequence[tuple[str, ...]]) -> str:
-        """`conv1` for conv1a and conv1b; the names joined where they have no prefix in common."""
+        """`conv1` for conv1a and conv1b; the names joined where they have nothing in common."""
         names = tuple(layer for each in layers for layer in each)
         if names not in self.merged_names:
-            prefix = common_prefix(names).rstrip("_-. ")
-            name = prefix if prefix and prefix not in self.taken else "_".join(names)
+            name = common_name(names)
+            name = name if name and name not in self.taken else "_".join(names)
             while name in self.taken:
                 name += "_"
             self.taken.add(name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 
 from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.fuse_lrn_pool import fuse_lrn_pool
@@ -27,7 +28,7 @@ FOLDED: tuple[Pass, ...] = (
     fuse_lrn_pool,  # bias, ReLU, LRN and max pool in one pass over the maps
 )
 
-# Targets *devices* and *spmd*: the GPUs that the spec names.
+# Target *devices*, and the beginning of *spmd*: the GPUs that the spec names.
 PLACED: tuple[Pass, ...] = (
     remove_identities,
     fuse_costs,
@@ -37,6 +38,19 @@ PLACED: tuple[Pass, ...] = (
     insert_transfers,  # what crosses between GPUs, once and at the narrowest place
     fuse_lrn_pool,
 )
+
+
+class Target(Enum):
+    """What a program is made for.
+
+    FOLDED: one device, whatever the spec names. DEVICES: the GPUs that the spec names, fed by one process.
+    """
+
+    FOLDED = "folded"
+    DEVICES = "devices"
+
+
+PASSES: Mapping[Target, tuple[Pass, ...]] = {Target.FOLDED: FOLDED, Target.DEVICES: PLACED}
 
 
 def run_passes(

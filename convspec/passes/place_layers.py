@@ -87,7 +87,7 @@ class _Placer:
         """Some cases of a value, cut off where it is."""
         key = whole.name, cases
         if key not in self.brought:
-            name = self.brought[key] = self._fresh(f"{whole.name} {cases}")
+            name = self.brought[key] = self._fresh(f"{whole.name}@{cases.first}")
             self.operators[name] = TakeCases(
                 name=name, inputs=(whole.name,), shape=whole.shape, layers=whole.layers, gpu=whole.gpu, cases=cases
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -157,3 +158,11 @@ def common_prefix(names: Sequence[str]) -> str:
     """What the names of twins begin with: `conv1` of conv1a and conv1b."""
     shortest, longest = min(names), max(names)
     return next((shortest[:i] for i, letter in enumerate(shortest) if longest[i] != letter), shortest)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """What twins are called together: `conv1` for conv1a and conv1b, `tower.conv` for tower1.conv and tower2.conv."""
+    prefix = common_prefix(names)
+    suffix = common_prefix([name[len(prefix) :][::-1] for name in names])[::-1]
+    part = re.search(r"[_.-].*", suffix)
+    return prefix.rstrip("_-. ") + (part.group() if prefix and part else "")

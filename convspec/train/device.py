@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.program.devices import check_device_count, device_list
+from convspec.program.program import Program
 
 
-def open_device(name: str) -> torch.device:
+def open_device(name: str, option: str = "--device") -> torch.device:
     """`cpu`, `cuda`, `cuda:1`, ...; `auto` is a GPU if there is one. Raises DiagnosticError CS710 if there is none such."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,11 +26,34 @@ def open_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         message = f"there is no device '{name}' here"
-        help = f"--device takes one of: {', '.join(found)}"
+        help = f"{option} takes one of: {', '.join(found)}"
         raise DiagnosticError(Diagnostic("CS710", message, help=help)) from error
     if device == torch.device("cuda"):
         return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def open_devices(name: str, program: Program, names: Sequence[str]) -> tuple[torch.device, ...]:
+    """A device for each GPU of a placed program; `name` is that of the network.
+
+    Raises DiagnosticError CS710 for one that is not there, and CS750 where there are more or fewer than GPUs, or of
+    different kinds.
+    """
+    check_device_count(name, program, names)
+    devices = tuple(open_device(each, "--devices") for each in names)
+    if len({device.type for device in devices}) > 1:
+        message = f"{', '.join(names)} are devices of different kinds"
+        help = f"name devices of one kind: --devices {device_list(len(names), devices[0].type)}"
+        raise DiagnosticError(Diagnostic("CS750", message, help=help))
+    return devices
+
+
+def place(net: nn.Module, devices: Sequence[torch.device]) -> None:
+    """Move a network to its device, or each of its layers to that which it has by the spec."""
+    if hasattr(net, "place"):
+        net.place(*devices)  # type: ignore[operator]  # emitted modules for several devices have one
+    else:
+        net.to(devices[0])
 
 
 def note_slow_bf16(device: torch.device, precision: str, notify: Notify) -> None:

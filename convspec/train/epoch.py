@@ -25,8 +25,8 @@ class EpochSums:
             self._sums[0] += cases
             wrong = mistakes(self._cost, values_by_name(self._program, outputs, tensors))
             if wrong is not None:
-                self._sums[1] += wrong.sum(dtype=self._sums.dtype)
-            losses = [outputs[cost.name].detach().to(self._sums.dtype) for cost in self._program.costs]
+                self._sums[1] += wrong.sum(dtype=self._sums.dtype).to(self._sums.device)
+            losses = [outputs[cost.name].detach().to(self._sums) for cost in self._program.costs]
             self._sums[2:] += torch.stack(losses) * cases
 
     def means(self) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def label_capacity(program: Program) -> int | None:
     """
     found: list[int] = []
     for op in program.inputs:
-        readers = [cost for cost in program.costs if cost.inputs[0] == op.name]
+        readers = [cost for cost in program.costs if program.origin(cost.inputs[0]) == op.name]
         if op.data_index == IMAGES:
             continue
         if op.name in program.class_inputs:

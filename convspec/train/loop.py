@@ -65,13 +65,15 @@ class Training:
         dataset: Dataset,
         statistics: PictureStatistics,
         run: RunFolder,
-        device: torch.device,
+        devices: tuple[torch.device, ...],
         display: Display,
         *,
         log_every: int | None,
         notify: Notify = lambda diagnostic: None,
     ) -> None:
+        """devices: those of the network, in the order of the GPUs of the spec; inputs and records are on the first."""
         options: TrainOptions = compiled.train
+        device = devices[0]
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
         self.run_folder, self.device, self.display, self.notify = run, device, display, notify
         self.is_centered = compiled.data.crop == "center"
@@ -84,7 +86,7 @@ class Training:
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
         self.position, self.sums = Position(self.steps), EpochSums(self.program, device)
-        self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, device)
+        self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, devices)
         self.validation: Validation | None = None
         self.data_wait = 0.0
         """Seconds that steps waited for their pictures since the last that was recorded."""

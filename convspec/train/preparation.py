@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,11 +81,17 @@ def check_batches(program: Program, images: int, batch: int) -> None:
 
 
 def initial_network(compiled: CompiledSpec, network: nn.Module | None) -> nn.Module:
-    """The emitted module, or `network` in its place, with weights drawn from torch's generator as it stands."""
+    """The emitted module, or `network` in its place, with weights drawn from torch's generator as it stands: the same
+    whatever the target."""
     if network is None:
         from convspec.emit.load import instantiate
 
-        return instantiate(compiled.source, compiled.name)
+        if compiled.folded_source is None:
+            return instantiate(compiled.source, compiled.name)
+        with torch.random.fork_rng(devices=[]):
+            net = instantiate(compiled.source, compiled.name)
+        net.load_state_dict(instantiate(compiled.folded_source, compiled.name).state_dict())
+        return net
     network.reset_parameters()  # type: ignore[operator]  # emitted modules have one
     return network
 
@@ -137,8 +143,9 @@ def describe_run(
     }
 
 
-def made_with(device: torch.device) -> dict[str, Any]:
-    return {"torch": torch.__version__, "device": device.type, "threads": torch.get_num_threads()}
+def made_with(devices: Sequence[torch.device]) -> dict[str, Any]:
+    kinds = ",".join(device.type for device in devices)
+    return {"torch": torch.__version__, "device": kinds, "threads": torch.get_num_threads()}
 
 
 def note_other_machine(before: dict[str, Any], now: dict[str, Any], notify: Notify) -> None:

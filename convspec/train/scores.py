@@ -22,7 +22,7 @@ from convspec.program.costs import (
     SumOfSquares,
     TopographicEnergy,
 )
-from convspec.program.operators import Slice
+from convspec.program.operators import Slice, Transfer
 from convspec.program.program import Program
 
 Values = Mapping[str, Tensor]
@@ -71,7 +71,15 @@ def values_by_name(program: Program, outputs: Values, inputs: Values) -> dict[st
     for op in program.operators:
         if isinstance(op, Slice) and op.inputs[0] in values:
             values[op.name] = values[op.inputs[0]][:, op.start : op.stop]
+        if isinstance(op, Transfer) and op.inputs[0] in values:
+            values[op.name] = values[op.inputs[0]]
     return values
+
+
+def _judged(cost: Cost, predictions: str, values: Values) -> tuple[Tensor, Tensor]:
+    """What a cost judges, (N, K), and what is right, on the device of the predictions."""
+    scores = values[predictions].flatten(1)
+    return scores, values[cost.inputs[0]].to(scores.device)
 
 
 def has_error(cost: Cost) -> bool:
@@ -90,7 +98,7 @@ def mistakes(cost: Cost, values: Values) -> Tensor | None:
     """How wrong the first guess of each case is, (N,) in [0, 1]; None for a cost without error rates."""
     if cost.predictions is None:
         return None
-    scores, targets = values[cost.predictions].flatten(1), values[cost.inputs[0]]
+    scores, targets = _judged(cost, cost.predictions, values)
     match cost:
         case NegativeLogLikelihood() | SubsetCrossEntropy():
             return 1 - credit(scores, targets.flatten().long(), 1)
@@ -111,7 +119,7 @@ def batch_sums(cost: Cost, values: Values, cases: int, dtype: torch.dtype) -> di
     if wrong is None or cost.predictions is None:
         return sums
     sums["error"] = wrong.sum(dtype=dtype)
-    scores, targets = values[cost.predictions].flatten(1), values[cost.inputs[0]]
+    scores, targets = _judged(cost, cost.predictions, values)
     match cost:
         case NegativeLogLikelihood(top_k=k) | SubsetCrossEntropy(set_size=k):
             sums["topk_error"] = (1 - credit(scores, targets.flatten().long(), k)).sum(dtype=dtype)

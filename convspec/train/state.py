@@ -47,14 +47,14 @@ class RunState:
     sums: EpochSums
     position: Position
     statistics: PictureStatistics
-    device: torch.device
+    devices: tuple[torch.device, ...]
 
     def checkpoint(self, metrics_lines: int) -> Checkpoint:
         """The state as it stands. metrics_lines: of metrics.jsonl, which a run that goes on from here cuts off after them."""
         buffers, rates = self.optimizer.momentum()
         training = {f"momentum/{name}": buffer.cpu() for name, buffer in buffers.items()}
         training |= {f"learning/{name}": piece.cpu() for name, piece in self.optimizer.memory().items()}
-        training |= {f"rng/{name}": state for name, state in rng_states(self.device).items()}
+        training |= {f"rng/{name}": state for name, state in rng_states(self.devices[0]).items()}
         training |= self.statistics.tensors()
         state = {
             "epoch": self.position.epoch,
@@ -66,7 +66,7 @@ class RunState:
             "plateau": self.plateau.state(),
             "momentum_rates": rates,
             "metrics_lines": metrics_lines,
-            "made_with": made_with(self.device),
+            "made_with": made_with(self.devices),
         }
         weights = {name: tensor.detach().cpu() for name, tensor in self.net.state_dict().items()}
         return Checkpoint(weights, training, state)
@@ -87,8 +87,8 @@ class RunState:
         position.epoch, position.finished = state["epoch"], state["finished"]
         position.step = state["step_in_epoch"] or int(state.get("share_of_epoch", 0.0) * position.steps)
         position.best_error = state["best_error"]
-        set_rng_states(_with_prefix("rng/", training), self.device)
-        note_other_machine(state["made_with"], made_with(self.device), notify)
+        set_rng_states(_with_prefix("rng/", training), self.devices[0])
+        note_other_machine(state["made_with"], made_with(self.devices), notify)
 
 
 def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

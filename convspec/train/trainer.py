@@ -6,7 +6,7 @@ checkpoints, so that on the CPU a run that was stopped, or killed, goes on to th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from convspec.data import Split
 from convspec.data.dataset import Notify
 from convspec.train.checkpoint import list_checkpoints, load_newest
 from convspec.train.contract import CompiledSpec
-from convspec.train.device import note_slow_bf16, open_device
+from convspec.train.device import note_slow_bf16, open_device, open_devices, place
 from convspec.train.display import Display, as_line, open_display
 from convspec.train.inherited import inherit
 from convspec.train.initial import set_initial_values
@@ -42,6 +42,7 @@ def train(
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
     device: str = "cpu",
+    devices: Sequence[str] = (),
     max_steps: int | None = None,
     log_every: int | None = None,
     runs: str | Path = RUNS,
@@ -55,6 +56,7 @@ def train(
     data: "photos", "digits" or a folder; None takes what @data says, or what the resumed run used.
     run_dir: a new folder for the run; None takes the next free one under `runs`.
     resume: folder of a run to go on with, from its newest good checkpoint.
+    device, devices: where; `devices` for a network that was compiled for several, one for each GPU of its spec.
     log_every: metrics.jsonl records the first step of an epoch and each that many after it; None: about 100 an epoch.
     notify: is told warnings; None shows them on `display`.
     network: trained in place of an instance of the emitted module; follows the same contract.
@@ -65,8 +67,9 @@ def train(
     display = display or open_display()
     notify = notify or (lambda diagnostic: display.line(as_line(diagnostic)))
     check_trainable(compiled.program)
-    options, place = compiled.train, open_device(device)
-    note_slow_bf16(place, options.precision, notify)
+    options = compiled.train
+    places = open_devices(compiled.name, compiled.program, devices) if devices else (open_device(device),)
+    note_slow_bf16(places[0], options.precision, notify)
     note_grey(compiled, notify)
     with ExitStack() as stack:
         stack.callback(display.close)
@@ -95,7 +98,7 @@ def train(
             inherited.put_into(net)
         if checkpoint is None:
             set_initial_values(net, compiled.initial_values, options.init_from, notify)
-        net.to(place)
+        place(net, places)
         statistics = statistics_of_input(compiled, dataset, {} if checkpoint is None else checkpoint.training)
         training = Training(
             compiled,
@@ -103,7 +106,7 @@ def train(
             dataset,
             statistics,
             run,
-            place,
+            places,
             display,
             log_every=_log_every(run, log_every),
             notify=notify,

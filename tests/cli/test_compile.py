@@ -45,6 +45,37 @@ def test_an_unknown_stage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'merge_towers'?" in capsys.readouterr().err
 
 
+def test_a_module_for_several_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways to ask for it give the same: which part is whose, and where they talk."""
+    assert main(["compile", ALEXNET, "--target", "devices"]) == 0
+    out = capsys.readouterr().out
+    assert "pool2b_on_0 = pool2b.to(gpu0, non_blocking=True)  # 128x13x13, GPU 1 to GPU 0" in out
+    assert "        # GPU 1\n        self.conv1b = nn.Conv2d(3, 48, kernel_size=11, stride=4)\n" in out
+    assert main(["compile", ALEXNET, "--devices", "2"]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_one_device_takes_all_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--devices", "1"]) == 0
+    assert capsys.readouterr().out == convspec.compile(ALEXNET)
+
+
+def test_devices_that_are_not_those_of_the_spec(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--devices", "3"]) == 1
+    err = capsys.readouterr().err
+    assert "error[CS750]: AlexNet is for 2 GPUs, and 3 devices would run it" in err
+    assert "name as many: --devices cuda:0,cuda:1; or one: --device cuda:0 runs all layers on it" in err
+    assert main(["compile", ALEXNET, "--devices", "2", "--target", "folded"]) == 2
+    assert "--target folded runs on one device, and 2 are named" in capsys.readouterr().err
+
+
+def test_a_stage_of_another_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", ALEXNET, "--target", "devices", "--print-after", "merge_towers"]) == 2
+    assert "there is no pass 'merge_towers' for target devices" in capsys.readouterr().err
+    assert main(["compile", ALEXNET, "--target", "devices", "--print-after", "insert_transfers"]) == 0
+    assert "pool2b on 0: 128x13x13 = Transfer(pool2b, source=1) gpu 0  # pool2b" in capsys.readouterr().err
+
+
 def test_outputs_join_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compile", ALEXNET, "--outputs", "fc7a, conv1a"]) == 0
     out = capsys.readouterr().out

@@ -69,6 +69,19 @@ def test_no_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "photos" in err
 
 
+def test_a_run_on_the_devices_of_its_spec_goes_on_on_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Losses go on as if nothing had changed."""
+    spec = str(spec_path("alexnet-small.cfg"))
+    few = ["--set", "@data.samples=16", "--set", "@data.testSamples=1", "--set", "@train.batch=16", "--log-every", "1"]
+    parted, whole = str(tmp_path / "parted"), str(tmp_path / "whole")
+    assert main(["train", spec, *few, "--devices", "cpu,cpu", "--run", parted, "--steps", "3"]) == 0
+    assert main(["train", "--resume", parted, "--steps", "5"]) == 0
+    assert main(["train", spec, *few, "--run", whole, "--steps", "5"]) == 0
+    losses = [[record["loss"] for record in events(Path(run), "step")] for run in (parted, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert "self.place(" in (tmp_path / "parted" / "model.py").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -80,6 +93,10 @@ def test_no_data_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--resume", "nowhere"], 2, "CS719"),
         (["--run", "a", "--resume", "b"], 2, "give one of them"),
         (["--steps", "0"], 2, "--steps"),
+        (["--devices", "cpu,cpu"], 1, "CS750"),
+        (["--devices", "cpu", "--device", "cpu"], 2, "give one of them"),
+        (["--devices", "cpu,cpu", "--target", "folded"], 2, "--target devices takes them"),
+        (["--devices", ","], 1, "CS750"),
     ],
 )
 def test_mistakes(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import convspec
 from convspec.compiler import compile_spec
 from convspec.emit.header import class_name
+from convspec.passes.pipeline import Target
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers
@@ -35,6 +36,7 @@ SPECS = sorted(path.name for path in spec_path("alexnet.cfg").parent.glob("*.cfg
 # The name of the golden, and the spec.
 GOLDEN_SPECS = {
     "alexnet": spec_path("alexnet.cfg"),
+    "alexnet_devices": spec_path("alexnet.cfg"),
     "alexnet_2012": spec_path("alexnet-2012.cfg"),
     "lenet_digits": spec_path("lenet-digits.cfg"),
     "two_towers": TWO_TOWERS,
@@ -43,7 +45,8 @@ GOLDEN_SPECS = {
 
 @pytest.mark.parametrize("name", GOLDEN_SPECS)
 def test_golden(name: str) -> None:
-    source = convspec.compile(GOLDEN_SPECS[name])
+    target = Target.DEVICES if name.endswith("_devices") else Target.FOLDED
+    source = compile_spec(GOLDEN_SPECS[name], target=target).source
     golden = GOLDENS / f"{name}.py"
     if os.environ.get("UPDATE_GOLDEN"):
         assert not os.environ.get("CI"), "goldens are not written under CI"
@@ -140,6 +143,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collect()
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(convspec.compile(text), encoding="utf-8")
+    for name in ("alexnet.cfg", "alexnet-hybrid.cfg", "alexnet-2012.cfg"):
+        placed = compile_spec(spec_path(name), target=Target.DEVICES).source
+        (folder / f"placed_{name.removesuffix('.cfg').replace('-', '_')}.py").write_text(placed, encoding="utf-8")
     everything = convspec.compile(TWO_TOWERS, outputs=all_layers(convspec.check(TWO_TOWERS)))
     (folder / "everything.py").write_text(everything, encoding="utf-8")
     return folder

@@ -16,6 +16,7 @@ import convspec
 from convspec.checker import Checked
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.pipeline import FOLDED
+from convspec.passes.twins import common_name
 from convspec.program.operators import Conv2d, Dropout, Linear, LocalResponseNorm, Slice
 from convspec.program.program import Program
 from convspec.resources import spec_path
@@ -296,3 +297,18 @@ def test_merged_towers_drop_and_blur_as_they_do_apart(count: int) -> None:
 def test_a_network_without_towers_is_left_alone() -> None:
     program = lowered(convspec.check(spec_path("lenet-digits.cfg")), (), ())
     assert merge_towers(program) is program
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (["conv1a", "conv1b"], "conv1"),
+        (["full6a.drop", "full6b.drop"], "full6.drop"),
+        (["tower-1-fc", "tower-2-fc"], "tower-fc"),
+        (["conv11", "conv21"], "conv"),
+        (["left", "right"], ""),
+    ],
+)
+def test_twins_are_called_by_what_their_names_have_in_common(names: list[str], name: str) -> None:
+    """Not by digits behind the letter of a tower, which would be another layer's number."""
+    assert common_name(names) == name
