@@ -31,6 +31,7 @@ COMMANDS = (
     "import",
     "new",
     "predict",
+    "report",
     "show",
     "similar",
     "test",

@@ -16,7 +16,8 @@ from convspec.data.durable import replace_file
 from convspec.diagnostics.visible import visible
 from convspec.report.curve_picture import picture_of_curves
 from convspec.report.curves import Chart, Series, draw_curves
-from convspec.train.comparison import Attempt, Comparison, Contender, Racer, compare, thinned
+from convspec.train.comparison import Attempt, Comparison, Contender, Racer, compare
+from convspec.train.metrics import thinned
 from convspec.train.signals import Interrupted
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Trainings, writing_results

@@ -12,20 +12,28 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 from convspec.report.filters import draw_filters, first_banks
-from convspec.train.trained import read_run
+from convspec.train.trained import SavedRun, read_run
 
 
 def draw_run_filters(run: str, target: Path, *, scale: int) -> None:
     """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101, CS708 or CS719."""
     saved = read_run(run, notify=lambda diagnostic: print_diagnostics([diagnostic]))
-    layers = image_layers(saved.checked)
-    if not layers:
+    picture = filters_picture(saved, scale=scale)
+    if picture is None:
         message = f"no convolution of {run} reads the images, so there are no kernels to draw"
         raise DiagnosticError(Diagnostic("CS708", message))
+    replace_file(str(target), picture, help="name a file with -o")
+
+
+def filters_picture(saved: SavedRun, *, scale: int) -> bytes | None:
+    """The kernels as PNG; None where no convolution reads the images."""
+    layers = image_layers(saved.checked)
+    if not layers:
+        return None
     weights = {name: tensor.float().numpy() for name, tensor in saved.checkpoint.weights.items()}
     picture = BytesIO()
     draw_filters(first_banks(weights, layers), scale).save(picture, format="PNG")
-    replace_file(str(target), picture.getvalue(), help="name a file with -o")
+    return picture.getvalue()
 
 
 def image_layers(checked: Checked) -> dict[str, int]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from io import BytesIO
 from typing import NamedTuple
 
 import click
 
 from convspec.cli.pictures import Warned, class_number, drawn, picture_for_panel, write_panel
 from convspec.data import Split
+from convspec.data.dataset import Notify
 from convspec.data.gallery import UNKNOWN, Gallery
 from convspec.diagnostics.visible import visible
 from convspec.report.panels import Guess, Guessed, draw_guesses
@@ -63,6 +65,20 @@ def run_prediction(
             cells = [_cell(trained, each) for each in drawn(predictions, "pictures")]
             write_panel(output, draw_guesses(cells))
     return 1 if "CS703" in warned.codes else 0
+
+
+def draw_samples(trained: Trained, samples: int, notify: Notify) -> bytes:
+    """A panel of so many test pictures of the run's data with their five likeliest classes, as PNG.
+
+    Raises DiagnosticError where the data are not at hand, or the network does not tell classes.
+    """
+    with closing(pictures_in(trained, None, Split.TEST, notify, most=samples)) as gallery:
+        with mean_data(trained, None, notify) as dataset:
+            looker = Looker(trained, dataset=dataset)
+        cells = [_cell(trained, each) for each in _predicted(looker, [gallery], 1, 5)]
+    picture = BytesIO()
+    draw_guesses(cells).save(picture, format="PNG", optimize=True)
+    return picture.getvalue()
 
 
 def _predicted(looker: Looker, galleries: Sequence[Gallery], views: int, top: int) -> Iterator[_Predicted]:

@@ -14,9 +14,14 @@ _MEBIBYTE = 2**20
 
 def network_table(checked: Checked, *, color: bool) -> str:
     """A row a layer, then the totals of each GPU, the neurons of the layers that learn, and the spec's own note."""
-    rows = [_row(row) for row in checked.layers]
-    parts = [_aligned([_HEADINGS, *rows], color=color), _totals(checked)]
+    headings, rows = layer_rows(checked)
+    parts = [_aligned([headings, *rows], color=color), _totals(checked)]
     return "\n".join(parts)
+
+
+def layer_rows(checked: Checked) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings, and a row a layer in the order of the file."""
+    return _HEADINGS, [_row(row) for row in checked.layers]
 
 
 def _row(row: LayerSummary) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ from convspec.passes.pipeline import Target
     metavar="RUN",
     help="Run that the spec's initWFunc= and its like copy from, piece by piece.",
 )
+@click.option("--tensorboard", is_flag=True, help="Write the metrics for TensorBoard too, into the run's folder.")
 @allow_init_imports
 def command(
     given: Given,
@@ -55,6 +56,7 @@ def command(
     log_every: int | None,
     init: str | None,
     init_from: str | None,
+    tensorboard: bool,
     allow_init_imports: bool,
 ) -> int:
     """Train SPEC on its data. A run is a folder: spec, emitted module, metrics and checkpoints.
@@ -104,6 +106,7 @@ def command(
         device=several[0] if several else device,
         devices=() if chosen is Target.FOLDED else several or gpus_for(compiled.program),
         log_every=log_every,
+        tensorboard=tensorboard,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
-from convspec.diagnostics import Diagnostic, Severity
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.evaluate import Validation
 from convspec.train.loop import Result
 from convspec.train.signals import Interrupted
@@ -21,6 +22,9 @@ _NO_DATA = Diagnostic(
     severity=Severity.NOTE,
 )
 
+_SAMPLES = 8
+"""Test pictures that the page about a run shows."""
+
 
 def run_training(
     compiled: Compiled,
@@ -32,6 +36,7 @@ def run_training(
     device: str,
     devices: Sequence[str],
     log_every: int | None,
+    tensorboard: bool,
 ) -> int:
     """Train and print what came of it; returns the exit code."""
     if data is None and resume is None and not compiled.data.is_given("provider"):
@@ -46,12 +51,31 @@ def run_training(
             devices=devices,
             max_steps=steps,
             log_every=log_every,
+            tensorboard=tensorboard,
         )
     except Interrupted as stop:
         click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
+    _write_report(result.run_dir)
     click.echo(_summary(compiled, result))
     return 0
+
+
+def _write_report(run: Path) -> None:
+    """The page about the run. What hinders it is a warning: the training is done, and `convspec report` tries again."""
+    try:
+        from convspec.cli.reporting import write_report
+
+        write_report(str(run), run / "report.html", samples=_SAMPLES)
+    except DiagnosticError as error:
+        print_diagnostics([_as_warning(diagnostic, run) for diagnostic in error.diagnostics])
+    except (ModuleNotFoundError, OSError) as error:
+        print_diagnostics([_as_warning(Diagnostic("CS101", str(error)), run)])
+
+
+def _as_warning(diagnostic: Diagnostic, run: Path) -> Diagnostic:
+    message = f"{run} goes without its report: {diagnostic.message}"
+    return diagnostic._replace(message=message, help=f"type: convspec report {run}", severity=Severity.WARNING)
 
 
 def _summary(compiled: Compiled, result: Result) -> str:

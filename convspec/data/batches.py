@@ -166,7 +166,12 @@ class BatchStream(Iterator[Batch]):
 
 def steps_per_epoch(dataset: Dataset, split: Split, batch_size: int) -> int:
     """Batches in an epoch; the last may be short, as in the originals."""
-    return -(-dataset.count(split) // batch_size)
+    return steps_of(dataset.count(split), batch_size)
+
+
+def steps_of(pictures: int, batch_size: int) -> int:
+    """Batches that so many pictures make."""
+    return -(-pictures // batch_size)
 
 
 def _share_of(count: int, ranks: int) -> int:

@@ -23,16 +23,13 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.contract import CompiledSpec
 from convspec.train.inputs import label_capacity, picture_shape
-from convspec.train.metrics import Point, curve
+from convspec.train.metrics import Point, curve, thinned
 from convspec.train.preparation import check_batches, check_trainable, open_data
 from convspec.train.rates import at_rate, rate_of
 from convspec.train.run import read_settings
 from convspec.train.scores import has_error, trained_cost
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Progress, Trained, Trainings
-
-MOST_POINTS = 400
-"""Of a curve that is drawn or written to JSON; of more, this many are taken, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -306,11 +303,3 @@ def _preference(attempt: Attempt) -> tuple[float, bool, float]:
     """The rate that needs the fewest steps; of those that never reach the target the one that comes closest."""
     last = attempt.points[-1].value if attempt.points else inf
     return _cost(attempt), attempt.trained.ending is Ending.DIVERGED, last
-
-
-def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """At most `MOST_POINTS` of them, evenly spaced, the first and the last among these."""
-    if len(points) <= MOST_POINTS:
-        return points
-    last = len(points) - 1
-    return [points[round(i * last / (MOST_POINTS - 1))] for i in range(MOST_POINTS)]

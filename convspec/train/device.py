@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,6 +109,19 @@ class Uploads:
             tensor.record_stream(computing)
         copied.synchronize()
         return tensors
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes that this process has taken at most: of the device's memory, by torch's count, or of the machine's. None where
+    the system does not count."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return getrusage(RUSAGE_SELF).ru_maxrss * unit
 
 
 class HostScalar:

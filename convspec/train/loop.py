@@ -19,7 +19,7 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.checkpoint import Checkpoint, remove_unfinished, save_checkpoint
 from convspec.train.contract import CompiledSpec, TrainOptions
-from convspec.train.device import HostScalar, rng_states, set_rng_states
+from convspec.train.device import HostScalar, peak_memory, rng_states, set_rng_states
 from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
@@ -31,10 +31,14 @@ from convspec.train.run import MetricsLog, RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
 from convspec.train.state import Position, RunState
+from convspec.train.tensorboard import TensorBoardLog
 from convspec.train.waiting import StopAsked, Waiting
 
 LOGGED_STEPS = 100
 """About this many steps of an epoch stand in metrics.jsonl."""
+
+WEIGHED = 10
+"""At one in this many of them, the weights are measured as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Training:
         *,
         log_every: int | None,
         notify: Notify = lambda diagnostic: None,
+        tensorboard: bool = False,
     ) -> None:
         """devices: those of the network, in the order of the GPUs of the spec; inputs and records are on the first."""
         options: TrainOptions = compiled.train
@@ -91,6 +96,8 @@ class Training:
         self.data_wait = 0.0
         """Seconds that steps waited for their pictures since the last that was recorded."""
         self.metrics: MetricsLog | None = None
+        self.uses_tensorboard = tensorboard
+        self.tensorboard: TensorBoardLog | None = None
         self.began = time.perf_counter()
 
     # the run
@@ -153,6 +160,8 @@ class Training:
         self.display.advance(f"loss {loss:.4f}  {speed:.0f} images/s")
         if (self.position.step - 1) % self.log_every == 0:
             self.log_step(loss, outputs, speed)
+        if (self.position.step - 1) % (self.log_every * WEIGHED) == 0:
+            self.log_weights()
 
     def end_epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Validate if it is time, and move on to the next epoch. False if a stop was asked for before that."""
@@ -243,14 +252,30 @@ class Training:
             "so_far": so_far,
             "rate": next(iter(self.optimizer.rates().values()), 0.0),
         }
-        self.log(record, wall={"images_per_second": round(speed, 1), "data_wait": round(self.data_wait, 4)})
+        wall = {
+            "images_per_second": round(speed, 1),
+            "data_wait": round(self.data_wait, 4),
+            "memory": peak_memory(self.device),
+        }
+        self.log(record, wall={name: value for name, value in wall.items() if value is not None})
         self.data_wait = 0.0
+
+    def log_weights(self) -> None:
+        rates = self.optimizer.rates()
+        parameters = {
+            name: {"weight": size.weight, "step": size.step, "rate": rates[name]}
+            for name, size in self.optimizer.sizes().items()
+        }
+        record = {"event": "weights", "epoch": self.position.epoch + 1, "step": self.position.steps_done}
+        self.log({**record, "parameters": parameters}, wall={})
 
     def log(self, record: dict[str, Any], wall: dict[str, float]) -> None:
         """All that depends on the clock stays under "wall"."""
         assert self.metrics is not None
-        seconds = round(time.perf_counter() - self.began, 3)
-        self.metrics.write({**record, "wall": {"seconds": seconds, **wall}})
+        record = {**record, "wall": {"seconds": round(time.perf_counter() - self.began, 3), **wall}}
+        self.metrics.write(record)
+        if self.tensorboard is not None:
+            self.tensorboard.take(record)
 
     def not_finite(self, loss: float, tensors: dict[str, Tensor], before: dict[str, Tensor]) -> DiagnosticError:
         """CS707, with the layer that began it. The weights are those before the step."""
@@ -271,6 +296,8 @@ class Training:
     def save(self) -> Path:
         assert self.metrics is not None
         self.metrics.sync()
+        if self.tensorboard is not None:
+            self.tensorboard.sync()
         checkpoint = self.state.checkpoint(self.metrics.lines)
         return save_checkpoint(self.run_folder.checkpoints, checkpoint, keep=self.options.keep_checkpoints)
 
@@ -281,7 +308,10 @@ class Training:
             self.state.restore(checkpoint, self.run_folder.checkpoints, notify)
         lines = 0 if checkpoint is None else checkpoint.state["metrics_lines"]
         self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines)
+        if self.uses_tensorboard:
+            self.tensorboard = TensorBoardLog(self.run_folder.path, self.position.steps_done)
 
     def close(self) -> None:
-        if self.metrics is not None:
-            self.metrics.close()
+        for log in (self.metrics, self.tensorboard):
+            if log is not None:
+                log.close()

@@ -13,11 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 Record = Mapping[str, Any]
+T = TypeVar("T")
+
+MOST_POINTS = 400
+"""Of a curve that is drawn or written to JSON; of more, this many are taken, evenly spaced."""
 
 
 class Quantity(Enum):
@@ -98,6 +102,14 @@ def curve(records: Sequence[Record], quantity: Quantity, steps_per_epoch: int) -
     # a loss that is not finite stands there as null
     values = ((record["step"], record["test"].get(key)) for record in tests)
     return [Point(step, value) for step, value in values if value is not None]
+
+
+def thinned(points: Sequence[T]) -> Sequence[T]:
+    """At most `MOST_POINTS` of them, evenly spaced, the first and the last among these."""
+    if len(points) <= MOST_POINTS:
+        return points
+    last = len(points) - 1
+    return [points[round(i * last / (MOST_POINTS - 1))] for i in range(MOST_POINTS)]
 
 
 def _increments(records: Sequence[Record], key: str) -> Iterator[_Increment]:

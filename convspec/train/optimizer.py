@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from convspec.program.program import Parameter, Program, Update
-from convspec.train.blocks import join, split
+from convspec.train.blocks import join, region, split
 from convspec.train.rules import NORMALISED_MOMENTUM, GradientRule, constrain, is_due, is_plain, takes_decay
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -40,6 +41,13 @@ class _Group:
         rate = self.torch_group["lr"]
         assert isinstance(rate, float)
         return rate
+
+
+class Size(NamedTuple):
+    """mean |w| over the numbers of a parameter, and mean |w - w before| of its last step."""
+
+    weight: float
+    step: float
 
 
 class PaperSGD:
@@ -108,6 +116,22 @@ class PaperSGD:
             for block in parameter.blocks
         }
 
+    def sizes(self) -> dict[str, Size]:
+        """Of each parameter that learns, by canonical name: how large it is, and how large its last step was."""
+        learning = [
+            (block.name, piece.numel(), group.rate, piece, None if buffer is None else buffer[region(block)])
+            for group in self._groups
+            for parameter, tensor in group.members
+            for buffer in [self._sgd.state[tensor].get("momentum_buffer")]
+            for block in parameter.blocks
+            for piece in [tensor.detach()[region(block)]]
+        ]
+        # v = -rate b, so that the step that was taken need not be kept
+        return {
+            name: Size(_norm(piece) / count, 0.0 if buffer is None else rate * _norm(buffer) / count)
+            for name, count, rate, piece, buffer in learning
+        }
+
     def momentum(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Buffers and the rates that they are kept in, by canonical name: what a checkpoint needs, exact to the bit."""
         buffers: dict[str, Tensor] = {}
@@ -169,6 +193,10 @@ class PaperSGD:
             if buffer is not None:
                 buffer.mul_(group.rate / rate)
         group.torch_group["lr"] = float(rate)
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, 1))
 
 
 def _rescaled(buffer: Tensor, old_rate: float, new_rate: float) -> Tensor:

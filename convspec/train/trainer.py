@@ -33,6 +33,7 @@ from convspec.train.preparation import (
 )
 from convspec.train.run import RUNS, RunFolder
 from convspec.train.signals import StopSignals
+from convspec.train.tensorboard import require_tensorboard
 
 
 def train(
@@ -50,6 +51,7 @@ def train(
     notify: Notify | None = None,
     network: nn.Module | None = None,
     is_enough: Callable[[], bool] = lambda: False,
+    tensorboard: bool = False,
 ) -> Result:
     """Train until the schedule ends, or up to step `max_steps` of the run.
 
@@ -62,11 +64,15 @@ def train(
     network: trained in place of an instance of the emitted module; follows the same contract.
     is_enough: asked at the end of each epoch, after its checkpoint; True ends this call there.
 
+    tensorboard: whether to write what metrics.jsonl records for TensorBoard too, into the run's folder.
+
     Raises DiagnosticError for a mistake of the user's or a trouble of the machine's, and Interrupted after a signal.
     """
     display = display or open_display()
     notify = notify or (lambda diagnostic: display.line(as_line(diagnostic)))
     check_trainable(compiled.program)
+    if tensorboard:
+        require_tensorboard()
     options = compiled.train
     places = open_devices(compiled.name, compiled.program, devices) if devices else (open_device(device),)
     note_slow_bf16(places[0], options.precision, notify)
@@ -110,6 +116,7 @@ def train(
             display,
             log_every=_log_every(run, log_every),
             notify=notify,
+            tensorboard=tensorboard,
         )
         stack.callback(training.close)
         training.restore(checkpoint, notify)

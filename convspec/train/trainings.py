@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from convspec.data.batches import steps_of
 from convspec.data.dataset import Notify
 from convspec.data.durable import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError
@@ -149,7 +150,7 @@ class Trainings:
 
 def _progress(run: Path, compiled: CompiledSpec) -> Progress:
     """Up to the newest checkpoint of a run; nothing is done where there is none."""
-    steps_per_epoch = -(-read_settings(run)["train_pictures"] // compiled.train.batch)
+    steps_per_epoch = steps_of(read_settings(run)["train_pictures"], compiled.train.batch)
     state = newest_state(run / "checkpoints")
     if state is None:
         return Progress(0, steps_per_epoch, [])

@@ -11,9 +11,9 @@ import pytest
 
 from convspec.diagnostics import DiagnosticError
 from convspec.train import trainings as module
-from convspec.train.comparison import Comparison, Contender, compare, thinned
+from convspec.train.comparison import Comparison, Contender, compare
 from convspec.train.display import SilentDisplay
-from convspec.train.metrics import Point, Quantity, curve, read_metrics
+from convspec.train.metrics import Point, Quantity, curve, read_metrics, thinned
 from convspec.train.run import RunFolder
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Progress, Trainings

@@ -1,0 +1,38 @@
+"""`convspec report`: a page about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convspec.cli.options import named
+from convspec.diagnostics import Diagnostic, DiagnosticError
+
+
+@click.command(short_help="A page about a run, for a browser.")
+@click.argument("run", type=named)
+@click.option("-o", "--output", type=named, metavar="FILE.html", help="File to write; else report.html in the run.")
+@click.option(
+    "--samples", type=click.IntRange(0, 64), default=8, show_default=True, help="Test pictures to show, with guesses."
+)
+def command(run: str, output: str | None, samples: int) -> int:
+    """Write a page about RUN: its curves, weights, kernels, guesses and checkpoints, its network and its spec.
+
+    One file that needs no network. `train` writes it as it ends; while it is still at work, this shows how far it is.
+
+    \b
+    convspec report runs/alexnet-small
+    """
+    try:
+        from convspec.cli.reporting import write_report
+    except ModuleNotFoundError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "CS801", f"reports need {error.name}, which is not installed", help='pip install "convspec[train]"'
+            )
+        ) from None
+    target = Path(output) if output is not None else Path(run) / "report.html"
+    write_report(run, target, samples=samples)
+    click.echo(f"{target}")
+    return 0
