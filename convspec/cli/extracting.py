@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from convspec.cli.pictures import Progress, Warned, counted
+from convspec.cli.pictures import Progress, Warned, counted, refuse_pictures
 from convspec.cli.write import replace_text, replacing
 from convspec.data import Split
 from convspec.train.feature_files import About, describe, write_npy, write_npz
 from convspec.train.features import features_of
-from convspec.train.galleries import files_named, mean_data, pictures_in
+from convspec.train.galleries import files_named, pictures_in, with_data
 from convspec.train.looking import Looker, open_with_layers
 
 
@@ -23,7 +23,7 @@ def run_extraction(
     *,
     layer: str | None,
     data: str | None,
-    split: str,
+    split: str | None,
     output: str,
     checkpoint: str | None,
     device: str,
@@ -31,9 +31,14 @@ def run_extraction(
     """Write the file and say what is in it; returns the exit code, 1 where a picture could not be read."""
     warned = Warned()
     trained, layers = open_with_layers(run, layer, device=device, checkpoint=checkpoint, notify=warned)
-    with mean_data(trained, data, warned) as dataset:
-        looker = Looker(trained, dataset=dataset)
-    gallery = files_named(trained, images, warned) if images else pictures_in(trained, data, Split(split), warned)
+    trained = with_data(trained, data, warned)
+    looker = Looker(trained)
+    gallery = (
+        files_named(trained, images, warned)
+        if images
+        else pictures_in(trained, data, Split(split or "test"), warned, whole_folders=split is None)
+    )
+    refuse_pictures(output, gallery)
     # twice on the disk, the second time whole: how many pictures can be read is known at the end
     beside = Path(output).resolve().parent
     with (
@@ -49,6 +54,6 @@ def run_extraction(
             write_npz(file, features, about)
         else:
             write_npy(file, features)
-            replace_text(str(Path(output).with_suffix(".json")), describe(features, about))
+            replace_text(f"{output}.json", describe(features, about))
     click.echo(f"{output}: {', '.join(layers)}, {shape} for each of {counted(len(names), 'picture')}")
     return 1 if "CS703" in warned.codes else 0

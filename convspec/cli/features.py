@@ -18,7 +18,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option(
     "--data", type=named, metavar="DATA", help="Pictures in place of IMAGE: photos, digits, a folder of data."
 )
-@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Of the data.")
+@click.option("--split", type=click.Choice(["train", "test"]), help="Of the data; else test, and all of a folder.")
 @click.option("-o", "--output", type=named, metavar="FILE", required=True, help="FILE.npy or FILE.npz to write.")
 @trained_options
 def command(
@@ -26,7 +26,7 @@ def command(
     images: tuple[str, ...],
     layer: str | None,
     data: str | None,
-    split: str,
+    split: str | None,
     output: str,
     checkpoint: str | None,
     device: str,
@@ -38,7 +38,7 @@ def command(
     convspec features runs/alexnet-small cat.jpg --layer conv5 -o maps.npy
 
     FILE.npz holds features, float32 (N, features) or (N, channels, height, width), labels, names, classes and layers.
-    FILE.npy is the features alone; the others are in FILE.json.
+    FILE.npy is the features alone; the others are in FILE.npy.json.
     """
     if not output.endswith((".npy", ".npz")):
         raise click.UsageError(f"{output}: name FILE.npy or FILE.npz")

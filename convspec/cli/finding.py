@@ -11,15 +11,15 @@ from typing import Any
 
 import click
 
-from convspec.cli.pictures import Progress, Warned, counted, drawn, picture_for_panel, write_panel
+from convspec.cli.pictures import Progress, Warned, counted, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
 from convspec.data.gallery import UNKNOWN, Gallery
 from convspec.diagnostics.visible import visible
-from convspec.report.panels import Found, draw_neighbours
+from convspec.report.panels import MOST_FOUND, Found, draw_neighbours
 from convspec.train.code_search import CodeFigures
 from convspec.train.codes import LEAST_ROWS
 from convspec.train.features import FOLDER, Features, features_of
-from convspec.train.galleries import files_named, mean_data, pictures_in
+from convspec.train.galleries import files_named, pictures_in, with_data
 from convspec.train.looking import Looker, class_title, open_with_layers
 from convspec.train.similar import Answer, Finder, Hit, is_alike
 from convspec.train.trained import Trained
@@ -31,6 +31,7 @@ class Search:
 
     queries: Sequence[str]
     samples: int | None
+    among: str | None
     data: str | None
     layer: str | None
     top: int
@@ -44,15 +45,16 @@ def run_search(
     """Search and print; returns the exit code, 1 where a query could not be read."""
     warned, skipped = Warned(), Warned()
     trained, layers = open_with_layers(run, search.layer, device=device, checkpoint=checkpoint, notify=warned)
+    trained = with_data(trained, search.data, warned)
+    looker = Looker(trained)
     with ExitStack() as stack:
-        gallery = pictures_in(trained, search.data, Split.TRAIN, warned)
+        gallery = pictures_in(trained, search.among or search.data, Split.TRAIN, warned)
         stack.callback(gallery.close)
         queries = _query_galleries(trained, search, skipped)
         for each in queries:
             stack.callback(each.close)
-        with mean_data(trained, search.data, warned) as dataset:
-            looker = Looker(trained, dataset=dataset)
         folder = trained.run_dir / FOLDER if search.cache is None else Path(search.cache)
+        refuse_pictures(output, gallery, *queries)
         with Progress() as progress:
             features = stack.enter_context(
                 features_of(looker, gallery, layers, folder=folder, notify=warned, advance=progress)
@@ -64,7 +66,9 @@ def run_search(
                 answers += finder.answers(each, asked)
         show = _print_json if as_json else _print
         show(trained, layers, features, gallery, answers, finder.figures)
-        if output is not None:
+        if output is not None and answers:
+            if search.top > MOST_FOUND:
+                click.echo(f"the panel has the first {MOST_FOUND} pictures for each query", err=True)
             rows = [_row(trained, answer) for answer in drawn(answers, "queries")]
             write_panel(output, draw_neighbours(rows))
     return 1 if "CS703" in skipped.codes else 0
@@ -75,7 +79,7 @@ def _query_galleries(trained: Trained, search: Search, notify: Warned) -> list[G
     if search.queries:
         found.append(files_named(trained, search.queries, notify))
     if search.samples is not None:
-        found.append(pictures_in(trained, None, Split.TEST, notify, most=search.samples))
+        found.append(pictures_in(trained, search.data, Split.TEST, notify, most=search.samples))
     return found
 
 
@@ -163,7 +167,9 @@ def _titled(trained: Trained, hit: Hit) -> str:
 
 def _row(trained: Trained, answer: Answer) -> tuple[Found, list[Found]]:
     query, hits = answer
-    return _found(trained, query, is_alike=False), [_found(trained, hit, is_alike=is_alike(query, hit)) for hit in hits]
+    return _found(trained, query, is_alike=False), [
+        _found(trained, hit, is_alike=is_alike(query, hit)) for hit in hits[:MOST_FOUND]
+    ]
 
 
 def _found(trained: Trained, hit: Hit, *, is_alike: bool) -> Found:

@@ -118,6 +118,13 @@ def trained_options(command: _Command) -> _Command:
     return command
 
 
+def refuse_other_pictures(output: str | None) -> None:
+    """Raises UsageError where a panel would be written under the name of a picture of another kind."""
+    kinds = (".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+    if output is not None and output.lower().endswith(kinds):
+        raise click.UsageError(f"{output}: panels are drawn as PNG; name FILE.png and convert that")
+
+
 def offering(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """What a shell is offered for an argument: a function of `completing`, which is imported when a shell asks."""
 

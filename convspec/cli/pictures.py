@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -61,6 +63,18 @@ def class_number(trained: Trained, name: str) -> int:
     some = ", ".join(trained.classes[:_NAMED]) + (", ..." if len(trained.classes) > _NAMED else "")
     hint = did_you_mean(name, trained.classes) or (f"its classes are {some}" if some else "it tells of no classes")
     raise click.UsageError(f"{trained.run_dir} has no class '{name}': {hint}")
+
+
+def refuse_pictures(output: str | None, *galleries: Gallery) -> None:
+    """Raises UsageError where the file to write is a picture that is looked at."""
+    if output is None or not os.path.exists(output):  # noqa: PTH110 - raises nothing
+        return
+    target = Path(output).resolve()
+    for gallery in galleries:
+        for place in range(len(gallery)):
+            path = gallery.path(place)
+            if path is not None and path.name == target.name and path.resolve() == target:
+                raise click.UsageError(f"{output} is a picture that is looked at: name another file with -o")
 
 
 def counted(count: int, what: str) -> str:

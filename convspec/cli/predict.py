@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named, trained_options
+from convspec.cli.options import named, refuse_other_pictures, trained_options
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
@@ -16,7 +16,9 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True, help="Classes to name.")
 @click.option("--label", metavar="CLASS", help="What the images show; else the class whose name their folder has.")
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Look at N test pictures of the run's data.")
-@click.option("--data", type=named, metavar="DATA", help="Data for --samples, in place of the run's own.")
+@click.option(
+    "--data", type=named, metavar="DATA", help="Data for --samples; of an old checkpoint, what it learned from."
+)
 @click.option(
     "--views", type=click.Choice(["1", "10"]), help="Views of a picture that are averaged; else what [@data] says."
 )
@@ -44,6 +46,7 @@ def command(
     convspec predict runs/alexnet-small cat.jpg
     convspec predict runs/alexnet-small --samples 8 -o panel.png
     """
+    refuse_other_pictures(output)
     if not images and samples is None:
         raise click.UsageError("name an IMAGE, or look at test pictures of the run with --samples N")
     use_huge_pages()

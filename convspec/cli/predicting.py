@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import click
 
-from convspec.cli.pictures import Warned, class_number, drawn, picture_for_panel, write_panel
+from convspec.cli.pictures import Warned, class_number, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
 from convspec.data.dataset import Notify
 from convspec.data.gallery import UNKNOWN, Gallery
 from convspec.diagnostics.visible import visible
-from convspec.report.panels import Guess, Guessed, draw_guesses
-from convspec.train.galleries import files_named, mean_data, pictures_in
+from convspec.report.panels import MOST_BARS, Guess, Guessed, draw_guesses
+from convspec.train.galleries import files_named, pictures_in, with_data
 from convspec.train.looking import Looker, class_title, likeliest
 from convspec.train.trained import Trained, open_trained
 
@@ -48,6 +48,8 @@ def run_prediction(
     """Look at all pictures and print; returns the exit code, 1 where one could not be read."""
     warned = Warned()
     trained = open_trained(run, device=device, checkpoint=checkpoint, notify=warned)
+    trained = with_data(trained, data, warned)
+    looker = Looker(trained)
     number = UNKNOWN if label is None else class_number(trained, label)
     with ExitStack() as stack:
         galleries: list[Gallery] = []
@@ -57,11 +59,12 @@ def run_prediction(
             galleries.append(pictures_in(trained, data, Split.TEST, warned, most=samples))
         for gallery in galleries:
             stack.callback(gallery.close)
-        with mean_data(trained, data, warned) as dataset:
-            looker = Looker(trained, dataset=dataset)
+        refuse_pictures(output, *galleries)
         found = _predicted(looker, galleries, views or trained.compiled.data.views, top)
         predictions = _print_json(trained, found) if as_json else _print(trained, found, top)
         if output is not None and predictions:
+            if top > MOST_BARS:
+                click.echo(f"the panel has the first {MOST_BARS} classes of each picture", err=True)
             cells = [_cell(trained, each) for each in drawn(predictions, "pictures")]
             write_panel(output, draw_guesses(cells))
     return 1 if "CS703" in warned.codes else 0
@@ -133,6 +136,6 @@ def _cell(trained: Trained, each: _Predicted) -> Guessed:
         None if each.label == UNKNOWN else class_title(trained, each.label),
         [
             Guess(class_title(trained, number), probability, number == each.label)
-            for number, probability in zip(each.classes, each.probabilities, strict=True)
+            for number, probability in zip(each.classes[:MOST_BARS], each.probabilities, strict=False)
         ],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named, trained_options
+from convspec.cli.options import named, refuse_other_pictures, trained_options
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
@@ -13,7 +13,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.argument("run", type=named)
 @click.argument("queries", nargs=-1, type=named, metavar="[QUERY]...")
 @click.option(
-    "--in", "data", type=named, metavar="DATA", help="Where to look: photos, digits or a folder; else the run's."
+    "--in", "among", type=named, metavar="DATA", help="Where to look: photos, digits or a folder; else the run's."
+)
+@click.option(
+    "--data", type=named, metavar="DATA", help="Data for --samples; of an old checkpoint, what it learned from."
 )
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Look for N test pictures of the run's data.")
 @click.option("--layer", type=named, metavar="NAME", help="Whose features are compared; else the last hidden layer.")
@@ -26,6 +29,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 def command(
     run: str,
     queries: tuple[str, ...],
+    among: str | None,
     data: str | None,
     samples: int | None,
     layer: str | None,
@@ -46,6 +50,7 @@ def command(
     convspec similar runs/alexnet-small cat.jpg --in pictures -o panel.png
     convspec similar runs/alexnet-small --samples 5 --codes 64
     """
+    refuse_other_pictures(output)
     if not queries and samples is None:
         raise click.UsageError("name a QUERY, or take test pictures of the run with --samples N")
     use_huge_pages()
@@ -57,5 +62,5 @@ def command(
                 "CS801", f"a search needs {error.name}, which is not installed", help='pip install "convspec[train]"'
             )
         ) from None
-    search = Search(queries, samples, data, layer, top, codes, cache)
+    search = Search(queries, samples, among, data, layer, top, codes, cache)
     return run_search(run, search, output=output, checkpoint=checkpoint, device=device, as_json=form == "json")

@@ -27,6 +27,9 @@ from convspec.data.pictures import BrokenPicture, read_middle
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 STDIN = "-"
+MOST_NAMED = 20
+"""Files that are named one by one where many cannot be read."""
+
 UNKNOWN = -1
 """The label of a picture of which nobody says what it shows."""
 
@@ -95,7 +98,7 @@ class Files(Gallery):
     def __init__(
         self, files: Sequence[PictureFile], shape: tuple[int, int, int], notify: Notify, *, title: str = "files"
     ) -> None:
-        """notify: is told CS703 of each file that cannot be read, once each time it is passed."""
+        """notify: is told CS703 of files that cannot be read: of each of the first `MOST_NAMED`, of the others how many."""
         self.files, self.shape, self._notify, self.title = files, shape, notify, title
         self.fingerprint = _fingerprint(files)
 
@@ -113,6 +116,7 @@ class Files(Gallery):
         return source if isinstance(source, Path) else None
 
     def chunks(self, size: int) -> Iterator[Chunk]:
+        self._skipped = 0
         workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="convspec-decode")
         with workers:
             waiting = deque[tuple[int, Iterator[Pictures | str]]]()
@@ -122,6 +126,8 @@ class Files(Gallery):
                     yield self._chunk(*waiting.popleft())
             while waiting:
                 yield self._chunk(*waiting.popleft())
+        if self._skipped > MOST_NAMED:
+            self._warn(f"skipped {self._skipped - MOST_NAMED:,} more files of {len(self.files):,} that cannot be read")
 
     def shown(self, index: int, side: int) -> Pictures:
         height, width, _ = self.shape
@@ -135,12 +141,16 @@ class Files(Gallery):
         except BrokenPicture as error:
             return str(error)
 
+    def _warn(self, message: str) -> None:
+        self._notify(Diagnostic("CS703", message, severity=Severity.WARNING))
+
     def _chunk(self, first: int, read: Iterator[Pictures | str]) -> Chunk:
         good, pictures = [], []
         for index, found in enumerate(read, first):
             if isinstance(found, str):
-                message = f"skipped {self.files[index].name}: {found}"
-                self._notify(Diagnostic("CS703", message, severity=Severity.WARNING))
+                self._skipped += 1
+                if self._skipped <= MOST_NAMED:
+                    self._warn(f"skipped {self.files[index].name}: {found}")
             else:
                 good.append(index)
                 pictures.append(found)

@@ -19,6 +19,9 @@ SIDE = 160
 MOST_DRAWN = 64
 """Pictures, or rows of them, that a panel has at most."""
 
+MOST_BARS, MOST_FOUND = 20, 20
+"""Guesses below a picture, and pictures beside a query, that a panel has at most."""
+
 _COLUMNS = 4
 _GAP = 16
 _BAR, _BAR_GAP = 20, 3

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from convspec.data import Dataset, Split
+from convspec.data import Split
 from convspec.data.batch_folders import is_batch_folder
 from convspec.data.dataset import Notify
 from convspec.data.gallery import (
@@ -30,29 +31,35 @@ def files_named(trained: Trained, names: Sequence[str], notify: Notify, *, label
 
 
 def pictures_in(
-    trained: Trained, data: str | None, split: Split, notify: Notify, *, most: int | None = None
+    trained: Trained,
+    data: str | None,
+    split: Split,
+    notify: Notify,
+    *,
+    most: int | None = None,
+    whole_folders: bool = True,
 ) -> Gallery:
-    """A split of the run's own data where `data` is None; all pictures in a folder; a split of any other data.
+    """A split of data, of the run's own where `data` is None; of a folder of pictures that is not its own all of them.
 
-    most: of evenly spaced ones so many; None for all.
+    most: of evenly spaced ones so many; None for all. whole_folders: False takes the split of any folder.
     """
     root = trained.data if data is None else data
     if root is None or not is_folder_of_pictures(root):
         return SplitGallery(trained.open_data(data, notify=notify), split, most)
-    files = list_pictures([root], trained.classes) if data is not None else _files_of_split(trained, root, split)
+    is_whole = data is not None and whole_folders
+    files = list_pictures([root], trained.classes) if is_whole else _files_of_split(trained, root, split)
     chosen = evenly_spaced(len(files), most)
-    title = root if data is not None else f"{root}:{split.value}"
+    title = root if is_whole else f"{root}:{split.value}"
     return Files([files[place] for place in chosen.tolist()], trained.stored_shape, notify, title=title)
 
 
-@contextmanager
-def mean_data(trained: Trained, data: str | None, notify: Notify) -> Iterator[Dataset | None]:
-    """Data that give the mean picture, where the run has none and any are known: those named, or its own."""
-    if trained.mean is not None or (data or trained.data) is None:
-        yield None
-        return
+def with_data(trained: Trained, data: str | None, notify: Notify) -> Trained:
+    """The network with the mean picture and the classes of `data`, which the run of an old checkpoint has none of."""
+    if data is None or (trained.mean is not None and trained.classes):
+        return trained
     with closing(trained.open_data(data, notify=notify)) as dataset:
-        yield dataset
+        settings = {**trained.settings, "classes": list(trained.classes or dataset.classes)}
+        return replace(trained, mean=trained.mean_for(dataset), settings=settings)
 
 
 def is_folder_of_pictures(data: str) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convspec.checker import Checked
-from convspec.data import Batch, Dataset
+from convspec.data import Batch
 from convspec.data.dataset import Notify, Pictures
 from convspec.data.gallery import Gallery
 from convspec.data.views import ONE, TEN, cut_views, views_of
@@ -72,9 +72,9 @@ def open_with_layers(
 class Looker:
     """A trained network that is shown pictures, a few at once."""
 
-    def __init__(self, trained: Trained, *, dataset: Dataset | None = None) -> None:
-        """dataset: gives the mean picture where the run has none. Raises DiagnosticError CS701 without both."""
-        self.trained, self.mean = trained, trained.mean_for(dataset)
+    def __init__(self, trained: Trained) -> None:
+        """Raises DiagnosticError CS701 where it has no mean picture."""
+        self.trained, self.mean = trained, trained.mean_for()
         self._at_once = max(TEN, min(MOST_AT_ONCE, trained.compiled.train.batch))
         self._inputs = InputTensors(trained.program, self.mean, trained.device, self._at_once)
 

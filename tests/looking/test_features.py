@@ -71,7 +71,7 @@ def test_maps_keep_their_shape(trained_run: Path, noise: tuple[Path, NDArray[np.
     maps = np.load(target)
     assert maps.shape == (1, 4, 10, 10)
     np.testing.assert_allclose(maps[0], by_hand(trained_run, noise[1], ("conv1b",))[0], rtol=1e-5, atol=1e-4)
-    about = json.loads((tmp_path / "maps.json").read_text())
+    about = json.loads((tmp_path / "maps.npy.json").read_text())
     assert about["names"] == [str(noise[0])]
     assert about["labels"] == [None]
     assert (about["layers"], about["classes"]) == (["conv1b"], list(COLORS))
@@ -79,7 +79,13 @@ def test_maps_keep_their_shape(trained_run: Path, noise: tuple[Path, NDArray[np.
 
 def test_labels_and_names(trained_run: Path, colors: Path, tmp_path: Path) -> None:
     """Of a folder all pictures, of the run's own data the test pictures, or those for training."""
-    for arguments, count in ((["--data", str(colors)], 80), ([], 16), (["--split", "train"], 64)):
+    folder = ["--data", str(colors)]
+    for arguments, count in (
+        (folder, 80),
+        ([*folder, "--split", "test"], 16),
+        ([], 16),
+        (["--split", "train"], 64),
+    ):
         target = tmp_path / "f.npz"
         assert main(["features", str(trained_run), *arguments, "-o", str(target)]) == 0
         with np.load(target) as found:

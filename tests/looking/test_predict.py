@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from convspec.cli import main, pictures
+from convspec.cli import finding, main, pictures, predicting
 from convspec.compiler import compile_spec
 from convspec.emit.load import instantiate
 from convspec.report.panels import MOST_DRAWN, RIGHT, SIDE
 from convspec.train.checkpoint import load_newest
 from tests.looking.conftest import COLORS, picture
+from tests.train.test_trained import old_run
 
 
 def predict(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> dict[str, Any]:
@@ -213,3 +215,96 @@ def test_what_cannot_be(trained_run: Path, tmp_path: Path, capsys: pytest.Captur
     ):
         assert main(["predict", *arguments]) == code, arguments
         assert said in capsys.readouterr().err
+
+
+def test_a_picture_that_is_looked_at_is_not_written_over(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = save(picture("red", 1), tmp_path / "query.png")
+    (tmp_path / "link.png").symlink_to(query)
+    monkeypatch.chdir(tmp_path)
+    before = query.read_bytes()
+    for command in (["predict"], ["similar", "--in", str(tmp_path)]):
+        for name in (str(query), "query.png", "link.png"):
+            assert main([command[0], str(trained_run), "query.png", *command[1:], "-o", name]) == 2
+            assert "is a picture that is looked at" in capsys.readouterr().err
+    assert query.read_bytes() == before
+    assert main(["predict", str(trained_run), "query.png", "-o", "panel.jpg"]) == 2
+    assert "panels are drawn as PNG" in capsys.readouterr().err
+
+
+def test_many_broken_files(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(30):
+        (tmp_path / f"{i:02}.png").write_bytes(b"no")
+    save(picture("red", 1), tmp_path / "99.png")
+    assert main(["predict", str(trained_run), str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(str(tmp_path / "99.png"))
+    assert err.count("not a picture") == 20
+    assert "skipped 10 more files of 31 that cannot be read" in err
+
+
+def test_a_wide_panel_is_bounded(
+    trained_run: Path, colors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((predicting, "MOST_BARS"), (finding, "MOST_FOUND")):
+        monkeypatch.setattr(module, name, 2)
+    image, panel = str(colors / "red" / "00.png"), tmp_path / "p.png"
+    assert main(["predict", str(trained_run), image, "--top", "3", "-o", str(panel)]) == 0
+    assert "the panel has the first 2 classes" in capsys.readouterr().err
+    with Image.open(panel) as drawn:
+        assert drawn.height == 16 + SIDE + 22 + 2 * 23 + 16
+    arguments = ["--in", str(colors), "--cache", str(tmp_path / "cache"), "--top", "3", "-o", str(panel)]
+    assert main(["similar", str(trained_run), image, *arguments]) == 0
+    assert "the panel has the first 2 pictures" in capsys.readouterr().err
+    with Image.open(panel) as drawn:
+        assert drawn.width == 16 + 3 * (SIDE + 16) + 16
+
+
+def test_an_old_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no mean and no names of classes: those of the data that --data names are taken."""
+    run = old_run(tmp_path)
+    image = save(picture("red", 1), tmp_path / "a.png")
+    assert main(["predict", str(run), str(image)]) == 2
+    assert "name the data that it was trained on with --data" in capsys.readouterr().err
+    found = predict(capsys, run, image, "--data", "digits", "--samples", "3", "--top", "10")
+    assert len(found["images"]) == 4
+    for each in found["images"]:
+        assert {guess["class"] for guess in each["predictions"]} == set("0123456789")
+    assert found["images"][0]["label"] is None
+    assert all(each["label"] in "0123456789" for each in found["images"][1:])
+    target = tmp_path / "f.npz"
+    assert main(["features", str(run), "--data", "digits", "--layer", "fc10", "-o", str(target)]) == 0
+    with np.load(target) as features:
+        assert features["features"].shape == (359, 10)
+    assert main(["similar", str(run), str(image), "--in", "digits", "--layer", "fc10"]) == 2
+    assert "--data" in capsys.readouterr().err
+    arguments = ["--in", "digits", "--data", "digits", "--layer", "fc10", "--top", "2"]
+    assert main(["similar", str(run), str(image), *arguments]) == 0
+    assert "among 1,438 pictures of digits:train" in capsys.readouterr().out
+
+
+def test_names_that_no_terminal_should_see(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of files whose names are no text, or move the cursor: they are shown harmless, and stay themselves in JSON."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = ["line\nend.png", "\x1b[31mred.png", os.fsdecode(b"latin-\xe9.png")]
+    for name in names:
+        with (folder / name).open("wb") as file:
+            picture("red", 1).save(file, format="PNG")
+    panel = tmp_path / "p.png"
+    assert main(["predict", str(trained_run), str(folder), "-o", str(panel), "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 6
+    assert "\x1b" not in out
+    assert "line\\x0aend.png" in out
+    found = predict(capsys, trained_run, folder)
+    assert sorted(Path(each["image"]).name for each in found["images"]) == sorted(names)
+    arguments = ["--in", str(folder), "--cache", str(tmp_path / "c"), "-o", str(panel)]
+    assert main(["similar", str(trained_run), str(folder / names[0]), *arguments]) == 0
+    target = tmp_path / "f.npz"
+    assert main(["features", str(trained_run), str(folder), "-o", str(target)]) == 0
+    with np.load(target) as features:
+        assert sorted(Path(name).name for name in features["names"]) == sorted(names)
