@@ -14,18 +14,40 @@ These names, and what `Checked`, `LayerSummary` and `Diagnostic` hold, are stabl
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from convspec.checker import Checked, check
-from convspec.diagnostics import Diagnostic, DiagnosticError
-
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without what typing takes to import: see __getattr__
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
     import torch  # noqa: TID251 - for its names in annotations alone
+
+    from convspec.checker import Checked, check
+    from convspec.diagnostics import Diagnostic, DiagnosticError
 
 __version__ = "0.1.0"
 __all__ = ["Checked", "Diagnostic", "DiagnosticError", "check", "compile", "load"]
+
+_HOMES = {
+    "Checked": "convspec.checker",
+    "check": "convspec.checker",
+    "Diagnostic": "convspec.diagnostics",
+    "DiagnosticError": "convspec.diagnostics",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Names of other modules, imported when they are first asked for: the program begins here, and is to hear Ctrl-C."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convspec' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def compile(
@@ -91,6 +113,8 @@ def load(
         outputs=outputs,
         allow_init_imports=allow_init_imports,
     )
+    from convspec.diagnostics import Diagnostic, DiagnosticError
+
     try:
         from convspec.emit.load import instantiate
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -54,7 +55,8 @@ def run_training(
             tensorboard=tensorboard,
         )
     except Interrupted as stop:
-        click.echo(str(stop), err=True)
+        with suppress(OSError):  # the terminal may be what is gone
+            click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
     _write_report(result.run_dir)
     click.echo(_summary(compiled, result))

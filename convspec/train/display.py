@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Protocol
 
 from convspec.diagnostics import Diagnostic
@@ -29,11 +31,9 @@ def open_display(stream: IO[str] | None = None, *, unit: str = "step") -> Displa
     """A bar if `stream` (stderr) is a terminal and rich is installed, else plain lines, which count in `unit`."""
     stream = stream or sys.stderr
     if stream.isatty():
-        try:
-            return BarDisplay(stream)
-        except ImportError:
-            pass
-    return PlainDisplay(stream, unit)
+        with suppress(ImportError):
+            return LastingDisplay(BarDisplay(stream))
+    return LastingDisplay(PlainDisplay(stream, unit))
 
 
 def as_line(diagnostic: Diagnostic) -> str:
@@ -64,6 +64,36 @@ class Named:
 
     def close(self) -> None:
         self._display.close()
+
+
+class LastingDisplay:
+    """Falls silent where what it shows things on is gone, a closed terminal or pipe: no work is lost for that."""
+
+    def __init__(self, display: Display) -> None:
+        self.display = display
+
+    def start(self, what: str, total: int, done: int) -> None:
+        with self._falling_silent():
+            self.display.start(what, total, done)
+
+    def advance(self, text: str) -> None:
+        with self._falling_silent():
+            self.display.advance(text)
+
+    def line(self, text: str) -> None:
+        with self._falling_silent():
+            self.display.line(text)
+
+    def close(self) -> None:
+        with self._falling_silent():
+            self.display.close()
+
+    @contextmanager
+    def _falling_silent(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: a stream that was closed
+            self.display = SilentDisplay()
 
 
 class PlainDisplay:

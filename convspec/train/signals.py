@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM while work is saved as it goes on: the first asks for a clean stop, a second one leaves at once.
+"""SIGINT, SIGTERM and SIGHUP while work is saved as it goes on: the first asks for a clean stop, a second leaves at once.
 
 Nothing is lost either way, since every file is replaced by a rename (see `data.durable`). A signal that comes right behind
-the first is the same wish: `timeout`, shells and launchers send theirs to a process and to its group.
+the first is the same wish: `timeout`, shells and launchers send theirs to a process and to its group. A terminal that is
+closed sends SIGHUP, which `nohup` has a process ignore: then it stays ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from types import FrameType
 GRACE_SECONDS = 1.0
 """Signals within this time are one."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_HANGUP]))
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -48,7 +50,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+            heard = [number for number in _SIGNALS if number != _HANGUP or signal.getsignal(number) != signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._receive) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
