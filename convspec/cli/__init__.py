@@ -121,19 +121,15 @@ def _run(arguments: list[str] | None) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        from convspec.train.memory import lacks_memory
+
+        if not lacks_memory(error):
             raise
         help = "lower batch= under [@train] (--batch of bench), or use a machine or GPU that has more"
         print_diagnostics(
             [Diagnostic("CS718", "the memory does not suffice for this network and minibatch", help=help)]
         )
         return 1
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, or torch on a GPU or the CPU, was refused memory. torch has no class of its own for the last."""
-    is_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or is_torch
 
 
 def _open_closed_streams() -> None:

@@ -139,10 +139,19 @@ class Folder(Dataset):
                 read_into(self._root / sample.name, self.shape[0], place, out)
                 return used
             except BrokenPicture as error:
+                self._check_folder(sample)
                 self._broken.add(sample.name, str(error))
             used = (used + 1) % len(samples)
             self._stands_for[split, index] = used
         raise self._broken.all_of(split.value, len(samples))
+
+    def _check_folder(self, sample: Sample) -> None:
+        """Raises CS701 where the folder of a file that cannot be read is gone: no other file could stand in for all of it."""
+        folder = (self._root / sample.name).parent
+        if not folder.is_dir():
+            message = f"the folder {folder} was there when {self.name} was opened, and is gone"
+            help = "put it back; a run goes on from its last checkpoint with --resume"
+            raise DiagnosticError(Diagnostic("CS701", message, help=help))
 
     def _decode_all(self) -> None:
         """Fill the cache, and keep the samples that could be read."""

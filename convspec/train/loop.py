@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convspec.data import BatchStream, Dataset, Split
+from convspec.data import Batch, BatchStream, Dataset, Split
 from convspec.data.batches import steps_per_epoch
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
@@ -24,6 +24,7 @@ from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
 from convspec.train.inputs import InputTensors, PictureStatistics
+from convspec.train.memory import fitting_minibatch, lacks_memory, too_little_memory
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import color_noise
@@ -133,10 +134,22 @@ class Training:
                     return True
                 batch = next(stream)
                 self.data_wait += stream.waited
-                self.one_step(*self.inputs(batch))
+                self.step_on(batch)
                 if every and position.step % every == 0 and position.step < self.steps:
                     self.save()
         return should_stop() or (max_steps is not None and self.position.steps_done >= max_steps)
+
+    def step_on(self, batch: Batch) -> None:
+        """`one_step`. Raises DiagnosticError CS718, with the minibatch that would fit, where the memory does not suffice."""
+        try:
+            self.one_step(*self.inputs(batch))
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+        # out here, where the error and all that its frames held are gone
+        fitting = fitting_minibatch(self.net, self.inputs(batch)[0], self.autocast)
+        raise too_little_memory(len(batch.labels), fitting, self.run_folder.checkpoints)
 
     def one_step(self, tensors: dict[str, Tensor], labels: Tensor) -> None:
         """Forward, backward, update: one minibatch."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count, zip_longest
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
+from convspec.data.dataset import Notify
 from convspec.data.durable import replace_file
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.contract import CompiledSpec
 from convspec.train.durable import reporting_write_errors
 
@@ -91,6 +93,19 @@ class RunFolder:
                     help="name the data of that run with --data, or train without --resume",
                 )
             )
+
+    def begin_again(self, checkpoint_every: int, notify: Notify) -> None:
+        """Note that the run has no checkpoint and begins at step 0: it was stopped before the first.
+
+        Raises DiagnosticError CS708 where metrics.jsonl tells that there were some, which somebody has removed.
+        """
+        steps, epochs = _how_far(self.path / "metrics.jsonl")
+        if epochs > 1 or (checkpoint_every and steps > checkpoint_every):
+            message = f"the checkpoints of {self.path} are gone: metrics.jsonl tells of step {steps}, and none is there"
+            help = f"put {self.checkpoints} back, or train anew, in another folder"
+            raise DiagnosticError(Diagnostic("CS708", message, help=help))
+        message = f"{self.path} has no checkpoint yet, so that the run begins at step 0"
+        notify(Diagnostic("CS708", message, severity=Severity.NOTE))
 
     def close(self) -> None:
         self._lock.close()
@@ -243,3 +258,16 @@ def _first_difference(before: str, after: str) -> str:
         if old != new:
             return f"line {number} of the resolved spec was '{old}' and is '{new}'"
     return "the resolved specs differ in their line ends"
+
+
+def _how_far(metrics: Path) -> tuple[int, int]:
+    """Steps and epochs (counted from 1) of the last record; zeros where there is none that can be read."""
+    try:
+        lines = metrics.read_bytes().splitlines()
+    except OSError:
+        return 0, 0
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            record = json.loads(line)
+            return int(record["step"]), int(record["epoch"])
+    return 0, 0

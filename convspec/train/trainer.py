@@ -97,6 +97,8 @@ def train(
             run.adopt(describe_run(compiled, dataset, log_every))
         run.check_data(dataset.name, dataset.fingerprint)
         checkpoint = load_newest(run.checkpoints, notify) if resume is not None else None
+        if resume is not None and checkpoint is None:
+            run.begin_again(options.checkpoint_every, notify)
 
         torch.manual_seed(options.seed)
         net = initial_network(compiled, network)

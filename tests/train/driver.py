@@ -116,6 +116,25 @@ def terminate(base: Path) -> dict[str, object]:
     return {"stopped": stopped, "lines": lines, "last": wait(in_child(lambda: train_once(base / "stopped")))}
 
 
+def hang_up(base: Path) -> dict[str, object]:
+    """SIGHUP in the middle of a run, as a terminal that is closed sends it; then its end, which ignores it as under nohup."""
+    assert wait(in_child(lambda: train_once(base / "whole"))) == 0
+    child = in_child(lambda: train_once(base / "stopped", UnhurriedNet))
+    wait_for_line(base / "stopped" / "metrics.jsonl", 10)
+    os.kill(child, signal.SIGHUP)
+    stopped = wait(child)
+    lines = (base / "stopped" / "metrics.jsonl").read_bytes().count(b"\n")
+
+    def deaf() -> int:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return train_once(base / "stopped", UnhurriedNet)
+
+    child = in_child(deaf)
+    wait_for_line(base / "stopped" / "metrics.jsonl", lines + 3)
+    os.kill(child, signal.SIGHUP)
+    return {"stopped": stopped, "lines": lines, "last": wait(child)}
+
+
 def interrupt_in_a_burst(base: Path) -> dict[str, object]:
     """SIGINT and SIGTERM several times within a moment, as launchers send them: one wish to stop."""
     assert wait(in_child(lambda: train_once(base / "whole"))) == 0
@@ -145,5 +164,7 @@ def interrupt_twice(base: Path) -> dict[str, object]:
 if __name__ == "__main__":
     # loads what torch loads at its first optimizer, once for all children
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    tasks = {task.__name__: task for task in (kill_ten_times, terminate, interrupt_in_a_burst, interrupt_twice)}
+    tasks = {
+        task.__name__: task for task in (kill_ten_times, terminate, hang_up, interrupt_in_a_burst, interrupt_twice)
+    }
     print(json.dumps(tasks[sys.argv[1]](Path(sys.argv[2]))))

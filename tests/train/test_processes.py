@@ -46,6 +46,14 @@ def test_terminated(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_hung_up(tmp_path: Path) -> None:
+    report = drive("hang_up", tmp_path)
+    assert report["stopped"] == 130
+    assert 10 <= report["lines"] < len(metrics(tmp_path / "whole"))
+    assert report["last"] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_a_burst_of_signals_is_one(tmp_path: Path) -> None:
     report = drive("interrupt_in_a_burst", tmp_path)
     assert report == {"stopped": 130, "last": 0}
