@@ -76,9 +76,7 @@ def draw_samples(trained: Trained, samples: int, notify: Notify) -> bytes:
     Raises DiagnosticError where the data are not at hand, or the network does not tell classes.
     """
     with closing(pictures_in(trained, None, Split.TEST, notify, most=samples)) as gallery:
-        with mean_data(trained, None, notify) as dataset:
-            looker = Looker(trained, dataset=dataset)
-        cells = [_cell(trained, each) for each in _predicted(looker, [gallery], 1, 5)]
+        cells = [_cell(trained, each) for each in _predicted(Looker(trained), [gallery], 1, 5)]
     picture = BytesIO()
     draw_guesses(cells).save(picture, format="PNG", optimize=True)
     return picture.getvalue()
