@@ -26,7 +26,7 @@ from convspec.data.folder import BrokenFiles
 from convspec.data.integrity import check_on_opening, remember
 from convspec.data.layout import no_pictures
 from convspec.data.manifest import MANIFEST, WORK, FileEntry, Manifest, ShardEntry, SplitEntry, read_manifest
-from convspec.data.pictures import BrokenPicture
+from convspec.data.pictures import BrokenPicture, reused_memory
 from convspec.data.shard_writer import OpenShard, npy_bytes, sums_file
 from convspec.data.sources import Job, Source
 from convspec.data.statistics import Sums
@@ -90,7 +90,7 @@ def prepare(
         return _finished(root, plan, notify)
     target = Target(root, plan)
     try:
-        with reporting(root):
+        with reporting(root), reused_memory(options.jobs):
             _Preparation(source, target, per_shard, options, progress, notify, is_stopped).run()
             return _finish(source, target, plan)
     finally:
