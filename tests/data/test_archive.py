@@ -190,6 +190,15 @@ def test_a_header_that_leads_backwards(tmp_path: Path) -> None:
         tree(path)
 
 
+def test_attributes_that_lead_backwards(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("rose/x.jpg")
+    header.pax_headers = {"size": "-4096"}
+    path = tmp_path / "x.tar"
+    path.write_bytes(header.tobuf(tarfile.PAX_FORMAT) * 3 + bytes(1024))
+    with pytest.raises(DiagnosticError, match=r"CS725: .*a header that leads backwards"):
+        tree(path)
+
+
 @pytest.mark.parametrize("suffix", MODES)
 def test_an_archive_cut_short(tmp_path: Path, suffix: str) -> None:
     path = packed(flowers(tmp_path / "in", each=5), tmp_path / f"x{suffix}")
@@ -212,9 +221,11 @@ def test_an_archive_without_its_end(tmp_path: Path) -> None:
     assert "ends without the mark of its end" in told[0].message
 
 
-def test_a_bad_checksum_of_what_is_compressed(tmp_path: Path) -> None:
-    path = packed(flowers(tmp_path / "in"), tmp_path / "x.tar.gz")
-    content = bytearray(path.read_bytes())
+@pytest.mark.parametrize("padding", [0, 3 << 20])
+def test_a_bad_checksum_of_what_is_compressed(tmp_path: Path, padding: int) -> None:
+    """Also behind the end of the archive, where nothing else is read."""
+    path = tmp_path / "x.tar.gz"
+    content = bytearray(gzip.compress(written(tmp_path / "x.tar", GOOD).read_bytes() + bytes(padding)))
     content[-6] ^= 1
     path.write_bytes(content)
     with pytest.raises(DiagnosticError, match=r"CS725: .*CRC"):

@@ -93,6 +93,21 @@ def test_odd_pictures_are_read_and_broken_ones_named(tmp_path: Path) -> None:
     for name, why in bad.items():
         assert why in report[f"train/tulip/{name}"]
     assert {d.message for d in told} == {f"skipped {name}: {why}" for name, why in report.items()}
+    assert len(pictures_of(tmp_path / "out", Split.TRAIN)[0]) == 6 + len(good), (
+        "shards with fewer pictures are read too"
+    )
+
+
+def test_a_shard_with_fewer_pictures_than_were_planned(tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in" / "train", each=6, form="png")
+    flowers(tmp_path / "in" / "val", each=1)
+    whole = prepared(tmp_path / "in", tmp_path / "whole")
+    (source / "rose" / "1.png").write_bytes(b"")
+    manifest = prepared(tmp_path / "in", tmp_path / "out")
+    assert [shard.pictures for shard in manifest.splits[Split.TRAIN].shards] == [3, 4, 4]
+    pictures = pictures_of(tmp_path / "whole", Split.TRAIN)[0]
+    assert (pictures_of(tmp_path / "out", Split.TRAIN)[0] == np.delete(pictures, 1, axis=0)).all()
+    assert whole.splits[Split.TRAIN].shards[1:] == manifest.splits[Split.TRAIN].shards[1:]
 
 
 def test_turned_pictures_are_upright(tmp_path: Path) -> None:
@@ -229,6 +244,44 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     before = digests(tmp_path / "out")
     prepared(source, tmp_path / "out")
     assert digests(tmp_path / "out") == before
+
+
+def test_a_line_of_the_journal_that_was_cut_short_costs_that_line(tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in", each=20)
+    prepared(source, tmp_path / "undisturbed")
+    for after in (13, 25):
+        progress = Quiet()
+        with pytest.raises(Stopped):
+            prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda p=progress, n=after: p.done >= n)
+        with (tmp_path / "out" / WORK / "journal.jsonl").open("ab") as file:
+            file.write(b'{"split": "tra')
+    progress = Starts()
+    prepared(source, tmp_path / "out", progress=progress)
+    assert progress.begun >= 20, "what was written after the first cut is counted on"
+    assert digests(tmp_path / "out") == digests(tmp_path / "undisturbed")
+
+
+class Starts(Quiet):
+    """begun: pictures that were done at the start."""
+
+    def start(self, what: str, total: int, done: int) -> None:
+        super().start(what, total, done)
+        self.begun = done
+
+
+@pytest.mark.parametrize("length", [None, 0, 500])
+def test_a_shard_that_went_away_is_made_again(tmp_path: Path, length: int | None) -> None:
+    source = flowers(tmp_path / "in", each=20)
+    prepared(source, tmp_path / "undisturbed")
+    progress = Quiet()
+    with pytest.raises(Stopped):
+        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 17)
+    if length is None:
+        (tmp_path / "out" / "train-00001.npy").unlink()
+    else:
+        os.truncate(tmp_path / "out" / "train-00001.npy", length)
+    prepared(source, tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(tmp_path / "undisturbed")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

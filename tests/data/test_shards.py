@@ -228,7 +228,7 @@ def test_a_manifest_that_makes_no_sense(folder: Path, what: str, monkeypatch: py
     """As someone would write it who knows how to sum it up."""
     monkeypatch.setattr("convspec.data.manifest._digest", lambda body: None)
     rewrite(lambda body: (NONSENSE[what](body), body.pop("sha256")), folder / MANIFEST)
-    with pytest.raises(DiagnosticError, match="CS724"):
+    with pytest.raises(DiagnosticError, match=r"CS724: .*manifest\.json does not describe a prepared folder"):
         opened(folder)
 
 

@@ -72,7 +72,9 @@ def test_a_great_mean_costs_no_digits() -> None:
     pictures[0, 0, 0] = 255, 253, 254
     color_pca = statistics_of(Kept(pictures)).color_pca
     assert color_pca is not None
-    np.testing.assert_allclose(color_pca[0][0], np.sqrt(2 / (500 * 64 * 64 - 1)), rtol=1e-5)
+    pixels = 500 * 64 * 64
+    # the variance along (1, -1, 0): sum of squares 2, less the mean of it
+    np.testing.assert_allclose(color_pca[0][0], np.sqrt((2 - 2 / pixels) / (pixels - 1)), rtol=1e-7)
     np.testing.assert_allclose(color_pca[1][:, 0], np.array([1, -1, 0]) / np.sqrt(2), atol=1e-6)
 
 
