@@ -285,7 +285,7 @@ class _Race(NamedTuple):
         def is_enough(progress: Progress) -> bool:
             return progress.steps >= most or self.target.reached(self.points(progress)) is not None
 
-        trained = self.trainings.carry_out(f"{contender.name}-rate{value:g}-seed{seed}", compiled, is_enough)
+        trained = self.trainings.carry_out(f"{contender.name}-rate{value:.9g}-seed{seed}", compiled, is_enough)
         points = self.points(trained.progress)
         attempt = Attempt(value, seed, trained, points, self.target.reached(points))
         self.tell(contender.name, attempt)

@@ -48,20 +48,25 @@ def without_response_norm(checked: Checked) -> Edits | str:
 
 
 def without_overlap(checked: Checked) -> Edits | str:
-    """Section 3.4: windows of pooling as large as they are apart. Where that changes sizes, `rounding=floor` is taken if it
-    keeps them: "which produces output of equivalent dimensions"."""
-    edits = {
-        layer.name: {"sizeX": str(layer.stride)}
+    """Section 3.4: windows of pooling as large as they are apart. Where that alone changes sizes, they are kept by
+    `rounding=floor` or, if that does not do it, by `outputsX`: "which produces output of equivalent dimensions"."""
+    pools = [
+        layer
         for layer in checked.graph.layers.values()
         if isinstance(layer, Pool)
         and (layer.size.height > layer.stride.height or layer.size.width > layer.stride.width)
-    }
-    if not edits:
+    ]
+    if not pools:
         return "no pooling windows that overlap in this spec"
-    down: Edits = {"@net": {"rounding": "floor"}, **edits}
-    if not _keeps_sizes(checked, edits) and _keeps_sizes(checked, down):
-        return down
-    return edits
+    edits = {pool.name: {"sizeX": str(pool.stride)} for pool in pools}
+    as_many = {pool.name: {**edits[pool.name], "outputsX": _side(checked, pool.name)} for pool in pools}
+    ways: tuple[Edits, ...] = (edits, {"@net": {"rounding": "floor"}, **edits}, as_many)
+    return next((way for way in ways if _keeps_sizes(checked, way)), edits)
+
+
+def _side(checked: Checked, name: str) -> str:
+    shape = checked.shapes.of(name)
+    return str(Extent(shape.height, shape.width))
 
 
 def without_dropout(checked: Checked) -> Edits | str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from convspec.checker import Checked, check
+from convspec.compiler import compile_checked
 from convspec.difference.compare import compare
 from convspec.difference.finding import Change, Difference
 from convspec.resources import spec_path
@@ -91,6 +92,11 @@ def test_pools_whose_sizes_agree_either_way_keep_the_rounding() -> None:
     text = classifier(layer("pool", type="pool", pool="max", inputs="data", sizeX=3, stride=2), leaves="pool")
     assert without_overlap(check(text.replace("3x9x9", "3x8x8"))) == {"pool": {"sizeX": "2"}}
     assert without_overlap(check(text)) == {"@net": {"rounding": "floor"}, "pool": {"sizeX": "2"}}
+    mixed = check(text.replace("sizeX=3", "sizeX=3x2"))
+    assert without_overlap(mixed) == {"pool": {"sizeX": "2", "outputsX": "4x5"}}
+    assert compile_checked(edited(mixed, without_overlap(mixed))).program.values["pool"].shape == mixed.shapes.of(
+        "pool"
+    )
     changed = check(text.replace("sizeX=3", "sizeX=2"))
     assert without_overlap(changed) == "no pooling windows that overlap in this spec"
 
