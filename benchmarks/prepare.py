@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from convspec.data import Split
-from convspec.data.cores import usable_cores
 from convspec.data.photos import Photos
 from convspec.data.prepare import Options, prepare
 from convspec.data.sources import Choice, open_source
+from convspec.machine import usable_cores
 
 SIZE = 256
 

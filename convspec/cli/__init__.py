@@ -24,6 +24,7 @@ COMMANDS = (
     "completion",
     "data",
     "diff",
+    "doctor",
     "explain",
     "features",
     "filters",

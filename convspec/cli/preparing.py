@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from convspec.data.cores import usable_cores
 from convspec.data.dataset import Split
 from convspec.data.integrity import check
 from convspec.data.manifest import Manifest, read_manifest
 from convspec.data.prepare import Options, Stopped, prepare
 from convspec.data.sources import Choice, open_source
 from convspec.diagnostics import Diagnostic
+from convspec.machine import usable_cores
 from convspec.train.display import as_line, open_display
 from convspec.train.signals import Interrupted, StopSignals
 

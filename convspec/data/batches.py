@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from convspec.data import draws
 from convspec.data.augmentation import Augmentation
 from convspec.data.colors import ColorNoise
-from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Pictures, Split
 from convspec.data.draws import Indices, Stream
 from convspec.data.readers import Readers, Work
+from convspec.machine import usable_cores
 
 BUFFERS = 4
 """Batches in the air: one with the reader, the others ready or in the making."""

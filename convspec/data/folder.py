@@ -16,12 +16,12 @@ from threading import Lock
 import numpy as np
 
 from convspec.data.augmentation import Augmentation, Place
-from convspec.data.cores import usable_cores
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
 from convspec.data.layout import TEST_SHARE, Sample, no_pictures, read_folder
 from convspec.data.pictures import BrokenPicture, read_into, read_square
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.machine import usable_cores
 
 CACHE_BYTES = 512 << 20
 """Decoded pictures are kept in memory up to this many bytes."""

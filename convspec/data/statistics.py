@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from convspec.data.cores import usable_cores
 from convspec.data.dataset import ColorPca, Dataset, Pictures, Split
 from convspec.data.draws import Indices
 from convspec.data.readers import Readers, Work
+from convspec.machine import usable_cores
 
 MOST_PICTURES = 10_000
 """Statistics are taken over at most this many training pictures, evenly spaced: the error of the mean is then below one

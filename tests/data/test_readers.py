@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from convspec.data import BatchStream, Split, batches, readers
 from convspec.data.colors import ColorNoise
-from convspec.data.cores import cpu_quota, usable_cores
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
 from convspec.data.readers import NAME, Readers, Work
+from convspec.machine import cpu_quota, usable_cores
 from tests.data.test_batches import Numbered
 
 PCA = (np.array([60.0, 9.0, 2.0], np.float32), np.eye(3, dtype=np.float32))
