@@ -31,6 +31,7 @@ COMMANDS = (
     "fmt",
     "import",
     "new",
+    "plan",
     "predict",
     "report",
     "show",

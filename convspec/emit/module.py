@@ -6,6 +6,8 @@ expression. The text depends on the program alone: equal programs give equal byt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from convspec.emit.header import header, imports
 from convspec.emit.holders import Holders
 from convspec.emit.placed import PlacedHolders, PlacedWriter
@@ -17,7 +19,7 @@ from convspec.program.program import Program
 
 def emit(program: Program, spec_name: str) -> str:
     """The module's source; its class is `class_name(program.name)`. spec_name: of the spec, for the docstring."""
-    writer = PlacedWriter(program, PlacedHolders(program)) if is_placed(program) else Writer(program, Holders(program))
+    writer = _writer(program)
     body = [writer.module()]
     trees = writer.holders.parents()
     if trees:
@@ -26,3 +28,14 @@ def emit(program: Program, spec_name: str) -> str:
         body += [blocks_table(writer.merged), HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
     return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
+
+
+def variables(program: Program) -> Mapping[str, str]:
+    """The variable of `forward` that holds each value; none for one that stands inside the expression of another."""
+    return _writer(program).variables
+
+
+def _writer(program: Program) -> Writer:
+    if is_placed(program):
+        return PlacedWriter(program, PlacedHolders(program))
+    return Writer(program, Holders(program))

@@ -60,7 +60,7 @@ class Copies(NamedTuple):
 
 def crossings(program: Program) -> tuple[Crossing, ...]:
     """Every crossing, in the order of the program; those from the host as well."""
-    learning = _with_gradient(program)
+    learning = with_gradient(program)
     found = []
     for op in program.operators:
         if isinstance(op, Transfer) and op.gpu is not None:
@@ -116,7 +116,7 @@ def _users(program: Program, op: Op) -> Iterable[Op]:
             yield reader
 
 
-def _with_gradient(program: Program) -> set[str]:
+def with_gradient(program: Program) -> set[str]:
     """Values that something that learns is below."""
     found: set[str] = set()
     for op in program.operators:

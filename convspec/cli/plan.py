@@ -1,0 +1,95 @@
+"""`convspec plan`: what each GPU holds and computes, what crosses between them, and whether it fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import click
+
+from convspec.cli.options import Given, spec_arguments
+from convspec.diagnostics import DiagnosticError
+from convspec.plan.amounts import parse_amount
+
+_EXAMPLES = {"B": "80GB or 24GiB", "FLOP/s": "67TFLOP/s", "B/s": "450GB/s"}
+
+
+def _amount(text: str, unit: str) -> float:
+    amount = parse_amount(text, unit)
+    if amount is None:
+        raise click.BadParameter(f"{text!r} is no amount: write {_EXAMPLES[unit]}, say")
+    return amount
+
+
+def _rate(unit: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Reads an option that is an amount in this unit."""
+    return lambda ctx, param, value: None if value is None else _amount(value, unit)
+
+
+def _rooms(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """`80GB,80GB`, an amount for each GPU."""
+    return () if value is None else tuple(int(_amount(part.strip(), "B")) for part in value.split(","))
+
+
+@click.command(short_help="Memory, crossings and ideal time of each GPU.")
+@spec_arguments
+@click.option("--batch", type=click.IntRange(1, 1 << 24), help="Images a step, of all GPUs; else what [@train] says.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast; else what [@train] says.")
+@click.option(
+    "--devices", callback=_rooms, metavar="80GB,...", help="Memory of each GPU: does it fit, and how many images?"
+)
+@click.option("--target", type=click.Choice(["folded", "devices", "spmd"]), help="See below; else by the GPUs of SPEC.")
+@click.option("--on", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True, help="What computes.")
+@click.option(
+    "--card", default="h100", show_default=True, metavar="NAME", help="GPU whose rates count: gtx580, a100, h100."
+)
+@click.option("--compute", callback=_rate("FLOP/s"), metavar="FLOP/s", help="Another rate of arithmetic: 67TFLOP/s.")
+@click.option("--memory", callback=_rate("B/s"), metavar="B/s", help="Another rate of a GPU's memory: 3.35TB/s.")
+@click.option("--link", callback=_rate("B/s"), metavar="B/s", help="Another rate between GPUs, each way: 450GB/s.")
+@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="Tables, or JSON.")
+def command(
+    given: Given,
+    batch: int | None,
+    precision: str | None,
+    devices: tuple[int, ...],
+    target: str | None,
+    on: str,
+    card: str,
+    compute: float | None,
+    memory: float | None,
+    link: float | None,
+    form: str,
+) -> int:
+    """Plan the training of SPEC: what each of its GPUs holds and computes in a step, and what crosses between them.
+
+    \b
+    convspec plan specs/alexnet.cfg                          two GPUs, as the paper has it
+    convspec plan specs/alexnet.cfg --devices 3GB,3GB        does it fit on cards of 3 GB, and what batch does?
+    convspec plan specs/alexnet.cfg --card gtx580            the ideal time of a step on the cards of the paper
+    convspec plan specs/vgg11.cfg --target folded --devices 24GiB --precision bf16
+
+    --target folded is one GPU for all that the spec names; spmd a process for each GPU; devices one process for all,
+    which keeps what several GPUs learn together on the first of them.
+    """
+    from convspec.cli.planning import PlanReport, choose_rates, choose_target
+    from convspec.plan.plan import plan
+    from convspec.plan.recorder import Precision, Processor
+
+    checked = given.checked()
+    if not checked.ok:
+        raise DiagnosticError(*checked.diagnostics)
+    chosen = Precision[(precision or checked.graph.train.precision).upper()]
+    place = choose_target(checked, target, devices)
+    rates = choose_rates(card, chosen, compute, memory, link)
+    result = plan(
+        checked,
+        batch=batch or checked.graph.train.batch,
+        precision=chosen,
+        processor=Processor(on),
+        target=place,
+        rates=rates,
+        rooms=devices,
+    )
+    report = PlanReport(checked, result, rates)
+    click.echo(json.dumps(report.as_data(), indent=2) if form == "json" else report.text(), nl=form == "json")
+    return 1 if result.fits is False else 0

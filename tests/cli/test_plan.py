@@ -1,0 +1,88 @@
+"""`convspec plan`: what is printed, the stable contract of JSON, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from convspec.cli import main
+from convspec.resources import spec_path
+
+ALEXNET = str(spec_path("alexnet.cfg"))
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ALEXNET, "--devices", "3GB,3GB", "--card", "gtx580"]) == 0
+    text = capsys.readouterr().out
+    assert f"{ALEXNET}, target spmd, batch 128, fp32" in text
+    assert "pool2a    128x13x13     0   1  10.6 MiB  10.6 MiB  conv3b" in text
+    assert "at 1.58 TFLOP/s, memory of 192 GB/s, links of 8 GB/s each way" in text
+    assert "GPU 1 fits: " in text
+    assert "largest batch that fits: " in text
+
+
+def test_what_does_not_fit_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ALEXNET, "--target", "folded", "--devices", "700MiB"]) == 1
+    text = capsys.readouterr().out
+    assert "GPU 0 does not fit: " in text
+    assert "more than 700.0 MiB" in text
+    assert main(["plan", ALEXNET, "--devices", "100MB,100MB"]) == 1
+    assert "not even a batch of 1 fits" in capsys.readouterr().out
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--batch", "8", "--precision", "bf16", "--devices", "24GiB,24GiB", "--format", "json"]
+    assert main(["plan", ALEXNET, *options]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["target"], data["batch"], data["precision"], data["fits"]) == ("spmd", 8, "bf16", True)
+    first = data["gpus"][0]
+    assert first["parameters"] * 4 == first["weight_bytes"]
+    held = first["weight_bytes"] + first["momentum_bytes"] + first["input_bytes"]
+    assert first["total_bytes"] == held + first["peak"]["bytes"] <= first["device_bytes"] == 24 << 30
+    peak = first["peak"]
+    assert peak["bytes"] == peak["gradient_bytes"] + peak["activation_bytes"] + peak["transient_bytes"]
+    crossing = data["crossings"][0]
+    assert crossing["readers"] == ["conv3b"]
+    assert crossing["forward_bytes"] == crossing["backward_bytes"] == 8 * 2 * 128 * 13 * 13
+    assert data["rates"] == {"compute": 989e12, "memory": 3.35e12, "link": 450e9}
+    assert data["time"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--devices", "80XB"], "'80XB' is no amount: write 80GB or 24GiB, say"),
+        (["--devices", "80GB,"], "'' is no amount"),
+        (["--devices", "0GB,1GB"], "'0GB' is no amount"),
+        (["--devices", "1GB,1GB,1GB"], "--devices gives 3 amounts, and target spmd of this spec uses GPU 0, 1"),
+        (["--target", "folded", "--devices", "1GB,1GB"], "uses one GPU: write 80GB"),
+        (["--card", "h10"], "there is no card 'h10': did you mean 'h100'?"),
+        (["--card", "gtx580", "--precision", "bf16"], "a gtx580 does not compute in bf16"),
+        (["--link", "fast"], "'fast' is no amount: write 450GB/s, say"),
+    ],
+)
+def test_options_that_make_no_sense(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ALEXNET, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_one_amount_asks_whether_all_fits_on_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ALEXNET, "--devices", "80GB"]) == 0
+    assert "target folded" in capsys.readouterr().out
+
+
+def test_a_spec_with_errors_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ALEXNET, "--set", "conv2a.filterSize=99"]) == 1
+    assert "CS403" in capsys.readouterr().err
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    code = (
+        "import sys; from convspec.cli import main; main(['plan', sys.argv[1]]); "
+        "sys.exit(', '.join({'torch', 'numpy', 'rich', 'triton', 'convspec_kernels'} & sys.modules.keys()) or 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, ALEXNET], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,1 @@
+"""What `convspec plan` says."""
