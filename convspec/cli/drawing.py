@@ -15,7 +15,7 @@ from convspec.report.filters import draw_filters, first_banks
 from convspec.train.trained import SavedRun, read_run
 
 
-def draw_run_filters(run: str, target: Path, *, scale: int) -> None:
+def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:
     """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101, CS708 or CS719."""
     saved = read_run(run, notify=lambda diagnostic: print_diagnostics([diagnostic]))
     picture = filters_picture(saved, scale=scale)
@@ -25,7 +25,7 @@ def draw_run_filters(run: str, target: Path, *, scale: int) -> None:
     replace_file(str(target), picture, help="name a file with -o")
 
 
-def filters_picture(saved: SavedRun, *, scale: int) -> bytes | None:
+def filters_picture(saved: SavedRun, *, scale: int | None) -> bytes | None:
     """The kernels as PNG; None where no convolution reads the images."""
     layers = image_layers(saved.checked)
     if not layers:

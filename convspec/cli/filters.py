@@ -13,8 +13,8 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 @click.command(short_help="A picture of what the first layer learned.")
 @click.argument("run", type=named)
 @click.option("-o", "--output", type=named, metavar="FILE", help="PNG file to write; else filters.png in the run.")
-@click.option("--scale", type=click.IntRange(1, 64), default=4, help="Pixels a weight.")
-def command(run: str, output: str | None, scale: int) -> int:
+@click.option("--scale", type=click.IntRange(1, 64), help="Pixels a weight; else so many that kernels can be seen.")
+def command(run: str, output: str | None, scale: int | None) -> int:
     """Draw the kernels that the layers on the images have learned in RUN, GPU by GPU.
 
     \b

@@ -12,6 +12,9 @@ from PIL import Image
 Kernels = NDArray[np.float32]
 
 KERNELS_PER_ROW = 16
+SIDE = 44
+"""Pixels of a kernel, of AlexNet's 4 a weight."""
+
 _LINE = 1
 _GAP = 8
 
@@ -25,12 +28,15 @@ class FilterBank:
     kernels: Kernels
 
 
-def draw_filters(banks: Sequence[FilterBank], scale: int = 4) -> Image.Image:
+def draw_filters(banks: Sequence[FilterBank], scale: int | None = None) -> Image.Image:
     """All kernels on black, `KERNELS_PER_ROW` a row, a band a bank in order of their GPUs.
 
     Values are mapped to 0..255 jointly, (w - min) / (max - min) over all kernels, as cuda-convnet's shownet does. Three
-    channels are colours; else each channel is a grey picture of its own. scale: pixels a weight.
+    channels are colours; else each channel is a grey picture of its own. scale: pixels a weight; None for as many as give a
+    kernel `SIDE` pixels, or fewer.
     """
+    if scale is None:
+        scale = max(1, SIDE // max(size for bank in banks for size in bank.kernels.shape[2:]))
     ordered = sorted(banks, key=lambda bank: bank.gpu)
     low = min(float(bank.kernels.min()) for bank in ordered)
     high = max(float(bank.kernels.max()) for bank in ordered)

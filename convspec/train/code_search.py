@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convspec.train.codes import STEPS, Codes, Encoder, learn_codes, nearest_codes
-from convspec.train.nearest import Matrix, nearest, recall
+from convspec.train.nearest import BLOCK_BYTES, Matrix, nearest, recall
 
 HELD_OUT = 5
 """Every so many rows one is left out of learning, and looked for."""
@@ -41,7 +41,7 @@ class CodeFigures:
 
 def learn_and_measure(rows: Matrix, bits: int, k: int, *, steps: int = STEPS) -> tuple[Encoder, Codes, CodeFigures]:
     """An encoder, the codes of all rows, (N, D) with N at least `LEAST_ROWS`, and how they do."""
-    held_out = np.arange(0, len(rows), HELD_OUT)[:MOST_QUERIES]
+    held_out = np.arange(0, len(rows), HELD_OUT)[: min(MOST_QUERIES, max(1, BLOCK_BYTES // rows[0].nbytes))]
     encoder = learn_codes(rows, bits, left_out=held_out, steps=steps)
     codes = encoder.encode(rows)
     queries = np.asarray(rows[held_out])

@@ -125,7 +125,8 @@ def packed(bits: NDArray[np.bool_]) -> Codes:
 
 def _standards(rows: Matrix, seen: NDArray[np.int64]) -> tuple[NDArray[np.float32], float]:
     """Mean of each feature and deviation of all, over evenly spaced rows of those seen."""
-    sample = np.asarray(rows[seen[:: -(-len(seen) // _MOST_MEASURED)]], np.float64)
+    most = max(1, min(_MOST_MEASURED, BLOCK_BYTES // (16 * rows.shape[1])))
+    sample = np.asarray(rows[seen[:: -(-len(seen) // most)]], np.float64)
     mean = sample.mean(axis=0)
     deviation = float(np.sqrt(np.square(sample - mean).mean()))
     return mean.astype(np.float32), deviation or 1.0

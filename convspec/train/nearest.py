@@ -51,10 +51,11 @@ def nearest(
         return found
     if passed_over is None:
         passed_over = np.full(len(queries), _NOBODY, np.int64)
-    center = _center(rows)
-    # of half the memory: rows with their differences; of the other half: four numbers for each query and row
-    height = max(1, min(len(rows), block_bytes // (2 * 8 * rows.shape[1])))
-    for part in blocks(len(queries), max(1, block_bytes // (2 * 32 * height))):
+    # a third of the memory for rows and their differences, one for queries, one for four numbers a query and row
+    most = max(1, block_bytes // (3 * 16 * rows.shape[1]))
+    height = min(len(rows), most)
+    center = _center(rows, most)
+    for part in blocks(len(queries), min(most, max(1, block_bytes // (3 * 32 * height)))):
         search = _Search(np.asarray(queries[part], np.float64), center, k, passed_over[part], height)
         for block in blocks(len(rows), height):
             search.add(rows[block], block.start)
@@ -69,8 +70,8 @@ def recall(found: NDArray[np.int64], exact: Neighbours, queries: Matrix, rows: M
     """
     k: int = exact.indices.shape[1]
     right = 0
-    for query, indices, limit in zip(np.asarray(queries, np.float64), found, exact.distances[:, -1], strict=True):
-        right += min(k, int((np.sqrt(_squares(query, rows[indices])) <= limit).sum()))
+    for query, indices, limit in zip(queries, found, exact.distances[:, -1], strict=True):
+        right += min(k, int((np.sqrt(_squares(query.astype(np.float64), rows[indices])) <= limit).sum()))
     return right / (k * len(found))
 
 
@@ -79,9 +80,9 @@ def blocks(count: int, height: int) -> Iterator[slice]:
     return (slice(start, min(start + height, count)) for start in range(0, count, height))
 
 
-def _center(rows: Matrix) -> NDArray[np.float32]:
-    """A point amid the rows, (D,): the closer they are to it, the less the product loses. Any point is right."""
-    step = -(-len(rows) // _CENTRED_ON)
+def _center(rows: Matrix, most: int) -> NDArray[np.float32]:
+    """A point amid the rows, (D,), by some of them: the closer they are to it, the less the product loses. Any is right."""
+    step = -(-len(rows) // min(most, _CENTRED_ON))
     with np.errstate(over="ignore"):
         middle: NDArray[np.float32] = np.asarray(rows[::step], np.float64).mean(axis=0).astype(np.float32)
     return middle

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -122,6 +125,22 @@ def test_any_size(count: int, size: int, k: int, offset: float, seed: int, block
     randomness = np.random.default_rng(seed)
     rows, queries = ((randomness.integers(-9, 9, (n, size)) / 8 + offset).astype(np.float32) for n in (count, 3))
     assert_exact(nearest(queries, rows, k, block_bytes=block_bytes), queries, rows, min(k, count))
+
+
+@pytest.mark.parametrize(("count", "size"), [(30_000, 64), (100, 20_000)], ids=str)
+def test_memory_is_bounded(count: int, size: int, tmp_path: Path) -> None:
+    """Rows that are mapped from a file are never in memory as a whole, be they many or long, nor are queries."""
+    np.save(tmp_path / "rows.npy", np.random.default_rng(11).integers(0, 9, (count, size)).astype(np.float32))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    queries = rows[:20]
+    block_bytes = 1 << 20
+    assert min(rows.nbytes, 20 * count * 8 + 20 * size * 8) > 3 * block_bytes
+    tracemalloc.start()
+    found = nearest(queries, rows, 3, block_bytes=block_bytes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * block_bytes
+    assert found.indices[:, 0].tolist() == list(range(20))
 
 
 def test_recall() -> None:

@@ -44,6 +44,13 @@ def test_three_channels_are_a_colour_and_others_are_grey_tiles() -> None:
     assert [grey[1, 1 + 3 * i, 0] for i in range(4)] == [0, 0, 255, 255]
 
 
+@pytest.mark.parametrize(("size", "scale"), [(11, 4), (3, 14), (60, 1)])
+def test_kernels_of_any_size_can_be_seen(size: int, scale: int) -> None:
+    kernels = np.zeros((2, 3, size, size), np.float32)
+    picture = draw_filters([FilterBank("conv", 0, kernels)])
+    assert picture.size == (2 * (size * scale + 1) + 1, size * scale + 2)
+
+
 def test_seventeen_kernels_take_two_rows() -> None:
     picture = np.asarray(draw_filters([bank(0, *range(17))], scale=1))
     assert picture.shape[:2] == (2 * 3 + 1, 16 * 3 + 1)
@@ -57,7 +64,7 @@ def test_the_command_draws_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["train", str(spec_path("lenet-digits.cfg")), "--run", str(run), "--steps", "1"]) == 0
     assert main(["filters", str(run)]) == 0
     with Image.open(run / "filters.png") as picture:
-        assert picture.size == (6 * 21 + 1, 21 + 1)
+        assert picture.size == (6 * 41 + 1, 41 + 1)
         assert len(picture.getcolors(maxcolors=2**16) or []) > 50
     assert main(["filters", str(run), "-o", str(tmp_path / "nowhere" / "f.png")]) == 2
     assert "cannot be written" in capsys.readouterr().err
