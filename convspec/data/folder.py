@@ -18,7 +18,7 @@ import numpy as np
 from convspec.data.augmentation import Augmentation, Place
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
-from convspec.data.layout import TEST_SHARE, Sample, no_pictures, read_folder
+from convspec.data.layout import TEST_SHARE, Layout, Sample, no_pictures, read_folder, split_off_tests
 from convspec.data.pictures import BrokenPicture, read_into, read_square
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.machine import usable_cores
@@ -87,7 +87,7 @@ class Folder(Dataset):
         cache_bytes: int = CACHE_BYTES,
         test_share: float = TEST_SHARE,
     ) -> None:
-        """test_share: see `read_layout`."""
+        """test_share: see `read_layout`. `parted` is the fingerprint that the same pictures have with the usual share."""
         self.name = root
         self.shape = (size, size, channels)
         tree, layout = read_folder(root, test_share)
@@ -104,6 +104,15 @@ class Folder(Dataset):
                 raise no_pictures(f"no {split.value} picture under {root} can be read")
         self._labels = {split: np.array([s.label for s in self._samples[split]], np.int64) for split in Split}
         self.fingerprint = replace(layout, samples=self._samples).digest(repr(self.shape).encode())
+        self.parted = self._parted_fingerprint(layout)
+
+    def _parted_fingerprint(self, layout: Layout) -> str:
+        if layout.samples[Split.TRAIN] is not layout.samples[Split.TEST]:
+            return self.fingerprint
+        good = {sample.name for sample in self._samples[Split.TEST]}
+        parts = zip(Split, split_off_tests(layout.samples[Split.TEST]), strict=True)
+        samples = {split: [sample for sample in part if sample.name in good] for split, part in parts}
+        return replace(layout, samples=samples).digest(repr(self.shape).encode())
 
     def count(self, split: Split) -> int:
         return len(self._samples[split])

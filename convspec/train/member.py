@@ -64,8 +64,7 @@ class Member:
         self.trained, self.dataset = trained, dataset
         _, height, width = trained.input_shape
         self._places = views_of(dataset.shape[:2], (height, width), views)
-        self._sums = {cost.name: Sums() for cost in trained.program.costs}
-        self.not_finite = 0
+        self.begin()
         assert trained.cost is not None
         self.cost: Cost = trained.cost
 
@@ -90,6 +89,11 @@ class Member:
         channels, height, width = self.trained.input_shape
         self._crops = np.empty((pictures, self.views, height, width, channels), np.uint8)
         self._inputs = self.trained.inputs(pictures * self.views, self.dataset)
+
+    def begin(self) -> None:
+        """Forget what was summed."""
+        self._sums = {cost.name: Sums() for cost in self.trained.program.costs}
+        self.not_finite = 0
 
     def judge(self, batch: Batch) -> dict[str, Values]:
         """What each cost reads and gives, averaged over the views of each picture, by the name of the cost."""

@@ -107,6 +107,8 @@ class Test:
         take: is given the averaged predictions, in the order of the pictures.
         """
         display = display or SilentDisplay()
+        for member in self._members:
+            member.begin()
         joint = Joint(self._members, take, must_confuse=must_confuse)
         display.start("testing", -(-self.pictures // self._step), 0)
         devices = [m.trained.device.index for m in self._members if m.trained.device.type == "cuda"]

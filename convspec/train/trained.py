@@ -6,6 +6,7 @@ What that process removes while it is read is looked for again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from convspec.checker import Checked, check
 from convspec.compiler import Compiled, compile_checked
 from convspec.data import Dataset, open_dataset
 from convspec.data.dataset import Notify, center_crop
+from convspec.data.folder import Folder
 from convspec.data.layout import TEST_SHARE
 from convspec.data.relabelled import Relabelled
 from convspec.data.statistics import mean_image
@@ -136,7 +138,7 @@ class Trained:
         """The data that it was trained on, or those that `data` names, under the classes of the run. Close it.
 
         Other data may lack classes of the run and have them in another order: they are known by name. A folder of class
-        folders that is not the run's own is for testing as a whole, unless it says itself what is.
+        folders that is not the run's own, by its pictures, is for testing as a whole, unless it says itself what is.
 
         Raises DiagnosticError CS701 where the run tells of no data and none are named, CS704 for a class that it does
         not know, and what `open_dataset` raises. Warns with CS709 of data that have changed since.
@@ -144,15 +146,10 @@ class Trained:
         if not data and self.data is None and not self.compiled.data.is_given("provider"):
             message = f"{self.run_dir} tells of no data: it was made of an old checkpoint, and has not met any since"
             raise DiagnosticError(Diagnostic("CS701", message, help="name data with --data"))
-        dataset = open_dataset(
-            self.compiled.data,
-            data=data or self.data,
-            seed=self.compiled.train.seed,
-            input_shape=self.input_shape,
-            classes=None if self.classes else label_capacity(self.program),
-            notify=notify,
-            test_share=1.0 if data and data != self.data else TEST_SHARE,
-        )
+        dataset = self._open(data or self.data, TEST_SHARE if self._is_own_place(data) else 1.0, notify)
+        if isinstance(dataset, Folder) and dataset.parted == self.settings.get("fingerprint") != dataset.fingerprint:
+            # the pictures of the run, under another name: most of them were trained on
+            dataset = self._open(data, TEST_SHARE, notify)
         self._note_changes(dataset, notify)
         return self._under_own_classes(dataset)
 
@@ -178,9 +175,26 @@ class Trained:
             raise DiagnosticError(Diagnostic("CS701", message, help="name the data that it was trained on with --data"))
         return np.zeros((height, width, channels), np.float32)
 
+    def _open(self, data: str | None, test_share: float, notify: Notify) -> Dataset:
+        return open_dataset(
+            self.compiled.data,
+            data=data,
+            seed=self.compiled.train.seed,
+            input_shape=self.input_shape,
+            classes=None if self.classes else label_capacity(self.program),
+            notify=notify,
+            test_share=test_share,
+        )
+
+    def _is_own_place(self, data: str | None) -> bool:
+        """Whether `data` names what the run was trained on, however its path is written."""
+        if not data or data == self.data:
+            return True
+        return self.data is not None and _real(data) == _real(self.data)
+
     def _note_changes(self, dataset: Dataset, notify: Notify) -> None:
         before = self.settings.get("fingerprint")
-        if dataset.name == self.data and before is not None and dataset.fingerprint != before:
+        if self._is_own_place(dataset.name) and before is not None and dataset.fingerprint != before:
             message = f"{dataset.name} has other pictures now than when {self.run_dir} was trained on it"
             notify(Diagnostic("CS709", message, severity=Severity.WARNING))
 
@@ -317,6 +331,10 @@ def _stored_size(settings: Mapping[str, Any]) -> tuple[str, ...]:
             return (f"@data.size={height}",)
         case _:
             return ()
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(Path(path).expanduser())
 
 
 def _errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:

@@ -143,6 +143,12 @@ def test_one_view_is_what_validation_said(runs: tuple[Path, Path]) -> None:
     assert result.runs[0].validation.record() == validation["test"]
 
 
+def test_a_test_can_be_run_again(runs: tuple[Path, Path]) -> None:
+    with Test([open_trained(run, device="cpu") for run in runs]) as test:
+        first, again = test.run(), test.run()
+    assert (again.runs, again.together) == (first.runs, first.together)
+
+
 def test_views_of_a_picture_no_larger_than_the_input_are_two(tmp_path: Path, data: Path) -> None:
     run = make_run(tmp_path / "run", data, side=STORED)
     result, found, _ = go(run, views=10)

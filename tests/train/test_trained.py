@@ -238,12 +238,12 @@ def test_an_output_that_is_no_layer_and_a_device_that_is_not_there(finished: Pat
         open_trained(finished, device="cuda:99")
 
 
-def write_pictures(folder: Path, *classes: str) -> None:
+def write_pictures(folder: Path, *classes: str, count: int = 2) -> None:
     from PIL import Image
 
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
-        for i in range(2):
+        for i in range(count):
             Image.fromarray(np.full((16, 16), 20 * number + i, np.uint8)).save(folder / name / f"{i}.png")
 
 
@@ -261,6 +261,22 @@ def test_other_data_are_known_by_the_names_of_their_classes(finished: Path, tmp_
     write_pictures(tmp_path / "others", "7", "seven", "x")
     with pytest.raises(DiagnosticError, match=r"CS704: .* has class 'seven' and 1 more classes, which"):
         open_trained(finished, device="cpu").open_data(str(tmp_path / "others"))
+
+
+def test_the_runs_own_folder_is_never_tested_as_a_whole(tmp_path: Path) -> None:
+    """Nor under another name: most of its pictures were trained on."""
+    write_pictures(tmp_path / "own", *"0123", count=5)
+    (tmp_path / "own" / "2" / "3.png").write_bytes(b"broken")
+    text = SPEC.replace("provider=digits", f"provider=folder\npath={tmp_path / 'own'}\nsize=8").replace("=10", "=4")
+    train(compile_spec(text), run_dir=tmp_path / "run", display=SilentDisplay(), notify=lambda diagnostic: None)
+    trained = open_trained(tmp_path / "run", device="cpu")
+    shutil.copytree(tmp_path / "own", tmp_path / "moved")
+    shutil.copytree(tmp_path / "own", tmp_path / "other")
+    (tmp_path / "other" / "0" / "0.png").unlink()
+    for name, count in (("own", 4), ("own/", 4), ("../" + tmp_path.name + "/own", 4), ("moved", 4), ("other", 18)):
+        dataset = trained.open_data(f"{tmp_path}/{name}")
+        assert dataset.count(Split.TEST) == count, name
+        dataset.close()
 
 
 def test_data_that_have_changed_since(run: Path) -> None:
