@@ -174,5 +174,5 @@ class Test:
                 message = (
                     f"{member.not_finite} of {self.pictures} predictions of {member.trained.run_dir} are not finite"
                 )
-                help = "they count as wrong; see whether the loss was still falling: convspec explain CS707"
+                help = "they count as wrong; the training went astray: name an earlier checkpoint with --checkpoint, or another run"
                 self._notify(Diagnostic("CS707", message, help=help, severity=Severity.WARNING))

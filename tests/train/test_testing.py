@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from convspec.data.views import View, cut_views, views_of
@@ -197,6 +199,23 @@ def test_views_are_cut_from_each_picture() -> None:
     for n in range(2):
         assert np.array_equal(out[n, 0], pictures[n, 1:4, 2:4])
         assert np.array_equal(out[n, 1], pictures[n, 0:3, [4, 3]].swapaxes(0, 1))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 10]))
+def test_views_lie_within_the_picture(height: int, width: int, down: int, right: int, count: int) -> None:
+    stored = (height + down, width + right)
+    views = views_of(stored, (height, width), count)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *stored, 3), np.uint8)
+    out = np.empty((2, len(views), height, width, 3), np.uint8)
+    cut_views(pictures, views, out)
+    mirrored = [out[:, i] for i, view in enumerate(views) if view.mirrored]
+    plain = [out[:, i] for i, view in enumerate(views) if not view.mirrored]
+    for crop, other in zip(plain, mirrored, strict=count > 1):
+        assert np.array_equal(crop[:, :, ::-1], other)
+    for view, crop in zip(views, plain, strict=False):
+        assert np.array_equal(crop, pictures[:, view.top : view.top + height, view.left : view.left + width])
+    corners = {(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)}
+    assert {view[:2] for view in views} == (corners if count == 10 else {(down // 2, right // 2)})
 
 
 # costs of averages
