@@ -117,8 +117,10 @@ class PlacedWriter(Writer):
         return lines
 
     def _init(self) -> list[str]:
-        host = ", ".join('"cpu"' for _ in self.gpus)
-        return [*super()._init(), f"    self.place({host})"]
+        return [
+            *super()._init(),
+            f"    self.gpus: tuple[torch.device, ...] = (torch.get_default_device(),) * {len(self.gpus)}  # until `place`",
+        ]
 
     def _further_methods(self) -> list[list[str]]:
         named = f"GPU{'s' if len(self.gpus) > 1 else ''} {', '.join(map(str, self.gpus))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import convspec
@@ -16,6 +17,7 @@ CLASSES = 6
 NEURONS = 10
 
 
+@cache
 def shrunk(path: Path) -> Checked:
     """The spec with 6 classes, as few maps a convolution as its normalisations take, and the smallest image that passes."""
     sizes = overrides(path)

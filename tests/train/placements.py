@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 from torch import nn
 
 from convspec.checker import Checked
@@ -16,6 +18,7 @@ from convspec.passes.pipeline import FOLDED, PLACED, Pass
 from convspec.program.program import Program
 from convspec.train.optimizer import PaperSGD
 from tests.emit.comparison import TOLERANCE, canonical_gradients, lowered, random_batch, random_state
+from tests.emit.small_specs import classifier, layer
 from tests.interpreter import Array
 
 STEPS = 10
@@ -84,3 +87,33 @@ def assert_placement_changes_nothing(checked: Checked, outputs: Sequence[str] = 
 
 
 PASSES: dict[str, tuple[Pass, ...]] = {"folded": FOLDED, "devices": PLACED}
+
+
+@st.composite
+def chains(draw: DrawFn) -> str:
+    """Specs whose layers have fewer and fewer replicas, on GPUs in any order, and towers above them."""
+    count, text, source, is_map = draw(st.sampled_from([2, 4, 6])), "", "data", True
+    for index in range(1, draw(st.integers(1, 5)) + 1):
+        count = draw(st.sampled_from([n for n in range(1, count + 1) if count % n == 0]))
+        gpus = ",".join(map(str, draw(st.permutations(range(6)))[:count]))
+        kind = draw(st.sampled_from(["conv", "pool", "batchnorm", "dropout", "fc"] if is_map else ["dropout2", "fc"]))
+        name, is_map = f"{kind}{index}", is_map and kind != "fc"
+        text += layer(name, type=kind, inputs=source, gpu=gpus, **_KEYS[kind])
+        if draw(st.booleans()):
+            text += layer(f"sum{index}", type="eltsum", inputs=f"{name},{name}", gpu=gpus)
+            name = f"sum{index}"
+        source = name
+    towers = draw(st.integers(1, 3))
+    for gpu in range(towers):
+        text += layer(f"tower{gpu}", type="fc", inputs=source, outputs=3, neuron="relu", gpu=gpu)
+    return classifier(text, leaves=",".join(f"tower{gpu}" for gpu in range(towers)))
+
+
+_KEYS: dict[str, dict[str, object]] = {
+    "conv": {"filters": 3, "filterSize": 3, "padding": 1, "neuron": "relu"},
+    "pool": {"pool": "max", "sizeX": 2, "stride": 1},
+    "batchnorm": {},
+    "dropout": {"keep": 0.7},
+    "dropout2": {"keep": 0.6},
+    "fc": {"outputs": 5, "neuron": "abs"},
+}

@@ -36,6 +36,7 @@ from tests.train.placements import (
     PASSES,
     assert_placement_changes_nothing,
     assert_same_training,
+    chains,
     module_of,
     train_steps,
 )
@@ -48,6 +49,7 @@ NETWORKS = st.one_of(
     specs(towers=4, max_side=6, max_layers=3, neurons=NEURONS),
     specs(replicas=2, max_side=8, max_layers=4, neurons=NEURONS),
     specs(towers=2, replicas=2, max_side=6, max_layers=4, neurons=NEURONS),
+    chains(),
 )
 
 

@@ -42,7 +42,7 @@ class AlexNet(nn.Module):
         self.register_state_dict_post_hook(split_blocks)
         self.register_load_state_dict_pre_hook(join_blocks)
         self.reset_parameters()
-        self.place("cpu", "cpu")
+        self.gpus: tuple[torch.device, ...] = (torch.get_default_device(),) * 2  # until `place`
 
     def place(self, *devices: torch.device | str) -> None:
         """Move each layer to its device. devices: of GPUs 0, 1 of the spec, in this order."""
