@@ -383,7 +383,7 @@ def test_outputs_on_the_wrong_side() -> None:
     ],
 )
 def test_what_cannot_be_trained(text: str, problem: str, tmp_path: Path) -> None:
-    inputs = {"other": (1,)} if "other" in text else {}
+    inputs = {"other": (1,)} if "[other]\ntype=data" in text else {}
     with pytest.raises(DiagnosticError, match=problem):
         train(compile_spec(text, inputs=inputs), run_dir=tmp_path / "run", display=SilentDisplay())
 
