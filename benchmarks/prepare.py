@@ -22,8 +22,9 @@ import numpy as np
 from PIL import Image
 
 from convspec.data import Split
+from convspec.data.filling import Options
 from convspec.data.photos import Photos
-from convspec.data.prepare import Options, prepare
+from convspec.data.prepare import prepare
 from convspec.data.sources import Choice, open_source
 from convspec.machine import usable_cores
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 
 from convspec.data.dataset import Split
+from convspec.data.filling import Options, Stopped
 from convspec.data.integrity import check
 from convspec.data.manifest import Manifest, read_manifest
-from convspec.data.prepare import Options, Stopped, prepare
+from convspec.data.prepare import prepare
 from convspec.data.sources import Choice, open_source
 from convspec.diagnostics import Diagnostic
 from convspec.machine import usable_cores

@@ -34,15 +34,15 @@ def check_on_opening(root: Path, manifest: Manifest, notify: Notify) -> None:
 
     Raises DiagnosticError CS724, which names each damaged file.
     """
-    _raise(root, _wrong_sizes(root, manifest.files()))
-    unchecked = _unchecked(root, manifest)
-    unread = sum(entry.bytes for entry in unchecked)
+    raise_damage(root, _wrong_sizes(root, manifest.files()))
+    unknown = unchecked(root, manifest)
+    unread = sum(entry.bytes for entry in unknown)
     small = {entry.name for entry in manifest.files()} - {
         s.file.name for e in manifest.splits.values() for s in e.shards
     }
-    chosen = [entry for entry in unchecked if unread <= MOST_BYTES or entry.name in small]
+    chosen = [entry for entry in unknown if unread <= MOST_BYTES or entry.name in small]
     check(root, chosen)
-    if len(chosen) < len(unchecked):
+    if len(chosen) < len(unknown):
         message = (
             f"{unread / 1e9:.0f} GB of shards in {root} were copied or changed since their checksums were compared"
         )
@@ -61,10 +61,21 @@ def check(
 
     Raises DiagnosticError CS724, which names each damaged file.
     """
-    wrong = _wrong_sizes(root, entries)
-    found: list[tuple[FileEntry, str]] = list(wrong)
+    raise_damage(root, find_damage(root, entries, jobs=jobs, advance=advance))
+
+
+def find_damage(
+    root: Path,
+    entries: Sequence[FileEntry],
+    *,
+    jobs: int = 2,
+    advance: Callable[[FileEntry], None] = lambda entry: None,
+) -> list[tuple[FileEntry, str]]:
+    """As `check`: damaged files, and what is wrong with each."""
+    found = _wrong_sizes(root, entries)
+    known = {entry for entry, _ in found}
+    left = [entry for entry in entries if entry not in known]
     right: dict[str, _Stamp] = {}
-    left = [entry for entry in entries if entry not in {entry for entry, _ in wrong}]
     with ThreadPoolExecutor(jobs, thread_name_prefix="convspec-verify") as pool:
         for entry, (stamp, why) in zip(left, pool.map(lambda entry: _hashed(root, entry), left), strict=True):
             if why:
@@ -74,7 +85,7 @@ def check(
             advance(entry)
     if right:
         _write(root, right)
-    _raise(root, found)
+    return found
 
 
 def _hashed(root: Path, entry: FileEntry) -> tuple[_Stamp, str]:
@@ -104,7 +115,7 @@ def _wrong_sizes(root: Path, entries: Iterable[FileEntry]) -> list[tuple[FileEnt
     return wrong
 
 
-def _raise(root: Path, wrong: Sequence[tuple[FileEntry, str]]) -> None:
+def raise_damage(root: Path, wrong: Sequence[tuple[FileEntry, str]]) -> None:
     if not wrong:
         return
     found = [damage(f"{root / entry.name} is damaged: {why}") for entry, why in wrong[:_NAMED]]
@@ -113,9 +124,17 @@ def _raise(root: Path, wrong: Sequence[tuple[FileEntry, str]]) -> None:
     raise DiagnosticError(*found)
 
 
-def _unchecked(root: Path, manifest: Manifest) -> list[FileEntry]:
+def unchecked(root: Path, manifest: Manifest) -> list[FileEntry]:
+    """Files that are not known to be right; those that are not there among them."""
     remembered = _remembered(root)
-    return [entry for entry in manifest.files() if remembered.get(entry.name) != _stamp(root, entry)]
+    return [entry for entry in manifest.files() if remembered.get(entry.name) != _stamp_or_nothing(root, entry)]
+
+
+def _stamp_or_nothing(root: Path, entry: FileEntry) -> _Stamp:
+    try:
+        return _stamp(root, entry)
+    except OSError:
+        return []
 
 
 def _stamp(root: Path, entry: FileEntry) -> _Stamp:

@@ -129,7 +129,10 @@ def damaged(message: str, *, help: str | None = None) -> DiagnosticError:
 
 
 def damage(message: str, *, help: str | None = None) -> Diagnostic:
-    help = help or "copy the folder again from where it is whole, or delete it and run convspec data prepare again"
+    help = (
+        help
+        or "copy the file again from where it is whole; the command that prepared the folder makes damaged shards again"
+    )
     return Diagnostic("CS724", message, help=help)
 
 

@@ -9,29 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from convspec.data.dataset import Notify, Pictures, Split
+from convspec.data.dataset import Notify, Split
 from convspec.data.durable import replace_file
-from convspec.data.folder import BrokenFiles
-from convspec.data.integrity import check_on_opening, remember
+from convspec.data.filling import Filling, Options, Progress
+from convspec.data.integrity import find_damage, raise_damage, remember, unchecked
 from convspec.data.layout import no_pictures
-from convspec.data.manifest import MANIFEST, WORK, FileEntry, Manifest, ShardEntry, SplitEntry, read_manifest
-from convspec.data.pictures import BrokenPicture, reused_memory
-from convspec.data.shard_writer import OpenShard, npy_bytes, sums_file
-from convspec.data.sources import Job, Source
+from convspec.data.manifest import (
+    MANIFEST,
+    WORK,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    SplitEntry,
+    damaged,
+    read_manifest,
+)
+from convspec.data.pictures import reused_memory
+from convspec.data.shard_writer import npy_bytes, shard_name, sums_file
+from convspec.data.sources import Source
 from convspec.data.statistics import Sums
 from convspec.data.target import Done, Target, refused, reporting
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.diagnostics.visible import visible
 
 SHARD_BYTES = 512 << 20
@@ -39,32 +44,8 @@ SHARD_BYTES = 512 << 20
 
 REPORT = "broken.txt"
 _MEAN = "mean.npy"
-_AHEAD = 4
-"""Pictures in the making for each thread."""
 
-
-class Progress(Protocol):
-    def start(self, what: str, total: int, done: int) -> None: ...
-    def advance(self, text: str) -> None: ...
-
-
-class Stopped(Exception):
-    """Preparation was asked to stop. done, total: pictures."""
-
-    def __init__(self, done: int, total: int) -> None:
-        super().__init__(f"stopped after {done:,} of {total:,} pictures; type the same command again to go on")
-        self.done, self.total = done, total
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """shard_pictures: in a shard; None for as many as fill `SHARD_BYTES`. jobs: threads. limit_broken: files that may be
-    broken; None for one in a hundred, or 10 if that is more. settings: of the source, as the manifest tells them."""
-
-    shard_pictures: int | None
-    jobs: int
-    limit_broken: int | None
-    settings: dict[str, Any]
+_Fill = Callable[[Target], None]
 
 
 def prepare(
@@ -76,25 +57,37 @@ def prepare(
     notify: Notify,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
-    """Write the pictures of `source` into the folder `root`, or go on with it, and return what is in it.
+    """Write the pictures of `source` into the folder `root`, or go on with it, and return what is in it. Of a folder that is
+    prepared already, shards that were damaged are made again.
 
     Raises DiagnosticError: CS702 a split without a good picture, CS703 more broken files than `limit_broken`, CS711 and CS726
-    where `root` cannot take them; and `Stopped`.
+    where `root` cannot take them, CS724 where it is damaged beyond its shards; and `Stopped`.
     """
     per_shard = options.shard_pictures or max(1, SHARD_BYTES // int(np.prod(source.shape)))
     plan = _plan(source, per_shard, options)
     if source.folder is not None and root.resolve().is_relative_to(source.folder.resolve()):
         help = "name a folder beside it"
         raise DiagnosticError(Diagnostic("CS726", f"{root} lies inside {source.folder}, which is read", help=help))
-    if (root / MANIFEST).is_file():
-        return _finished(root, plan, notify)
-    target = Target(root, plan)
-    try:
-        with reporting(root), reused_memory(options.jobs):
-            _Preparation(source, target, per_shard, options, progress, notify, is_stopped).run()
+
+    def fill(target: Target) -> None:
+        Filling(source, target, per_shard, options, progress, notify, is_stopped).run()
+
+    manifest = read_manifest(root) if (root / MANIFEST).is_file() else None
+    with reporting(root), reused_memory(options.jobs):
+        if manifest is not None:
+            _check_plan(root, manifest, plan)
+            to_repair = _damaged_shards(root, manifest, options.jobs, notify)
+            # work may have been left by a kill, between the manifest and the end
+            shutil.rmtree(root / WORK, ignore_errors=True)
+            if not to_repair:
+                return manifest
+            (root / WORK).mkdir()
+        with closing(Target(root, plan)) as target:
+            if manifest is not None:
+                _repair(source, target, per_shard, to_repair, fill)
+                return manifest
+            fill(target)
             return _finish(source, target, plan)
-    finally:
-        target.close()
 
 
 def _plan(source: Source, per_shard: int, options: Options) -> dict[str, Any]:
@@ -113,118 +106,44 @@ def _plan(source: Source, per_shard: int, options: Options) -> dict[str, Any]:
     }
 
 
-def _finished(root: Path, plan: dict[str, Any], notify: Notify) -> Manifest:
-    """What is in a folder that is prepared already, if it is what was asked for. Raises CS724 and CS726."""
-    manifest = read_manifest(root)
+def _check_plan(root: Path, manifest: Manifest, plan: dict[str, Any]) -> None:
+    """Raises CS726 where a prepared folder is not what was asked for."""
     different = [key for key in plan if key != "pillow" and manifest.prepared.get(key) != plan[key]]
     if different:
         key = different[0]
         what = "of another SRC" if key == "digest" else f"with {key} {manifest.prepared.get(key)}, not {plan[key]}"
         raise refused(f"{root} was prepared {what}", root)
-    # a kill may have come between the manifest and the end
-    with suppress(OSError):
-        shutil.rmtree(root / WORK)
-    check_on_opening(root, manifest, notify)
-    return manifest
 
 
-class _Preparation:
-    """From the source to shards that are whole, those left out that are done."""
+def _damaged_shards(root: Path, manifest: Manifest, jobs: int, notify: Notify) -> list[FileEntry]:
+    """Shards that are not as they were written, each told. Raises CS724 where other files are damaged."""
+    shards = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    wrong = find_damage(root, unchecked(root, manifest), jobs=jobs)
+    raise_damage(root, [(entry, why) for entry, why in wrong if entry not in shards])
+    for entry, why in wrong:
+        message = f"{root / entry.name} is damaged: {why}; it is made again"
+        notify(Diagnostic("CS724", message, severity=Severity.WARNING))
+    return [entry for entry, _ in wrong]
 
-    def __init__(
-        self,
-        source: Source,
-        target: Target,
-        per_shard: int,
-        options: Options,
-        progress: Progress,
-        notify: Notify,
-        is_stopped: Callable[[], bool],
-    ) -> None:
-        self._source, self._target, self._per_shard = source, target, per_shard
-        self._progress, self._is_stopped = progress, is_stopped
-        self._counts = {split: len(source.labels[split]) for split in Split}
-        self._total = sum(self._counts.values())
-        self._pool = ThreadPoolExecutor(options.jobs, thread_name_prefix="convspec-prepare")
-        self._ahead = _AHEAD * options.jobs
-        self._open: dict[Split, OpenShard] = {}
-        self._sealing: deque[tuple[OpenShard, Future[Done]]] = deque()
-        files = self._total + len(source.refused)
-        help = "repair or remove the files that were named, or raise --limit-broken; the same command goes on"
-        self._broken = BrokenFiles(source.name, files, notify, limit=options.limit_broken, help=help)
 
-    def run(self) -> None:
-        for done in self._target.done.values():
-            for name, _ in done.broken:
-                self._broken.recall(name)
-        for name, why in self._source.refused:
-            self._broken.add(name, why)
-        before = sum(self._size(split, number) for split, number in self._target.done)
-        self._check_space(before)
-        self._progress.start("preparing", self._total, before)
-        try:
-            self._run(before)
-            while self._sealing:
-                self._record_next()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
-            # what is whole already need not be made again
-            with suppress(CancelledError, Exception):
-                while self._sealing:
-                    self._record_next()
-            for shard in (*self._open.values(), *(shard for shard, _ in self._sealing)):
-                shard.close()
-
-    def _record_next(self) -> None:
-        """Wait for the shard that was begun first, and count on it."""
-        _, sealed = self._sealing[0]
-        self._target.record(sealed.result())
-        self._sealing.popleft()
-
-    def _run(self, before: int) -> None:
-        began = time.perf_counter()
-        jobs = self._source.jobs(lambda split, index: (split, index // self._per_shard) not in self._target.done)
-        for count, (job, future) in enumerate(_in_order(self._pool, jobs, self._ahead), 1):
-            self._take(job, future)
-            self._progress.advance(f"{count / (time.perf_counter() - began):.0f} pictures/s")
-            while self._sealing and self._sealing[0][1].done():
-                self._record_next()
-            if self._is_stopped():
-                raise Stopped(before + count, self._total)
-
-    def _take(self, job: Job, future: Future[Pictures]) -> None:
-        number, place = divmod(job.index, self._per_shard)
-        if place == 0:
-            self._open[job.split] = OpenShard(
-                self._target.root, job.split, number, self._size(job.split, number), self._source.shape
-            )
-        shard = self._open[job.split]
-        try:
-            picture = future.result()
-        except (BrokenPicture, OSError) as error:
-            why = str(error) if isinstance(error, BrokenPicture) else error.strerror or str(error)
-            name = self._source.name_of(job.split, job.index)
-            self._broken.add(name, why)
-            shard.broken.append((name, why))
-        else:
-            shard.add(picture, int(self._source.labels[job.split][job.index]))
-        if place == shard.planned - 1:
-            del self._open[job.split]
-            self._sealing.append((shard, self._pool.submit(shard.seal)))
-
-    def _size(self, split: Split, number: int) -> int:
-        """Pictures that are planned for a shard."""
-        return min(self._per_shard, self._counts[split] - number * self._per_shard)
-
-    def _check_space(self, before: int) -> None:
-        needed = (self._total - before) * int(np.prod(self._source.shape))
-        free = shutil.disk_usage(self._target.root).free
-        if needed > free:
+def _repair(source: Source, target: Target, per_shard: int, damaged_shards: list[FileEntry], fill: _Fill) -> None:
+    """Make shards again, which must get the bytes that they had. Raises CS724 where they do not."""
+    names = {entry.name: entry for entry in damaged_shards}
+    keys = {
+        shard_name(split, number): (split, number)
+        for split in Split
+        for number in range(-(-len(source.labels[split]) // per_shard))
+    }
+    target.done = {key: Done(*key, None, (), ()) for name, key in keys.items() if name not in names}
+    fill(target)
+    for name, entry in names.items():
+        if target.done[keys[name]].entry != entry:
             message = (
-                f"the pictures take {needed / 1e9:.1f} GB, and the disk of {self._target.root} has {free / 1e9:.1f}"
+                f"{target.root / name} was made again, and is not what it was: the pictures of {source.name} changed"
             )
-            help = "free some space, name a folder on another disk, or lower --size"
-            raise DiagnosticError(Diagnostic("CS711", message, help=help))
+            raise damaged(message, help=f"delete {target.root} and prepare the pictures again")
+    target.abandon()
+    remember(target.root, damaged_shards)
 
 
 def _finish(source: Source, target: Target, plan: dict[str, Any]) -> Manifest:
@@ -259,16 +178,6 @@ def _finish_split(target: Target, done: list[Done], split: Split) -> SplitEntry:
         raise no_pictures(f"no picture of the {split.value} split can be read")
     labels = np.array([label for each in done for label in each.labels], np.int64)
     return SplitEntry(_write(target.root, f"{split.value}-labels.npy", npy_bytes(labels)), shards)
-
-
-def _in_order(pool: ThreadPoolExecutor, jobs: Iterator[Job], ahead: int) -> Iterator[tuple[Job, Future[Pictures]]]:
-    """The jobs in their order, each once it is done or will be soon, with `ahead` of them under way."""
-    waiting: deque[tuple[Job, Future[Pictures]]] = deque()
-    for job in jobs:
-        waiting.append((job, pool.submit(job.read)))
-        if len(waiting) >= ahead:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def _write(root: Path, name: str, content: bytes) -> FileEntry:

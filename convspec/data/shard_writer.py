@@ -28,8 +28,8 @@ class OpenShard:
         self.planned, self.broken = planned, list[tuple[str, str]]()
         self._root, self._split, self._number, self._shape = root, split, number, shape
         self._labels: list[int] = []
-        self._name = f"{split.value}-{number:05d}"
-        self._part = root / WORK / f"{self._name}.npy.part"
+        self._name = shard_name(split, number)
+        self._part = root / WORK / f"{self._name}.part"
         self._file = self._part.open("w+b")
         self._start = write_header(self._file, (planned, *shape))
 
@@ -74,7 +74,11 @@ class OpenShard:
         if self._split is Split.TRAIN:
             replace_file(sums_file(self._root, self._number), npy_bytes(sums.numbers()))
         size = self._start + len(self._labels) * int(np.prod(self._shape))
-        return FileEntry(f"{self._name}.npy", size, digest.hexdigest())
+        return FileEntry(self._name, size, digest.hexdigest())
+
+
+def shard_name(split: Split, number: int) -> str:
+    return f"{split.value}-{number:05d}.npy"
 
 
 def sums_file(root: Path, number: int) -> Path:

@@ -93,6 +93,10 @@ class Target:
     def finish(self, manifest: bytes) -> None:
         """Write the manifest, which makes the folder a prepared one, and leave nothing else."""
         replace_file(self.root / MANIFEST, manifest)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave nothing but what has its place."""
         shutil.rmtree(self.work)
         sync_folder(self.root)
 

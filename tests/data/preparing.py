@@ -10,9 +10,10 @@ import numpy as np
 
 from convspec.data import Split
 from convspec.data.dataset import Notify
+from convspec.data.filling import Options
 from convspec.data.integrity import CHECKED
 from convspec.data.manifest import Manifest
-from convspec.data.prepare import Options, prepare
+from convspec.data.prepare import prepare
 from convspec.data.shards import Shards
 from convspec.data.sources import Choice, open_source
 

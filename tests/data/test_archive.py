@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from convspec.data import Split, archive
 from convspec.data.archive import ArchiveTree, is_archive
-from convspec.data.prepare import Stopped
+from convspec.data.filling import Stopped
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from tests.data.pictures import colorful, flowers
 from tests.data.preparing import Quiet, digests, pictures_of, prepared

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from convspec.data import Split
+from convspec.data.filling import Stopped
 from convspec.data.manifest import WORK
-from convspec.data.prepare import Stopped
 from convspec.data.shards import Shards
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from tests.data.pictures import broken, colorful, flowers, odd
@@ -318,6 +318,61 @@ def test_a_folder_that_is_prepared_already(tmp_path: Path) -> None:
     assert prepared(source, tmp_path / "out").to_bytes() == before.to_bytes()
     with pytest.raises(DiagnosticError, match=r"CS726: .*out was prepared with test_share 0\.2, not 0\.5"):
         prepared(source, tmp_path / "out", share=0.5)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_damaged_shards_are_made_again(tmp_path: Path, jobs: int) -> None:
+    source = flowers(tmp_path / "in", each=20)
+    (source / "rose" / "3.jpg").write_bytes(b"")
+    manifest = prepared(source, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    (tmp_path / "out" / "train-00002.npy").unlink()
+    os.truncate(tmp_path / "out" / "train-00000.npy", 77)
+    flip(tmp_path / "out" / "test-00001.npy")
+    told: list[Diagnostic] = []
+    progress = Starts()
+    again = prepared(source, tmp_path / "out", jobs=jobs, notify=told.append, progress=progress)
+    assert again.to_bytes() == manifest.to_bytes()
+    assert digests(tmp_path / "out") == before
+    assert progress.begun == 40 - 3 * 4, "the others are left alone"
+    assert sorted(d.message.split("/")[-1] for d in told if d.code == "CS724") == [
+        "test-00001.npy is damaged: its bytes are not those that were written: its checksum is another; it is made again",
+        "train-00000.npy is damaged: it is cut short: 77 bytes of 896; it is made again",
+        "train-00002.npy is damaged: it is missing; it is made again",
+    ]
+    assert pictures_of(tmp_path / "out", Split.TEST)[0].shape == (8, 8, 8, 3)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 2
+    path.write_bytes(content)
+
+
+def test_a_repair_that_is_stopped_goes_on(tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in", each=20)
+    prepared(source, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    for number in range(8):
+        flip(tmp_path / "out" / f"train-0000{number}.npy")
+    progress = Quiet()
+    with pytest.raises(Stopped):
+        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 22)
+    prepared(source, tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+
+
+def test_damage_that_cannot_be_repaired(tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in", each=20, form="png")
+    prepared(source, tmp_path / "out")
+    flip(tmp_path / "out" / "train-00000.npy")
+    colorful(99).save(source / "rose" / "0.png")
+    colorful(99).save(source / "rose" / "1.png")
+    with pytest.raises(DiagnosticError, match=r"CS724: .*train-00000\.npy was made again, and is not what it was"):
+        prepared(source, tmp_path / "out")
+    flip(tmp_path / "out" / "train-labels.npy")
+    with pytest.raises(DiagnosticError, match=r"CS724: .*train-labels\.npy is damaged"):
+        prepared(source, tmp_path / "out")
 
 
 def test_a_folder_with_something_else_in_it(tmp_path: Path) -> None:
