@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convspec.checker import Checked, check
 from convspec.diagnostics import DiagnosticError, Report, did_you_mean
 from convspec.emit.module import emit
+from convspec.emit.parts import emit_parts
 from convspec.graph.initial import initial_values
 from convspec.graph.lower import lower
 from convspec.graph.settings import DataSettings, TrainSettings
 from convspec.graph.sharing import report_parted_rates
+from convspec.passes.part_by_gpu import part_by_gpu
 from convspec.passes.pipeline import PASSES, Target, run_passes
 from convspec.program.initial import Called, InitialValue
 from convspec.program.program import Program
@@ -26,8 +28,7 @@ class Compiled:
     name: from `[@net] name=` or the file name. source: the emitted module. spec_text: the spec as written.
     resolved_text: the same with parameter file and overrides applied, as one file.
     initial_values: pieces of parameters that start as a function of the spec says, and not as the module draws them.
-    folded_source: of the module for one device, which draws the first weights of every target, so that they are the same;
-    None where that is `source`.
+    parts: of a network for target spmd what each GPU has of `program`; `source` has a class for each.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Compiled:
     train: TrainSettings
     data: DataSettings
     initial_values: tuple[InitialValue, ...] = ()
-    folded_source: str | None = None
+    parts: Mapping[int, Program] = field(default_factory=dict)
 
 
 def compile_spec(
@@ -85,20 +86,20 @@ def compile_checked(
     name = checked.graph.net.network_name or Path(file_name).stem
     lowered = lower(name, checked.graph, checked.shapes, checked.placement, outputs)
     program = run_passes(lowered, PASSES[target], after=after or (lambda name, program: None))
-    folded = None if target is Target.FOLDED else run_passes(lowered, after=lambda name, program: None)
+    parts = part_by_gpu(program) if target is Target.SPMD else {}
     first = initial_values(checked.graph, program)
     if not allow_init_imports:
         _refuse_calls(first)
     return Compiled(
         name=name,
         program=program,
-        source=emit(program, file_name),
+        source=emit_parts(program, parts, file_name) if parts else emit(program, file_name),
         spec_text=checked.document.file.text,
         resolved_text=checked.resolved_text,
         train=checked.graph.train,
         data=checked.graph.data,
         initial_values=first,
-        folded_source=None if folded is None else emit(folded, file_name),
+        parts=parts,
     )
 
 

@@ -40,6 +40,7 @@ def command(
 
     \b
     convspec compile alexnet.cfg -o alexnet.py
+    convspec compile alexnet.cfg --target spmd
     convspec compile alexnet.cfg --print-after merge_towers
     convspec compile alexnet.cfg --target devices
     """

@@ -16,7 +16,7 @@ from convspec.program.program import Program
 target_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--target",
     type=click.Choice([target.value for target in Target]),
-    help="folded: one device; devices: the GPUs of the spec, in one process. Else by how many devices are named.",
+    help="folded: one device; devices: the GPUs of the spec, in one process; spmd: a process each. Else by --devices.",
 )
 
 
@@ -25,9 +25,9 @@ def choose_target(target: str | None, devices: int) -> Target:
     if target is None:
         return Target.DEVICES if devices > 1 else Target.FOLDED
     chosen = Target(target)
-    if chosen is Target.FOLDED and devices > 1:
+    if chosen is not Target.DEVICES and devices > 1:
         raise click.UsageError(
-            f"--target folded runs on one device, and {devices} are named: --target devices takes them"
+            f"--target {target} runs on one device{' a process' if chosen is Target.SPMD else ''}, and {devices} are named: --target devices takes them"
         )
     return chosen
 

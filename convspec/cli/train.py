@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from convspec.cli.options import Given, allow_init_imports, named, spec_argument
 from convspec.cli.targets import choose_target, gpus_for, named_devices, target_option
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.launch import Launch
 from convspec.passes.pipeline import Target
 
 
@@ -21,7 +23,12 @@ from convspec.passes.pipeline import Target
     "--data", type=named, metavar="DATA", help="photos, digits, or a folder of class folders; else what [@data] says."
 )
 @click.option(
-    "--run", "run_dir", type=named, metavar="DIR", help="New folder for the run; else the next free one under runs/."
+    "--run",
+    "--run-dir",
+    "run_dir",
+    type=named,
+    metavar="DIR",
+    help="New folder for the run; else the next free one under runs/. torchrun takes --run for an option of its own.",
 )
 @click.option("--resume", type=named, metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
@@ -69,13 +76,15 @@ def command(
     convspec train my.cfg --data flowers --init runs/alexnet
     convspec train --resume runs/alexnet
     convspec train alexnet.cfg --data imagenet/train --devices cuda:0,cuda:1
+    torchrun --nproc-per-node 2 -m convspec train alexnet.cfg
     """
     if run_dir is not None and resume is not None:
         raise click.UsageError("--run names a new run and --resume an old one: give one of them")
     if init is not None and resume is not None:
         raise click.UsageError("--init begins a run and --resume goes on with one: give one of them")
     several = named_devices(devices)
-    chosen = choose_target(target, len(several))
+    chosen = Target.SPMD if Launch.find() else choose_target(target, len(several))
+    _check_launch(chosen, target, several)
     options = dict(given.options)
     for key, source in (("init", init), ("initFrom", init_from)):
         if source is not None:
@@ -104,10 +113,21 @@ def command(
         resume=resume,
         steps=steps,
         device=several[0] if several else device,
-        devices=() if chosen is Target.FOLDED else several or gpus_for(compiled.program),
+        devices=several or gpus_for(compiled.program) if chosen is Target.DEVICES else (),
         log_every=log_every,
         tensorboard=tensorboard,
     )
+
+
+def _check_launch(chosen: Target, asked: str | None, devices: Sequence[str]) -> None:
+    """Raises UsageError where the target and how the process was started are at odds."""
+    is_launched = Launch.find() is not None
+    if chosen is Target.SPMD and not is_launched:
+        raise click.UsageError("--target spmd runs under torchrun: torchrun --nproc-per-node 2 -m convspec train ...")
+    if is_launched and (devices or asked not in (None, Target.SPMD.value)):
+        raise click.UsageError(
+            "under torchrun each process has a device of its own: --target and --devices do not apply"
+        )
 
 
 def _spec_of(run: str | None) -> str:

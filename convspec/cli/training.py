@@ -11,9 +11,13 @@ import click
 from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.launch import Launch
 from convspec.train.evaluate import Validation
+from convspec.train.joining import join
 from convspec.train.loop import Result
+from convspec.train.ranks import ElsewhereError, Ranks
 from convspec.train.signals import Interrupted
+from convspec.train.team import ALONE, Team
 from convspec.train.trainer import train
 
 _NO_DATA = Diagnostic(
@@ -40,26 +44,42 @@ def run_training(
     tensorboard: bool,
 ) -> int:
     """Train and print what came of it; returns the exit code."""
-    if data is None and resume is None and not compiled.data.is_given("provider"):
+    team: Team = ALONE
+    launch = Launch.find()
+    if launch is not None:
+        resume = resume or launch.interrupted_run(run_dir)
+        team = joined = join(compiled, launch, device)
+        device = str(joined.device)
+    if data is None and resume is None and not compiled.data.is_given("provider") and team.is_chief:
         print_diagnostics([_NO_DATA])
     try:
         result = train(
             compiled,
             data=data,
-            run_dir=run_dir,
+            run_dir=run_dir if resume is None else None,
             resume=resume,
             device=device,
             devices=devices,
             max_steps=steps,
             log_every=log_every,
             tensorboard=tensorboard,
+            team=team,
         )
     except Interrupted as stop:
-        with suppress(OSError):  # the terminal may be what is gone
-            click.echo(str(stop), err=True)
+        if team.is_chief:
+            with suppress(OSError):  # the terminal may be what is gone
+                click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
-    _write_report(result.run_dir)
-    click.echo(_summary(compiled, result))
+    except ElsewhereError:
+        return 1
+    except RuntimeError:
+        if not isinstance(team, Ranks) or team.lost is None:
+            raise
+        print_diagnostics([team.loss_of(*team.lost)])
+        return 1
+    if team.is_chief:
+        _write_report(result.run_dir)
+        click.echo(_summary(compiled, result))
     return 0
 
 

@@ -156,6 +156,9 @@ CODES: dict[str, Code] = {
     "CS741": Code("runs that cannot be averaged"),
     "CS742": Code("a run that starts from another's weights", _N),
     "CS750": Code("devices that are not those of the spec"),
+    "CS753": Code("processes that do not fit the spec"),
+    "CS754": Code("processes that have different things before them"),
+    "CS755": Code("a process that was lost"),
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),

@@ -38,10 +38,12 @@ from convspec.program.operators import (
     Pad,
     Pick2d,
     PoolWindow,
+    Receive,
     Reduction,
     Reshape,
     Resize,
     ResponseNorm,
+    Send,
     Slice,
     Softmax,
     TakeCases,
@@ -101,6 +103,8 @@ def expression(  # noqa: C901 - a case an operator
             return f"inputs[{literal(op.key)}]"
         case Transfer(gpu=gpu):
             return f"{x}.to(gpu{gpu}, non_blocking=True)"
+        case Send() | Receive():
+            raise AssertionError("they are written an exchange at a time")
         case TakeCases(cases=cases):
             return f"{x}[{_slices(cases)}]"
         case JoinCases():

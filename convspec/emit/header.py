@@ -66,7 +66,7 @@ def imports(text: str) -> str:
     lines.append("from torch import Tensor, nn")
     if re.search(r"\bF\.", text):
         lines.append("from torch.nn import functional as F")
-    kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}[.(]", text)]
+    kernels = [name for name in sorted(KERNELS) if re.search(rf"(?<![.\w]){name}\b(?=[.(:,)])", text)]
     if kernels:
         lines += ["", *wrapped_import(kernels)]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 
 from convspec.emit.header import class_name
+from convspec_kernels import Peers
 
 
 def instantiate(source: str, name: str) -> torch.nn.Module:
@@ -16,12 +17,23 @@ def instantiate(source: str, name: str) -> torch.nn.Module:
 
     The source becomes an importable Python module of this process, so that instances pickle and copy.
     """
+    instance = getattr(_module(source), class_name(name))()
+    assert isinstance(instance, torch.nn.Module)
+    return instance
+
+
+def instantiate_part(source: str, gpu: int, peers: Peers) -> torch.nn.Module:
+    """The same of the part of one GPU, from the source that `emit_parts` gave. peers: the processes with the others."""
+    instance = _module(source).PARTS[gpu](peers)
+    assert isinstance(instance, torch.nn.Module)
+    return instance
+
+
+def _module(source: str) -> ModuleType:
     path = f"convspec_emitted_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     module = sys.modules.get(path)
     if module is None:
         module = ModuleType(path)
         exec(compile(source, f"<{path}>", "exec"), module.__dict__)  # our own emitter wrote it
         sys.modules[path] = module
-    instance = getattr(module, class_name(name))()
-    assert isinstance(instance, torch.nn.Module)
-    return instance
+    return module

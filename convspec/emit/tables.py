@@ -59,3 +59,15 @@ def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unuse
             joined[prefix + name] = whole
     state.update(joined)
 '''
+
+PARTIAL_HOOKS = HOOKS.replace("for name in BLOCKS}", "for name in BLOCKS if prefix + name in state}").replace(
+    """    for name, blocks in BLOCKS.items():
+        for block, index in blocks.items():
+            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
+""",
+    """    for name, whole in wholes.items():
+        for block, index in BLOCKS[name].items():
+            state[prefix + block] = whole[index] if index else whole.clone()
+""",
+)
+"""Those of a module that has only some of the tensors."""

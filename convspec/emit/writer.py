@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from math import prod
 
 from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
@@ -73,11 +73,13 @@ class Writer:
         return last_reads
 
     def module(self) -> str:
-        name = class_name(self.program.name)
         methods = [self.docstring(), self._init(), *self._further_methods(), self._reset(), self._forward()]
         methods.append(self._objective())
         bodies = ["\n".join(f"    {line}" if line else "" for line in lines) for lines in methods if lines]
-        return f"class {name}(nn.Module):\n" + "\n\n".join(bodies)
+        return f"class {self._class_name()}(nn.Module):\n" + "\n\n".join(bodies)
+
+    def _class_name(self) -> str:
+        return class_name(self.program.name)
 
     def docstring(self) -> list[str]:
         return ['"""`forward` takes values by the names of data layers, and gives values by the names of layers."""']
@@ -120,14 +122,17 @@ class Writer:
 
     def _forward(self) -> list[str]:
         lines = [*self._signature(), *self._beginning()]
-        for op in self.program.operators:
-            if not isinstance(op, CostOperator) and op.name not in self.optional:
-                lines += self._line(op)
+        lines += self._lines(self.program.operators)
         return lines + [f"    {line}" for line in self._return()]
+
+    def _lines(self, operators: Sequence[Op]) -> list[str]:
+        """The assignments of values that need nothing optional."""
+        wanted = (op for op in operators if not isinstance(op, CostOperator) and op.name not in self.optional)
+        return [line for op in wanted for line in self._line(op)]
 
     def _signature(self) -> list[str]:
         """Of `forward`; where layers draw random numbers, with what they draw by: of a new step, unless the caller says."""
-        drawing = set(map(drawing_of, self.program.operators)) - {Drawing.NEVER}
+        drawing = set(map(drawing_of, self._drawing_operators())) - {Drawing.NEVER}
         if not drawing:
             return ["def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:"]
         wanted = "" if Drawing.ALWAYS in drawing else "self.training"
@@ -135,6 +140,10 @@ class Writer:
             "def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:",
             f"    noise = noise or Noise.draw({wanted})  # one number a step: masks are functions of it, layer and case",
         ]
+
+    def _drawing_operators(self) -> Sequence[Op]:
+        """Those whose random numbers are drawn by the same step."""
+        return self.program.operators
 
     def _beginning(self) -> list[str]:
         """Lines that `forward` begins with."""

@@ -18,6 +18,7 @@ from convspec.program.verify import verify
 
 Pass = Callable[[Program], Program]
 
+
 # Target *folded*: one device, fewer than the spec names.
 FOLDED: tuple[Pass, ...] = (
     remove_identities,  # dropout that keeps all, a concat of one
@@ -44,13 +45,15 @@ class Target(Enum):
     """What a program is made for.
 
     FOLDED: one device, whatever the spec names. DEVICES: the GPUs that the spec names, fed by one process.
+    SPMD: the same, a process for each of them, as `torchrun` starts them.
     """
 
     FOLDED = "folded"
     DEVICES = "devices"
+    SPMD = "spmd"
 
 
-PASSES: Mapping[Target, tuple[Pass, ...]] = {Target.FOLDED: FOLDED, Target.DEVICES: PLACED}
+PASSES: Mapping[Target, tuple[Pass, ...]] = {Target.FOLDED: FOLDED, Target.DEVICES: PLACED, Target.SPMD: PLACED}
 
 
 def run_passes(

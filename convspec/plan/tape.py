@@ -43,10 +43,12 @@ from convspec.program.operators import (
     Op,
     Pad,
     Pick2d,
+    Receive,
     Reduction,
     Reshape,
     Resize,
     ResponseNorm,
+    Send,
     Slice,
     Softmax,
     TakeCases,
@@ -113,6 +115,8 @@ def _record(  # noqa: C901 - a case an operator
         case Input(name=name, shape=shape):
             width = INDEX if name in program.class_inputs else FLOAT
             return recorder.give(name, shape, width, is_last=shape.is_map)
+        case Send() | Receive():
+            raise AssertionError("the placed program has transfers in their place")
         case Transfer(shape=shape) | TakeCases(shape=shape):
             return recorder.part(x, shape)
         case JoinCases(shape=shape):

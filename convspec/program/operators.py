@@ -55,6 +55,29 @@ class Transfer(Operator):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Send(Operator):
+    """The value that it reads goes to the process that has GPU `peer`, whose gradient comes back. It has no value itself.
+
+    exchange: a number that all have in common that cross together.
+    """
+
+    peer: int
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receive(Operator):
+    """A value that comes from the process that has GPU `peer`, to which its gradient goes back.
+
+    value: what it is called there. exchange: as of `Send`.
+    """
+
+    peer: int
+    value: str
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeCases(Operator):
     """Of a value of the whole minibatch, the part that `cases` says."""
 
@@ -382,6 +405,8 @@ Moved = Transfer | TakeCases | JoinCases
 Op = (
     Input
     | Transfer
+    | Send
+    | Receive
     | TakeCases
     | JoinCases
     | Reshape

@@ -38,10 +38,12 @@ from convspec.program.operators import (
     Pad,
     Pick2d,
     PoolWindow,
+    Receive,
     Reduction,
     Reshape,
     Resize,
     ResponseNorm,
+    Send,
     Slice,
     Softmax,
     TakeCases,
@@ -119,8 +121,10 @@ def _require(condition: bool, op: Op, problem: str) -> None:
 
 def _infer(op: Op, inputs: Sequence[Shape], program: Program) -> Shape:  # noqa: C901 - a case an operator
     match op:
-        case Input():
+        case Input() | Receive():
             return op.shape
+        case Send():
+            return inputs[0]
         case Transfer() | TakeCases() | JoinCases():
             _require(len(set(inputs)) == 1, op, "brings together values of different shapes")
             return inputs[0]

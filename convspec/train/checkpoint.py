@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -28,7 +28,9 @@ from convspec.data.durable import sync_folder, write_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.durable import reporting_write_errors
 
-FORMAT = 1
+FORMAT, FORMAT_OF_SHARDS = 1, 2
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"(\d{4,})-(\d{8,})")
 _TEMPORARY = ".writing-"
@@ -66,27 +68,41 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
     Whatever goes wrong, the checkpoints that were there before are untouched.
     """
-    older = list_checkpoints(folder)
-    kept = f"the last good checkpoint is {older[-1]}" if older else "there is no earlier checkpoint"
-    final = folder / checkpoint.name
-    temporary = folder / f"{_TEMPORARY}{checkpoint.name}"
-    with reporting_write_errors(folder, kept):
+    temporary = folder / temporary_folder(checkpoint.name)
+    with reporting_write_errors(folder, kept_note(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
         try:
             temporary.mkdir()
             _write_into(temporary, checkpoint)
-            # the same position again is the same state; only a broken one can stand in the way
-            if final.exists():
-                shutil.rmtree(final)
-            temporary.rename(final)
+            return put_in_place(folder, temporary, checkpoint.name, keep=keep)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        sync_folder(folder)
+
+
+def put_in_place(folder: Path, temporary: Path, name: str, *, keep: int) -> Path:
+    """Give a checkpoint that is written and synced its name, then remove all but the newest `keep`."""
+    final = folder / name
+    # the same position again is the same state; only a broken one can stand in the way
+    if final.exists():
+        shutil.rmtree(final)
+    temporary.rename(final)
+    sync_folder(folder)
     for path in list_checkpoints(folder)[: -max(1, keep)]:
         shutil.rmtree(path, ignore_errors=True)
     return final
+
+
+def temporary_folder(name: str) -> str:
+    """What the folder of a checkpoint is called while it is written."""
+    return f"{_TEMPORARY}{name}"
+
+
+def kept_note(folder: Path) -> str:
+    """What is safe if a checkpoint cannot be written."""
+    older = list_checkpoints(folder)
+    return f"the last good checkpoint is {older[-1]}" if older else "there is no earlier checkpoint"
 
 
 def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoint | None:
@@ -94,10 +110,14 @@ def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoin
 
     Raises DiagnosticError CS708 where all are broken.
     """
+    return _newest(folder, load_checkpoint, notify)
+
+
+def _newest(folder: Path, read: Callable[[Path], T], notify: Callable[[Diagnostic], None]) -> T | None:
     paths = list_checkpoints(folder)
     for path in reversed(paths):
         try:
-            return load_checkpoint(path)
+            return read(path)
         except BrokenCheckpoint as error:
             older = "going on from the one before" if path != paths[0] else "and there is none before it"
             notify(Diagnostic("CS708", f"{path} cannot be used: {error}; {older}", severity=Severity.WARNING))
@@ -108,11 +128,29 @@ def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoin
     return None
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Raises BrokenCheckpoint."""
+def newest_whole(folder: Path, notify: Callable[[Diagnostic], None]) -> Path | None:
+    """Where `load_newest` would read: the newest checkpoint whose files are as they were written."""
+    return _newest(folder, _verified, notify)
+
+
+def _verified(path: Path) -> Path:
+    """A checkpoint, of which nothing is held in memory. Raises BrokenCheckpoint."""
+    _, digests = _read_state(path)
+    for stem in digests.keys() - {"state"}:
+        try:
+            with (path / f"{stem}.safetensors").open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
+        _check_digest(stem, found, digests)
+    return path
+
+
+def load_checkpoint(path: Path, *, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
+    """Of a checkpoint the tensors that are wanted, by their names in its files. Raises BrokenCheckpoint."""
     state, digests = _read_state(path)
     try:
-        weights, training = (_read_tensors(path, name, digests) for name in ("weights", "training"))
+        weights, training = (_read_tensors(path, name, digests, wanted) for name in ("weights", "training"))
     except OSError as error:
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -135,8 +173,8 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         document = json.loads((path / "state.json").read_bytes())
         state, digests = document["state"], document["sha256"]
-        if document["format"] != FORMAT:
-            raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT}")
+        if document["format"] not in (FORMAT, FORMAT_OF_SHARDS):
+            raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT_OF_SHARDS}")
         if digests["state"] != _digest(_canonical(state)):
             raise BrokenCheckpoint("state.json does not have the digest that it was written with")
     except OSError as error:
@@ -153,25 +191,51 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _write_into(folder: Path, checkpoint: Checkpoint) -> None:
-    digests = {"state": _digest(_canonical(checkpoint.state))}
-    for name, tensors in (("weights", checkpoint.weights), ("training", checkpoint.training)):
-        content = safetensors.torch.save({key: tensor.contiguous() for key, tensor in tensors.items()})
-        digests[name] = _digest(content)
-        write_file(folder / f"{name}.safetensors", content)
-        del content
-    document = {"format": FORMAT, "sha256": digests, "state": checkpoint.state}
-    write_file(folder / "state.json", json.dumps(document, indent=1, allow_nan=False).encode() + b"\n")
+    digests = {
+        name: write_tensors(folder, name, tensors)
+        for name, tensors in (("weights", checkpoint.weights), ("training", checkpoint.training))
+    }
+    write_state(folder, checkpoint.state, digests)
     sync_folder(folder)
 
 
-def _read_tensors(folder: Path, name: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
-    content = (folder / f"{name}.safetensors").read_bytes()
-    if _digest(content) != digests[name]:
-        raise BrokenCheckpoint(f"{name}.safetensors does not have the digest that it was written with")
-    try:
-        return safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise BrokenCheckpoint(f"{name}.safetensors: {error}") from error
+def write_tensors(folder: Path, stem: str, tensors: Mapping[str, Tensor]) -> str:
+    """Write `STEM.safetensors`, and make it last; returns its digest."""
+    content = safetensors.torch.save({key: tensor.contiguous() for key, tensor in tensors.items()})
+    write_file(folder / f"{stem}.safetensors", content)
+    return _digest(content)
+
+
+def write_state(folder: Path, state: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Write state.json. digests: of the files of tensors, by stem."""
+    digests = {"state": _digest(_canonical(state)), **digests}
+    document = {"format": FORMAT if "weights" in digests else FORMAT_OF_SHARDS, "sha256": digests, "state": state}
+    write_file(folder / "state.json", json.dumps(document, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def _read_tensors(
+    folder: Path, name: str, digests: Mapping[str, str], wanted: Callable[[str], bool]
+) -> dict[str, Tensor]:
+    """Of one kind of tensors, from the file or from all files that have them."""
+    stems = [stem for stem in digests if stem == name or stem.startswith(f"{name}-")]
+    if not stems:
+        raise KeyError(name)
+    tensors: dict[str, Tensor] = {}
+    for stem in stems:
+        content = (folder / f"{stem}.safetensors").read_bytes()
+        _check_digest(stem, _digest(content), digests)
+        try:
+            found = safetensors.torch.load(content)
+        except safetensors.SafetensorError as error:
+            raise BrokenCheckpoint(f"{stem}.safetensors: {error}") from error
+        del content
+        tensors |= {key: tensor for key, tensor in found.items() if wanted(key)}
+    return tensors
+
+
+def _check_digest(stem: str, found: str, digests: Mapping[str, str]) -> None:
+    if found != digests[stem]:
+        raise BrokenCheckpoint(f"{stem}.safetensors does not have the digest that it was written with")
 
 
 def _canonical(state: Mapping[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from convspec.data.open import DataOptions
@@ -57,7 +57,7 @@ class PictureOptions(DataOptions, Protocol):
 
 
 class CompiledSpec(Protocol):
-    """source: the emitted module. spec_text: as the user wrote it. resolved_text: with all defaults and overrides."""
+    """source: the emitted module. parts: what each GPU has of the program, where it is compiled for several processes. spec_text: as the user wrote it. resolved_text: with all defaults and overrides."""
 
     @property
     def name(self) -> str: ...
@@ -74,6 +74,6 @@ class CompiledSpec(Protocol):
     @property
     def data(self) -> PictureOptions: ...
     @property
-    def folded_source(self) -> str | None: ...
+    def parts(self) -> Mapping[int, Program]: ...
     @property
     def initial_values(self) -> Sequence[InitialValue]: ...

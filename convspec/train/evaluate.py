@@ -13,6 +13,7 @@ from convspec.data.batches import Batch
 from convspec.program.program import Program
 from convspec.train.inputs import InputTensors
 from convspec.train.scores import CostResult, batch_sums, cost_result, trained_cost, values_by_name, with_totals
+from convspec.train.team import ALONE, Team
 
 MOST_CLASSES = 20
 """Of more classes than this, precision and recall are shown as means; metrics.jsonl has all."""
@@ -83,13 +84,17 @@ def evaluate(
     inputs: InputTensors,
     *,
     autocast: torch.autocast,
+    team: Team = ALONE,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
     """Run the network over all batches in evaluation mode; None if `should_stop` said so on the way.
 
+    team: the processes that have the parts of the network, each of which calls this.
+
     Leaves the network in the mode and the random generators in the state that they had.
     """
-    sums: dict[str, dict[str, Tensor]] = {cost.name: {} for cost in program.costs}
+    part = team.part(program)
+    sums: dict[str, dict[str, Tensor]] = {cost.name: {} for cost in part.costs}
     cases, was_training = 0, net.training
     net.eval()
     try:
@@ -99,13 +104,14 @@ def evaluate(
             tensors, labels = inputs(batch)
             with torch.inference_mode(), autocast:
                 outputs = net(tensors)
-            values = values_by_name(program, outputs, tensors)
-            for cost in program.costs:
+            values = values_by_name(part, outputs, tensors)
+            for cost in part.costs:
                 found = batch_sums(cost, values, len(labels), wide(labels.device))
                 _add(sums[cost.name], found)
             cases += len(labels)
     finally:
         net.train(was_training)
+    sums = team.merged(sums)
     results = {cost.name: cost_result(cost, sums[cost.name], cases) for cost in program.costs}
     return Validation(cases, trained_cost(program).name, with_totals(program, results))
 

@@ -43,9 +43,10 @@ class Inherited:
     tensors: Mapping[str, Tensor]
 
     def put_into(self, net: nn.Module) -> None:
-        """Over what the network drew."""
+        """Over what the network drew; where it is a part of one, what is in that part."""
         state: dict[str, Tensor] = net.state_dict()
-        net.load_state_dict(state | {name: tensor.to(state[name].dtype) for name, tensor in self.tensors.items()})
+        own = {name: tensor.to(state[name].dtype) for name, tensor in self.tensors.items() if name in state}
+        net.load_state_dict(state | own)
 
     def note(self) -> Diagnostic:
         """CS742: what was taken and what was not."""

@@ -20,7 +20,7 @@ from convspec.train.checkpoint import BrokenCheckpoint, load_checkpoint, load_ne
 
 
 def set_initial_values(net: nn.Module, values: Sequence[InitialValue], init_from: str, notify: Notify) -> None:
-    """Put `values` into a network of the emitted module, over what it drew.
+    """Put `values` into a network of the emitted module, or what it has of them into a part, over what it drew.
 
     init_from: the run to copy from; empty where each function names its own. Raises DiagnosticError CS716 where a value
     cannot be had, or is not of the shape that it is for, and CS708 for a run whose checkpoints are broken.
@@ -30,6 +30,8 @@ def set_initial_values(net: nn.Module, values: Sequence[InitialValue], init_from
     runs = _Runs(init_from, notify)
     state: dict[str, Tensor] = net.state_dict()
     for value in values:
+        if value.name not in state:
+            continue  # another process has it
         state[value.name] = _tensor(value, runs).to(state[value.name].dtype)
     net.load_state_dict(state)
 

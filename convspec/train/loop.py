@@ -17,9 +17,9 @@ from convspec.data import Batch, BatchStream, Dataset, Split
 from convspec.data.batches import steps_per_epoch
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.train.checkpoint import Checkpoint, remove_unfinished, save_checkpoint
+from convspec.train.checkpoint import Checkpoint, remove_unfinished
 from convspec.train.contract import CompiledSpec, TrainOptions
-from convspec.train.device import HostScalar, peak_memory, rng_states, set_rng_states
+from convspec.train.device import peak_memory, rng_states, set_rng_states
 from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
@@ -32,6 +32,7 @@ from convspec.train.run import MetricsLog, RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
 from convspec.train.state import Position, RunState
+from convspec.train.team import ALONE, Losses, Team
 from convspec.train.tensorboard import TensorBoardLog
 from convspec.train.waiting import StopAsked, Waiting
 
@@ -76,22 +77,25 @@ class Training:
         log_every: int | None,
         notify: Notify = lambda diagnostic: None,
         tensorboard: bool = False,
+        team: Team = ALONE,
     ) -> None:
         """devices: those of the network, in the order of the GPUs of the spec; inputs and records are on the first."""
         options: TrainOptions = compiled.train
         device = devices[0]
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
         self.run_folder, self.device, self.display, self.notify = run, device, display, notify
+        self.team = team
         self.is_centered = compiled.data.crop == "center"
         self.mirror, self.mean = compiled.data.mirror, statistics.mean
         self.colors = color_noise(compiled.data, statistics)
-        self.optimizer = PaperSGD(self.program, net, seed=options.seed)
+        self.optimizer = PaperSGD(team.part(self.program), net, seed=options.seed)
+        team.watch(net)
         self.plateau = Plateau(options.plateau_factor, options.plateau_patience, options.plateau_drops)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
         self.inputs = InputTensors(self.program, self.mean, device, options.batch)
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
-        self.position, self.sums = Position(self.steps), EpochSums(self.program, device)
+        self.position, self.sums = Position(self.steps), EpochSums(self.program, device, team)
         self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, devices)
         self.validation: Validation | None = None
         self.data_wait = 0.0
@@ -157,22 +161,21 @@ class Training:
         self.set_rates()
         before = rng_states(self.device)
         self.net.train()
+        own, cases = len(labels), self.cases_of_step()
         with self.autocast:
-            outputs: dict[str, Tensor] = self.net(tensors)
-            objective: Tensor = self.net.objective(outputs)  # type: ignore[operator]  # emitted modules have one
-        loss_to_host = HostScalar(objective)
-        objective.backward()  # type: ignore[no-untyped-call]
-        loss = loss_to_host.value()
+            outputs = self.team.forward(self.net, tensors, own, cases)
+        losses = self.team.backward(self.net, outputs, own, cases)
+        loss = losses.objective()
         if not isfinite(loss):
             raise self.not_finite(loss, tensors, before)
-        self.optimizer.step(self.position.steps_done, len(labels) / self.options.batch)
+        self.optimizer.step(self.position.steps_done, cases / self.options.batch)
         self.optimizer.zero_grad()
         self.position.step += 1
-        self.sums.add(outputs, tensors, len(labels))
-        speed = len(labels) / (time.perf_counter() - began)
+        self.sums.add(outputs, tensors, own)
+        speed = cases / (time.perf_counter() - began)
         self.display.advance(f"loss {loss:.4f}  {speed:.0f} images/s")
         if (self.position.step - 1) % self.log_every == 0:
-            self.log_step(loss, outputs, speed)
+            self.log_step(losses, speed)
         if (self.position.step - 1) % (self.log_every * WEIGHED) == 0:
             self.log_weights()
 
@@ -192,6 +195,11 @@ class Training:
 
     # its parts
 
+    def cases_of_step(self) -> int:
+        """Of the minibatch that is next, in all processes together."""
+        batch = self.options.batch
+        return min(batch, self.dataset.count(Split.TRAIN) - self.position.step * batch)
+
     def set_rates(self) -> None:
         progress = progress_at(self.position.steps_done, self.options.epochs * self.steps)
         self.optimizer.set_rates(progress, self.plateau.scale)
@@ -209,9 +217,10 @@ class Training:
             seed=self.options.seed,
             epoch=self.position.epoch,
             start=start,
+            share=self.team.share if split is Split.TRAIN else (0, 1),
             stored=self.inputs.takes_stored,
             allocate=self.inputs.allocate,
-            on_wait=Waiting(self.dataset.name, should_stop, self.notify),
+            on_wait=Waiting(self.dataset.name, self.team.alone(should_stop), self.notify),
         )
 
     def validate(self, should_stop: Callable[[], bool]) -> Validation | None:
@@ -224,7 +233,13 @@ class Training:
         ):
             torch.manual_seed(self.options.seed)
             return evaluate(
-                self.net, self.program, stream, self.inputs, autocast=self.autocast, should_stop=should_stop
+                self.net,
+                self.program,
+                stream,
+                self.inputs,
+                autocast=self.autocast,
+                team=self.team,
+                should_stop=should_stop,
             )
         return None
 
@@ -253,15 +268,15 @@ class Training:
         for line in validation.class_lines(self.dataset.classes):
             self.display.line(line)
 
-    def log_step(self, loss: float, outputs: dict[str, Tensor], speed: float) -> None:
+    def log_step(self, losses: Losses, speed: float) -> None:
         so_far = self.sums.means()
         del so_far["costs"]
         record = {
             "event": "step",
             "epoch": self.position.epoch + 1,
             "step": self.position.steps_done,
-            "loss": loss,
-            "costs": {cost.name: float(outputs[cost.name].detach()) for cost in self.program.costs},
+            "loss": losses.objective(),
+            "costs": {cost.name: losses.of_cost(cost.name) for cost in self.program.costs},
             "so_far": so_far,
             "rate": next(iter(self.optimizer.rates().values()), 0.0),
         }
@@ -275,16 +290,19 @@ class Training:
 
     def log_weights(self) -> None:
         rates = self.optimizer.rates()
-        parameters = {
-            name: {"weight": size.weight, "step": size.step, "rate": rates[name]}
-            for name, size in self.optimizer.sizes().items()
-        }
+        parameters = self.team.union(
+            {
+                name: {"weight": size.weight, "step": size.step, "rate": rates[name]}
+                for name, size in self.optimizer.sizes().items()
+            }
+        )
         record = {"event": "weights", "epoch": self.position.epoch + 1, "step": self.position.steps_done}
         self.log({**record, "parameters": parameters}, wall={})
 
     def log(self, record: dict[str, Any], wall: dict[str, float]) -> None:
         """All that depends on the clock stays under "wall"."""
-        assert self.metrics is not None
+        if self.metrics is None:
+            return
         record = {**record, "wall": {"seconds": round(time.perf_counter() - self.began, 3), **wall}}
         self.metrics.write(record)
         if self.tensorboard is not None:
@@ -294,7 +312,7 @@ class Training:
         """CS707, with the layer that began it. The weights are those before the step."""
         self.optimizer.zero_grad()
         set_rng_states(before, self.device)
-        where = first_nonfinite(self.net, self.program, tensors, self.autocast)
+        where = first_nonfinite(self.net, self.program, tensors, self.autocast, self.team)
         return DiagnosticError(
             Diagnostic(
                 "CS707",
@@ -307,22 +325,24 @@ class Training:
     # checkpoints
 
     def save(self) -> Path:
-        assert self.metrics is not None
-        self.metrics.sync()
+        if self.metrics is not None:
+            self.metrics.sync()
         if self.tensorboard is not None:
             self.tensorboard.sync()
-        checkpoint = self.state.checkpoint(self.metrics.lines)
-        return save_checkpoint(self.run_folder.checkpoints, checkpoint, keep=self.options.keep_checkpoints)
+        checkpoint = self.state.checkpoint(0 if self.metrics is None else self.metrics.lines)
+        return self.team.save(self.run_folder.checkpoints, checkpoint, keep=self.options.keep_checkpoints)
 
     def restore(self, checkpoint: Checkpoint | None, notify: Notify) -> None:
         """Take up a checkpoint, or the beginning, and cut the metrics back to it. Raises DiagnosticError CS709."""
-        remove_unfinished(self.run_folder.checkpoints)
+        if self.team.is_chief:
+            remove_unfinished(self.run_folder.checkpoints)
         if checkpoint is not None:
             self.state.restore(checkpoint, self.run_folder.checkpoints, notify)
         lines = 0 if checkpoint is None else checkpoint.state["metrics_lines"]
-        self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines)
-        if self.uses_tensorboard:
-            self.tensorboard = TensorBoardLog(self.run_folder.path, self.position.steps_done)
+        if self.team.is_chief:
+            self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines)
+            if self.uses_tensorboard:
+                self.tensorboard = TensorBoardLog(self.run_folder.path, self.position.steps_done)
 
     def close(self) -> None:
         for log in (self.metrics, self.tensorboard):

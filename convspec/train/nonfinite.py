@@ -11,14 +11,17 @@ from torch.overrides import TorchFunctionMode
 
 from convspec.program.operators import parameters_of
 from convspec.program.program import Program
+from convspec.train.team import ALONE, Team
 
 
-def first_nonfinite(net: nn.Module, program: Program, inputs: Mapping[str, Tensor], autocast: torch.autocast) -> str:
+def first_nonfinite(
+    net: nn.Module, whole: Program, inputs: Mapping[str, Tensor], autocast: torch.autocast, team: Team = ALONE
+) -> str:
     """Says what is not finite first, as the end of a sentence: `the output of layer conv2`.
 
     Runs `net` forward and backward once; the caller has put the random generators back to where the step began.
     """
-    found: list[str] = []
+    program, found = team.part(whole), list[str]()
 
     def watch(name: str) -> Any:
         def look(module: nn.Module, arguments: object, output: object) -> None:
@@ -37,18 +40,23 @@ def first_nonfinite(net: nn.Module, program: Program, inputs: Mapping[str, Tenso
     finally:
         for handle in handles:
             handle.remove()
-    if found:
-        return _of_module(net, program, found[0])
-    for operator in program.operators:
-        if operator.name in outputs and not _is_finite(outputs[operator.name]):
-            return f"the output of layer {' and '.join(operator.layers)}"
+    place = team.first(_of_module(net, program, found[0]) if found else _of_output(program, outputs))
+    if place is not None:
+        return place
     objective.backward()  # type: ignore[no-untyped-call]
     tensors = dict(net.named_parameters())
     for parameter in reversed(program.parameters):
         gradient = tensors[parameter.name].grad
         if gradient is not None and not _is_finite(gradient):
-            return f"the gradient of {', '.join(block.name for block in parameter.blocks)}"
-    return "the loss alone"
+            place = place or f"the gradient of {', '.join(block.name for block in parameter.blocks)}"
+    return team.first(place) or "the loss alone"
+
+
+def _of_output(program: Program, outputs: Mapping[str, Tensor]) -> str | None:
+    for operator in program.operators:
+        if operator.name in outputs and not _is_finite(outputs[operator.name]):
+            return f"the output of layer {' and '.join(operator.layers)}"
+    return None
 
 
 class _WeightUsers(TorchFunctionMode):

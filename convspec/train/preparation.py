@@ -15,8 +15,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.operators import BatchNorm, parameters_of
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec, PictureOptions
+from convspec.train.first_weights import draw_weights
 from convspec.train.inherited import Inherited
 from convspec.train.inputs import IMAGES, ONE_HOT, PictureStatistics, label_capacity, picture_shape
+from convspec.train.team import ALONE, Team
 
 
 def check_trainable(program: Program) -> None:
@@ -80,18 +82,12 @@ def check_batches(program: Program, images: int, batch: int) -> None:
     raise DiagnosticError(Diagnostic("CS715", message, help=f"write batch={enough} under [@train]"))
 
 
-def initial_network(compiled: CompiledSpec, network: nn.Module | None) -> nn.Module:
-    """The emitted module, or `network` in its place, with weights drawn from torch's generator as it stands: the same
-    whatever the target."""
+def initial_network(compiled: CompiledSpec, network: nn.Module | None, team: Team = ALONE) -> nn.Module:
+    """What this process of `team` has of the emitted module, or `network` in its place, with first weights."""
     if network is None:
-        from convspec.emit.load import instantiate
-
-        if compiled.folded_source is None:
-            return instantiate(compiled.source, compiled.name)
-        with torch.random.fork_rng(devices=[]):
-            net = instantiate(compiled.source, compiled.name)
-        net.load_state_dict(instantiate(compiled.folded_source, compiled.name).state_dict())
-        return net
+        network = team.network(compiled)
+        draw_weights(network, team.part(compiled.program), compiled.train.seed)
+        return network
     network.reset_parameters()  # type: ignore[operator]  # emitted modules have one
     return network
 

@@ -32,10 +32,11 @@ _BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.
 class RunFolder:
     """One run, locked against a second process for as long as it is open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_locked: bool = True) -> None:
+        """is_locked: False where another process of the same run holds the lock."""
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._lock = _lock(path)
+        self._lock = _lock(path) if is_locked else None
 
     @classmethod
     def create(cls, name: str, *, run_dir: str | Path | None = None, runs: str | Path = RUNS) -> RunFolder:
@@ -108,7 +109,8 @@ class RunFolder:
         notify(Diagnostic("CS708", message, severity=Severity.NOTE))
 
     def close(self) -> None:
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def check_is_run(path: Path) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from convspec.data import Split
+from convspec.data import Dataset, Split
 from convspec.data.dataset import Notify
-from convspec.train.checkpoint import list_checkpoints, load_newest
+from convspec.diagnostics import DiagnosticError
+from convspec.train.checkpoint import list_checkpoints
 from convspec.train.contract import CompiledSpec
 from convspec.train.device import note_slow_bf16, open_device, open_devices, place
-from convspec.train.display import Display, as_line, open_display
-from convspec.train.inherited import inherit
+from convspec.train.display import Display, SilentDisplay, as_line, open_display
+from convspec.train.inherited import Inherited, inherit
 from convspec.train.initial import set_initial_values
 from convspec.train.loop import Result, Training
 from convspec.train.preparation import (
@@ -33,6 +34,7 @@ from convspec.train.preparation import (
 )
 from convspec.train.run import RUNS, RunFolder
 from convspec.train.signals import StopSignals
+from convspec.train.team import ALONE, Team
 from convspec.train.tensorboard import require_tensorboard
 
 
@@ -52,6 +54,7 @@ def train(
     network: nn.Module | None = None,
     is_enough: Callable[[], bool] = lambda: False,
     tensorboard: bool = False,
+    team: Team = ALONE,
 ) -> Result:
     """Train until the schedule ends, or up to step `max_steps` of the run.
 
@@ -62,13 +65,14 @@ def train(
     log_every: metrics.jsonl records the first step of an epoch and each that many after it; None: about 100 an epoch.
     notify: is told warnings; None shows them on `display`.
     network: trained in place of an instance of the emitted module; follows the same contract.
+    team: the processes that train together, each of which calls this; left at the end.
     is_enough: asked at the end of each epoch, after its checkpoint; True ends this call there.
 
     tensorboard: whether to write what metrics.jsonl records for TensorBoard too, into the run's folder.
 
     Raises DiagnosticError for a mistake of the user's or a trouble of the machine's, and Interrupted after a signal.
     """
-    display = display or open_display()
+    display = display or (open_display() if team.is_chief else SilentDisplay())
     notify = notify or (lambda diagnostic: display.line(as_line(diagnostic)))
     check_trainable(compiled.program)
     if tensorboard:
@@ -78,35 +82,34 @@ def train(
     note_slow_bf16(places[0], options.precision, notify)
     note_grey(compiled, notify)
     with ExitStack() as stack:
+        stack.callback(team.close)
         stack.callback(display.close)
         if resume is not None:
-            run = RunFolder.reopen(resume)
+            run = team.open_run(lambda: _reopened(compiled, resume))
             stack.callback(run.close)
-            run.check_spec(compiled.resolved_text)
             data = data or run.settings().get("data")
-        dataset = open_data(compiled, data, notify)
+        dataset = team.each_opens(lambda: open_data(compiled, data, notify))
         stack.callback(dataset.close)
+        team.check_alike(compiled, dataset)
         check_batches(compiled.program, dataset.count(Split.TRAIN), options.batch)
         # before there is a folder: what is wrong with the other run leaves none behind
         inherited = None if resume is not None and list_checkpoints(run.checkpoints) else inherit(compiled, notify)
         if resume is None:
-            run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
+            run = team.open_run(lambda: _created(compiled, dataset, run_dir, runs, log_every, inherited))
             stack.callback(run.close)
-            run.describe(compiled, describe_run(compiled, dataset, log_every, inherited))
-        if run.settings().get("fingerprint") is None:
-            run.adopt(describe_run(compiled, dataset, log_every))
-        run.check_data(dataset.name, dataset.fingerprint)
-        checkpoint = load_newest(run.checkpoints, notify) if resume is not None else None
+        team.chief_does(lambda: _take_up(run, compiled, dataset, log_every))
+        checkpoint = team.load_newest(run.checkpoints, notify) if resume is not None else None
         if resume is not None and checkpoint is None:
-            run.begin_again(options.checkpoint_every, notify)
+            team.chief_does(lambda: run.begin_again(options.checkpoint_every, notify))
 
         torch.manual_seed(options.seed)
-        net = initial_network(compiled, network)
+        net = initial_network(compiled, network, team)
         if inherited is not None:
             inherited.put_into(net)
         if checkpoint is None:
             set_initial_values(net, compiled.initial_values, options.init_from, notify)
         place(net, places)
+        torch.manual_seed(options.seed)  # again: how much was drawn for first weights depends on the target
         statistics = statistics_of_input(compiled, dataset, {} if checkpoint is None else checkpoint.training)
         training = Training(
             compiled,
@@ -119,11 +122,46 @@ def train(
             log_every=_log_every(run, log_every),
             notify=notify,
             tensorboard=tensorboard,
+            team=team,
         )
         stack.callback(training.close)
         training.restore(checkpoint, notify)
         with StopSignals() as signals:
-            return training.run(max_steps, should_stop=lambda: signals.received, is_enough=is_enough)
+            return training.run(max_steps, should_stop=lambda: team.agree(signals.received), is_enough=is_enough)
+
+
+def _reopened(compiled: CompiledSpec, resume: str | Path) -> RunFolder:
+    run = RunFolder.reopen(resume)
+    try:
+        run.check_spec(compiled.resolved_text)
+    except DiagnosticError:
+        run.close()
+        raise
+    return run
+
+
+def _created(
+    compiled: CompiledSpec,
+    dataset: Dataset,
+    run_dir: str | Path | None,
+    runs: str | Path,
+    log_every: int | None,
+    inherited: Inherited | None,
+) -> RunFolder:
+    run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
+    try:
+        run.describe(compiled, describe_run(compiled, dataset, log_every, inherited))
+    except DiagnosticError:
+        run.close()
+        raise
+    return run
+
+
+def _take_up(run: RunFolder, compiled: CompiledSpec, dataset: Dataset, log_every: int | None) -> None:
+    """Give an imported run what describes its data; raises where another run has other data."""
+    if run.settings().get("fingerprint") is None:
+        run.adopt(describe_run(compiled, dataset, log_every))
+    run.check_data(dataset.name, dataset.fingerprint)
 
 
 def _log_every(run: RunFolder, log_every: int | None) -> int | None:

@@ -39,6 +39,7 @@ from convspec_kernels.objectives import (
     topographic_energy,
 )
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
+from convspec_kernels.peers import Peers
 from convspec_kernels.pooling import channel_max_pool, max_abs_pool2d, maximum, sum_pool2d
 from convspec_kernels.scaling import scale_gradient
 from convspec_kernels.trees import TreeLinear
@@ -46,6 +47,7 @@ from convspec_kernels.windows import Axes, as_axes
 
 __all__ = [
     "Noise",
+    "Peers",
     "TreeLinear",
     "augment",
     "avg_pool2d",

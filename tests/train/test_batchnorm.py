@@ -101,7 +101,7 @@ def test_goes_on_to_the_bit(spec: Path, tmp_path: Path) -> None:
     go(compiled, run_dir=tmp_path / "part", max_steps=40)
     part = kept(tmp_path / "part")
     assert part["bna.num_batches_tracked"] == 40
-    assert part["bna.running_mean"].abs().max() > 0.1
+    assert part["bna.running_mean"].abs().max() > 0.05
     assert not torch.equal(part["bna.running_mean"], part["bnb.running_mean"])
     go(compiled, resume=tmp_path / "part")
     assert records(tmp_path / "whole") == records(tmp_path / "part")

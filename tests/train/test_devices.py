@@ -21,6 +21,7 @@ from convspec.diagnostics import DiagnosticError
 from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.passes.pipeline import PLACED, Target
+from convspec.program.crossings import is_placed
 from convspec.program.operator import Cases
 from convspec.program.operators import JoinCases, Transfer
 from convspec.program.program import Program
@@ -158,6 +159,8 @@ def test_wrong_transfers_are_rejected(right: str, wrong: str) -> None:
 
 # whole runs
 
+IN_ONE_PROCESS = (Target.FOLDED, Target.DEVICES)
+
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
@@ -166,7 +169,7 @@ def spec(tmp_path: Path) -> Path:
 
 
 def go(compiled: Compiled, **options: Any) -> None:
-    placed = {"devices": ("cpu", "cpu")} if compiled.folded_source else {}
+    placed = {"devices": ("cpu", "cpu")} if is_placed(compiled.program) else {}
     train(compiled, display=SilentDisplay(), **placed, **options)
 
 
@@ -181,11 +184,11 @@ def losses(folder: Path) -> list[float]:
     return [record["loss"] for record in records if record["event"] == "step"]
 
 
-@pytest.mark.parametrize("first", Target)
-@pytest.mark.parametrize("second", Target)
+@pytest.mark.parametrize("first", IN_ONE_PROCESS)
+@pytest.mark.parametrize("second", IN_ONE_PROCESS)
 def test_a_run_goes_on_under_another_target(spec: Path, tmp_path: Path, first: Target, second: Target) -> None:
     """The same first weights, masks, momentum and losses."""
-    compiled = {target: compile_spec(spec, target=target) for target in Target}
+    compiled = {target: compile_spec(spec, target=target) for target in IN_ONE_PROCESS}
     go(compiled[Target.FOLDED], run_dir=tmp_path / "whole", max_steps=16, log_every=1)
     go(compiled[first], run_dir=tmp_path / "part", max_steps=8, log_every=1)
     go(compiled[second], resume=tmp_path / "part", max_steps=16)

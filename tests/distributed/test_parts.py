@@ -1,0 +1,117 @@
+"""The parts of a network in processes of their own compute what the whole computes in one: values, gradients, bytes."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convspec
+from convspec.compiler import compile_checked
+from convspec.emit.load import instantiate_part
+from convspec.passes.pipeline import PLACED, Target
+from convspec.program.crossings import crossings
+from convspec.resources import spec_path
+from convspec.testing import specs
+from convspec_kernels import Peers
+from tests.distributed.processes import together
+from tests.emit.comparison import assert_close, emitted, lowered, random_batch, random_state
+from tests.emit.small_specs import TWO_TOWERS
+from tests.interpreter import Array
+
+Found = dict[str, Any]
+
+
+def run_part(source: str, gpus: tuple[int, ...], batch: dict[str, Array], state: dict[str, Array]) -> Found:
+    """In one of the processes: its outputs in training, its gradients by canonical name, and the bytes that it sent."""
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    peers = Peers(dist.group.WORLD, gpus, torch.device("cpu"))  # type: ignore[arg-type]
+    net = instantiate_part(source, gpus[rank], peers).double().train()
+    net.load_state_dict({name: torch.from_numpy(state[name]) for name in net.state_dict()})
+    inputs = {name: torch.from_numpy(value) for name, value in batch.items()}
+    for _ in range(2):  # the second time nothing is told of how values are laid out
+        torch.manual_seed(0)
+        net.zero_grad()
+        net.load_state_dict({name: torch.from_numpy(state[name]) for name in net.state_dict()})
+        peers.traffic.clear()
+        outputs = net(inputs)
+        net.objective(outputs).backward()
+    values = {name: value.detach().numpy() for name, value in outputs.items()}
+    return {"values": values, "gradients": gradients(net), "traffic": peers.traffic}
+
+
+def gradients(net: torch.nn.Module) -> dict[str, Array]:
+    peers, net.peers = net.peers, None  # type: ignore[assignment]  # processes cannot be copied
+    twin = copy.deepcopy(net)
+    net.peers = peers
+    with torch.no_grad():
+        for parameter, own in zip(twin.parameters(), net.parameters(), strict=True):
+            parameter.copy_(torch.zeros_like(own) if own.grad is None else own.grad)
+        for buffer in twin.buffers():
+            buffer.zero_()
+    return {name: value.numpy() for name, value in twin.state_dict().items()}
+
+
+def assert_parts_are_the_whole(text: Any, cases: int = 3) -> list[Found]:
+    """Against the folded network. Gradients of what several parts have add up."""
+    checked = convspec.check(text)
+    compiled = compile_checked(checked, target=Target.SPMD)
+    whole = emitted(lowered(checked)).train()
+    state, batch = random_state(whole, 0), random_batch(checked, cases, 1)
+    found = together(len(compiled.parts), run_part, compiled.source, tuple(compiled.parts), batch, state)
+    torch.manual_seed(0)
+    whole.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    outputs = whole({name: torch.from_numpy(value) for name, value in batch.items()})
+    whole.objective(outputs).backward()
+    whole.peers = None  # type: ignore[assignment]
+    given = {name: value for part in found for name, value in part["values"].items()}
+    for name, value in outputs.items():
+        assert_close(name, given[name], value.detach().numpy())
+    for name, gradient in gradients(whole).items():
+        own = [part["gradients"][name] for part in found if name in part["gradients"]]
+        assert_close(f"gradient of {name}", np.sum(own, axis=0), gradient)
+    return found
+
+
+def assert_traffic_is_planned(text: Any, found: list[Found], cases: int) -> None:
+    """What crossed is what the placed program says, in float64; `cases` is a multiple of all numbers of slices."""
+    program = lowered(convspec.check(text), (), PLACED)
+    sent = Counter({key: count for part in found for key, count in part["traffic"].items()})
+    planned: Counter[tuple[str, int, int, str]] = Counter()
+    for crossing in crossings(program):
+        if crossing.source is not None:
+            ends = crossing.source, crossing.target
+            planned[crossing.value, *ends, "forward"] += round(cases * crossing.bytes_forward(8))
+            planned[crossing.value, *ends, "backward"] += round(cases * crossing.bytes_backward(8))
+    assert sent == +planned
+
+
+@given(text=specs(towers=2, max_side=10))
+@settings(max_examples=25)
+def test_generated_towers(text: str) -> None:
+    assert_traffic_is_planned(text, assert_parts_are_the_whole(text), 3)
+
+
+@given(
+    text=st.one_of(specs(replicas=2, max_side=8, max_layers=4), specs(towers=2, replicas=2, max_side=8, max_layers=4))
+)
+@settings(max_examples=15)
+def test_generated_replicas(text: str) -> None:
+    assert_traffic_is_planned(text, assert_parts_are_the_whole(text, 4), 4)
+
+
+def test_two_towers_with_dropout() -> None:
+    assert_traffic_is_planned(TWO_TOWERS, assert_parts_are_the_whole(TWO_TOWERS), 3)
+
+
+@pytest.mark.parametrize("name", ["alexnet-small.cfg"])
+def test_specs(name: str) -> None:
+    assert_parts_are_the_whole(spec_path(name), 2)
