@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import click
 
-from convspec.cli.options import Given, spec_arguments
+from convspec.cli.options import Given, named, spec_arguments
 from convspec.diagnostics import DiagnosticError
 from convspec.plan.amounts import parse_amount
 
@@ -46,6 +47,13 @@ def _rooms(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option("--compute", callback=_rate("FLOP/s"), metavar="FLOP/s", help="Another rate of arithmetic: 67TFLOP/s.")
 @click.option("--memory", callback=_rate("B/s"), metavar="B/s", help="Another rate of a GPU's memory: 3.35TB/s.")
 @click.option("--link", callback=_rate("B/s"), metavar="B/s", help="Another rate between GPUs, each way: 450GB/s.")
+@click.option("--auto", type=click.IntRange(2, 64), metavar="N", help="Propose a placement of SPEC over N GPUs.")
+@click.option(
+    "--towers",
+    metavar="LAYERS",
+    help="With --auto: towers as the paper's, another network; these convolutions read all of them. '' for none.",
+)
+@click.option("-o", "--output", type=named, metavar="NEW.cfg", help="With --auto: write the best proposal to a file.")
 @click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="Tables, or JSON.")
 def command(
     given: Given,
@@ -58,6 +66,9 @@ def command(
     compute: float | None,
     memory: float | None,
     link: float | None,
+    auto: int | None,
+    towers: str | None,
+    output: str | None,
     form: str,
 ) -> int:
     """Plan the training of SPEC: what each of its GPUs holds and computes in a step, and what crosses between them.
@@ -66,7 +77,8 @@ def command(
     convspec plan specs/alexnet.cfg                          two GPUs, as the paper has it
     convspec plan specs/alexnet.cfg --devices 3GB,3GB        does it fit on cards of 3 GB, and what batch does?
     convspec plan specs/alexnet.cfg --card gtx580            the ideal time of a step on the cards of the paper
-    convspec plan specs/vgg11.cfg --target folded --devices 24GiB --precision bf16
+    convspec plan specs/vgg11.cfg --devices 24GiB --precision bf16
+    convspec plan specs/alexnet-1gpu.cfg --auto 2 -o two.cfg
 
     --target folded is one GPU for all that the spec names; spmd a process for each GPU; devices one process for all,
     which keeps what several GPUs learn together on the first of them.
@@ -79,17 +91,21 @@ def command(
     if not checked.ok:
         raise DiagnosticError(*checked.diagnostics)
     chosen = Precision[(precision or checked.graph.train.precision).upper()]
-    place = choose_target(checked, target, devices)
     rates = choose_rates(card, chosen, compute, memory, link)
-    result = plan(
-        checked,
-        batch=batch or checked.graph.train.batch,
-        precision=chosen,
-        processor=Processor(on),
-        target=place,
-        rates=rates,
-        rooms=devices,
-    )
+    settings: dict[str, Any] = {
+        "batch": batch or checked.graph.train.batch,
+        "precision": chosen,
+        "processor": Processor(on),
+        "rates": rates,
+        "rooms": devices,
+    }
+    if auto is not None:
+        from convspec.cli.proposing import run_proposals
+
+        return run_proposals(checked, auto, target, towers, output, settings, as_json=form == "json")
+    if towers is not None or output is not None:
+        raise click.UsageError("--towers and -o are about a proposal: say --auto N as well")
+    result = plan(checked, target=choose_target(checked, target, devices), **settings)
     report = PlanReport(checked, result, rates)
     click.echo(json.dumps(report.as_data(), indent=2) if form == "json" else report.text(), nl=form == "json")
     return 1 if result.fits is False else 0

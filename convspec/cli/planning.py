@@ -143,7 +143,7 @@ class PlanReport:
             f"{mebibytes(share.memory.saved)}"
             for share in self.plan.shares
         ]
-        return _aligned(rows) + "\n".join(peaks) + "\n"
+        return aligned(rows) + "\n".join(peaks) + "\n"
 
     def _work(self) -> str:
         rows = [("work of a step", *(f"GPU {share.gpu}" for share in self.plan.shares))]
@@ -155,7 +155,7 @@ class PlanReport:
         if len(busy) > 1:
             rows.append(("ms of waiting", *(f"{1e3 * each.waiting:.3g}" for each in busy)))
             rows.append(("ms of the link", *(f"{1e3 * each.sending:.3g}" for each in busy)))
-        return _aligned(rows)
+        return aligned(rows)
 
     def _crossings(self) -> str:
         plan, width = self.plan, self.plan.precision.value
@@ -173,7 +173,7 @@ class PlanReport:
                     visible(", ".join(each.readers)),
                 )
             )
-        lines = _aligned(rows) if plan.crossings else "no value crosses\n"
+        lines = aligned(rows) if plan.crossings else "no value crosses\n"
         forward = sum(each.bytes_forward(width) for each in plan.crossings) * plan.batch
         backward = sum(each.bytes_backward(width) for each in plan.crossings) * plan.batch
         lines += f"values that cross: {mebibytes(forward)} forward, {mebibytes(backward)} backward\n"
@@ -227,7 +227,7 @@ def _reductions(reduced: Sequence[Reduced]) -> str:
     return f"gradients that GPUs add up: {mebibytes(size)}, for which each sends and gets {mebibytes(sent)}\n"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns, the first and the last to the left where they are words."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

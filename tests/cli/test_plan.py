@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,48 @@ def test_nothing_heavy_is_loaded() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code, ALEXNET], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+ONE_GPU = str(spec_path("alexnet-1gpu.cfg"))
+
+
+def test_a_proposal_is_a_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "two.cfg"
+    assert main(["plan", ONE_GPU, "--auto", "2", "--card", "gtx580", "-o", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert "proposed: one weird trick: " in text
+    assert "data parallel takes 1.01 times as long" in text
+    assert output.read_text().startswith("# AlexNet1GPU on 2 GPUs, one weird trick: proposed by convspec plan --auto 2")
+    assert main(["check", str(output)]) == 0
+    capsys.readouterr()
+    assert main(["plan", str(output), "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [gpu["gpu"] for gpu in data["gpus"]] == [0, 1]
+    assert "pool5" in {crossing["layers"][-1] for crossing in data["crossings"]}
+
+
+def test_proposals_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", ONE_GPU, "--auto", "2", "--towers", "conv3", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {each["scheme"] for each in data if each["proposed"]} == {"towers"}
+    assert len(data) == 5
+    assert all(each["plan"]["time"]["seconds"] > 0 for each in data)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        (ALEXNET, ["--auto", "2"], "names its GPUs already"),
+        (ONE_GPU, ["--auto", "1"], "1 is not in the range 2<=x<=64"),
+        (ONE_GPU, ["--auto", "2", "--towers", "conv33"], "which is no conv layer: did you mean 'conv3'?"),
+        (ONE_GPU, ["--auto", "2", "--target", "spmd"], "leave --target out"),
+        (ONE_GPU, ["--auto", "2", "--devices", "1GB"], "--devices gives 1 amount for --auto 2"),
+        (ONE_GPU, ["-o", "new.cfg"], "say --auto N as well"),
+        (ONE_GPU, ["--auto", "2", "-o", ONE_GPU], "is a file that this network is read from"),
+    ],
+)
+def test_proposals_that_make_no_sense(
+    spec: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", spec, *options]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
