@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from convspec.diagnostics.visible import visible
 from convspec.train.confusion import Confusion
 from convspec.train.member import TOP
 from convspec.train.scores import CostResult
@@ -29,7 +30,7 @@ def table(result: Result) -> str:
         rows.append({"run": TOGETHER, **_rates(result.together.cost, result.together.top5, loss)})
     lines = _aligned(rows)
     for outcome in result.runs:
-        before = f"{outcome.run}: " if len(result.runs) > 1 else ""
+        before = f"{visible(str(outcome.run))}: " if len(result.runs) > 1 else ""
         others = [
             cost.text(name) for name, cost in outcome.validation.costs.items() if name != outcome.validation.steering
         ]
@@ -75,7 +76,7 @@ def _aligned(rows: list[dict[str, str]]) -> list[str]:
 def _what(result: Result) -> str:
     views = {outcome.views for outcome in result.runs}
     named = {1: "one view of each, its middle", 2: "each and its mirror image", 10: "ten views of each"}
-    text = f"{result.pictures:,} pictures of {result.data}; {' or '.join(named[count] for count in sorted(views))}"
+    text = f"{result.pictures:,} pictures of {visible(result.data)}; {' or '.join(named[count] for count in sorted(views))}"
     return text if views == {1} and result.together is None else f"{text}; predictions averaged after the softmax"
 
 
@@ -85,8 +86,8 @@ def _mistakes(confusion: Confusion) -> list[str]:
         return []
     rows = [
         {
-            "most often": confusion.classes[mistake.label],
-            "taken for": confusion.classes[mistake.prediction],
+            "most often": visible(confusion.classes[mistake.label]),
+            "taken for": visible(confusion.classes[mistake.prediction]),
             "pictures": f"{mistake.pictures:.6g} of {mistake.total}",
         }
         for mistake in found[:SHOWN_MISTAKES]

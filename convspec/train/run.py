@@ -123,7 +123,9 @@ def check_is_run(path: Path) -> None:
         message = f"{path} is a file, not the folder of a run"
     else:
         message = f"{path} is not the folder of a run: it has no settings.json"
-    raise DiagnosticError(Diagnostic("CS719", message, help=f"name a folder that train made, such as {RUNS}/alexnet"))
+    around = next((parent for parent in path.absolute().parents if (parent / "settings.json").is_file()), None)
+    made = f"name a folder that train made, such as {RUNS}/alexnet"
+    raise DiagnosticError(Diagnostic("CS719", message, help=made if around is None else f"it lies in the run {around}"))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

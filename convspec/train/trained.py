@@ -235,6 +235,7 @@ def open_trained(
         compiled = compile_checked(saved.checked, outputs=wanted, allow_init_imports=True)
     except DiagnosticError as error:
         raise DiagnosticError(*_errors(error.diagnostics)) from None
+    _check_classes(compiled.program, saved)
     note_slow_bf16(place, compiled.train.precision, notify)
     mean = saved.checkpoint.training.get("mean")
     return Trained(
@@ -247,6 +248,14 @@ def open_trained(
         settings=saved.settings,
         mean=None if mean is None else mean.numpy(),
     )
+
+
+def _check_classes(program: Program, saved: SavedRun) -> None:
+    """Raises DiagnosticError CS708 for names of more classes than the network has outputs: `train` had refused them."""
+    names, capacity = saved.settings.get("classes") or (), label_capacity(program)
+    if capacity is not None and len(names) > capacity:
+        message = f"{saved.path / 'settings.json'} names {len(names)} classes, and the network tells {capacity} apart"
+        raise DiagnosticError(Diagnostic("CS708", message))
 
 
 def read_weights(run: Path, notify: Notify) -> tuple[str, Mapping[str, Tensor]]:

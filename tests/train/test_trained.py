@@ -189,8 +189,9 @@ def test_what_is_no_run(run: Path, tmp_path: Path) -> None:
         open_trained(tmp_path / "nowhere")
     with pytest.raises(DiagnosticError, match=r"CS719: .* is a file, not the folder"):
         open_trained(run / "spec.cfg")
-    with pytest.raises(DiagnosticError, match=r"CS719: .* has no settings.json"):
+    with pytest.raises(DiagnosticError, match=r"CS719: .* has no settings.json") as caught:
         open_trained(run / "checkpoints")
+    assert caught.value.diagnostics[0].help == f"it lies in the run {run}"
     with pytest.raises(DiagnosticError, match=r"CS719: .* has no checkpoint 7") as caught:
         open_trained(run, checkpoint="7")
     assert "0002-00000030" in (caught.value.diagnostics[0].help or "")
@@ -210,6 +211,15 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_spoilt_settings(run: Path, content: bytes) -> None:
     (run / "settings.json").write_bytes(content)
     with pytest.raises(DiagnosticError, match=r"CS708: .*settings.json is not what was written"):
+        open_trained(run, device="cpu")
+
+
+def test_names_of_more_classes_than_there_are_outputs(run: Path) -> None:
+    settings = json.loads((run / "settings.json").read_bytes())
+    (run / "settings.json").write_text(json.dumps({**settings, "classes": [*settings["classes"], "ten"]}))
+    with pytest.raises(
+        DiagnosticError, match=r"CS708: .*settings.json names 11 classes, and the network tells 10 apart"
+    ):
         open_trained(run, device="cpu")
 
 
