@@ -12,7 +12,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 from convspec.report.filters import draw_filters, first_banks
-from convspec.train.trained import SavedRun, read_run
+from convspec.train.saved import SavedRun, read_run
 
 
 def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:

@@ -26,7 +26,8 @@ from convspec.report.run_charts import charts_of, weights_table
 from convspec.train.checkpoint import BrokenCheckpoint, list_checkpoints, load_checkpoint, newest_state
 from convspec.train.metrics import Record, read_metrics
 from convspec.train.run import check_is_run, read_settings
-from convspec.train.trained import SPEC, open_trained, read_run
+from convspec.train.saved import SPEC, read_run
+from convspec.train.trained import open_trained
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.parameter import Buffer, Parameter
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec
-from convspec.train.trained import read_weights
+from convspec.train.saved import read_weights
 
 _TENSOR = re.compile(r"(?P<layer>.+?)\.(?P<piece>weights\.\d+|[^.]+)")
 _MOST_NAMED = 8

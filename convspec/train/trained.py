@@ -1,8 +1,4 @@
-"""The folder of a run, opened for use: what tests, predicts, compares or draws a trained network begins here.
-
-Reading takes no lock and writes nothing, so that it works on a read-only folder and beside a process that trains there.
-What that process removes while it is read is looked for again.
-"""
+"""The folder of a run, opened for use: what tests, predicts, compares or draws a trained network begins here."""
 
 from __future__ import annotations
 
@@ -16,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from convspec.checker import Checked, check
+from convspec.checker import Checked
 from convspec.compiler import Compiled, compile_checked
 from convspec.data import Dataset, open_dataset
 from convspec.data.dataset import Notify, center_crop
@@ -30,42 +26,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_
 from convspec.emit.load import instantiate
 from convspec.program.costs import Cost
 from convspec.program.program import Program
-from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
 from convspec.train.device import note_slow_bf16, open_device
 from convspec.train.inputs import InputTensors, label_capacity, picture_shape
-from convspec.train.run import check_is_run, read_settings
+from convspec.train.saved import SPEC, SavedRun, listed, only_errors, read_run
 from convspec.train.scores import trained_cost
-
-SPEC = "resolved.cfg"
-
-
-@dataclass(frozen=True, slots=True)
-class SavedRun:
-    """What the folder of a run holds: its spec, its settings, and one of its checkpoints."""
-
-    path: Path
-    settings: Mapping[str, Any]
-    checked: Checked
-    checkpoint: Checkpoint
-
-
-def read_run(run: str | Path, *, checkpoint: str | None = None, notify: Notify) -> SavedRun:
-    """Read the folder of a run.
-
-    checkpoint: name of one of its checkpoints, such as 0003-00000750; None takes the newest that is whole. notify: is
-    told of newer ones that are not.
-
-    Raises DiagnosticError: CS719 where there is no such run or checkpoint, CS708 for a run without a checkpoint, or
-    whose files are broken, and what `check` finds in a spec that was edited.
-    """
-    path = Path(run)
-    check_is_run(path)
-    settings = read_settings(path)
-    checked = check(path / SPEC, overrides=_stored_size(settings))
-    if not checked.ok:
-        raise DiagnosticError(*_errors(checked.diagnostics))
-    found = _newest(path, notify) if checkpoint is None else _named(path, checkpoint)
-    return SavedRun(path, settings, checked, found)
 
 
 @dataclass(frozen=True)
@@ -207,7 +171,7 @@ class Trained:
         dataset.close()
         more = f" and {len(strangers) - 1} more classes" if len(strangers) > 1 else ""
         message = f"{dataset.name} has class '{strangers[0]}'{more}, which {self.run_dir} was not trained on"
-        help = did_you_mean(strangers[0], self.classes) or f"it knows {_listed(self.classes)}; classes are told by name"
+        help = did_you_mean(strangers[0], self.classes) or f"it knows {listed(self.classes)}; classes are told by name"
         raise DiagnosticError(Diagnostic("CS704", message, help=help))
 
 
@@ -234,7 +198,7 @@ def open_trained(
         wanted = outputs(saved.checked) if callable(outputs) else outputs
         compiled = compile_checked(saved.checked, outputs=wanted, allow_init_imports=True)
     except DiagnosticError as error:
-        raise DiagnosticError(*_errors(error.diagnostics)) from None
+        raise DiagnosticError(*only_errors(error.diagnostics)) from None
     _check_classes(compiled.program, saved)
     note_slow_bf16(place, compiled.train.precision, notify)
     mean = saved.checkpoint.training.get("mean")
@@ -258,19 +222,6 @@ def _check_classes(program: Program, saved: SavedRun) -> None:
         raise DiagnosticError(Diagnostic("CS708", message))
 
 
-def read_weights(run: Path, notify: Notify) -> tuple[str, Mapping[str, Tensor]]:
-    """Weights by canonical name, with the name of their checkpoint: the newest of the folder of a run that is whole, or the
-    one whose own folder `run` is. Raises DiagnosticError CS708 and CS719."""
-    if (run / "state.json").is_file():
-        try:
-            return run.name, load_checkpoint(run).weights
-        except BrokenCheckpoint as error:
-            raise DiagnosticError(Diagnostic("CS708", f"{run} cannot be used: {error}")) from error
-    check_is_run(run)
-    found = _newest(run, notify)
-    return found.name, found.weights
-
-
 def _network(compiled: Compiled, saved: SavedRun) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         net = instantiate(compiled.source, compiled.name)
@@ -283,72 +234,5 @@ def _network(compiled: Compiled, saved: SavedRun) -> nn.Module:
     return net
 
 
-def _newest(run: Path, notify: Notify) -> Checkpoint:
-    """Raises DiagnosticError CS708 where there is none that can be used."""
-    folder = run / "checkpoints"
-    while True:
-        before = _seen(folder)
-        told: list[Diagnostic] = []
-        try:
-            found = load_newest(folder, told.append)
-        except DiagnosticError:
-            if _seen(folder) == before:
-                raise
-            continue
-        # a checkpoint that a training process removed as it was read is not a broken one
-        if not told or _seen(folder) == before:
-            break
-    for diagnostic in told:
-        notify(diagnostic)
-    if found is None:
-        message = f"{run} has no checkpoint yet"
-        raise DiagnosticError(Diagnostic("CS708", message, help=f"go on with convspec train --resume {run}"))
-    return found
-
-
-def _seen(folder: Path) -> list[tuple[str, int, int]]:
-    """Checkpoints, and what tells one from another that took its place."""
-    found = []
-    for path in list_checkpoints(folder):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        found.append((path.name, stat.st_ino, stat.st_mtime_ns))
-    return found
-
-
-def _named(run: Path, name: str) -> Checkpoint:
-    """Raises DiagnosticError CS719 where there is none of this name, CS708 where it is broken."""
-    paths = {path.name: path for path in list_checkpoints(run / "checkpoints")}
-    if name not in paths:
-        known = f"it has {_listed(list(paths))}" if paths else "it has none yet"
-        help = did_you_mean(name, paths) or known
-        raise DiagnosticError(Diagnostic("CS719", f"{run} has no checkpoint {name}", help=help))
-    try:
-        return load_checkpoint(paths[name])
-    except BrokenCheckpoint as error:
-        others = [other for other in paths if other != name]
-        another = f"name another: {_listed(others)}" if others else None
-        raise DiagnosticError(Diagnostic("CS708", f"{paths[name]} cannot be used: {error}", help=another)) from error
-
-
-def _stored_size(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The override by which any other data are stored at the size that the run was trained at."""
-    match settings.get("stored_shape"):
-        case [int(height), int(width), int()] if height == width:
-            return (f"@data.size={height}",)
-        case _:
-            return ()
-
-
 def _real(path: str) -> str:
     return os.path.realpath(Path(path).expanduser())
-
-
-def _errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    return [diagnostic for diagnostic in diagnostics if diagnostic.severity is Severity.ERROR]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

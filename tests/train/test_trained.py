@@ -24,7 +24,8 @@ from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpo
 from convspec.train.display import SilentDisplay
 from convspec.train.imported import import_checkpoint
 from convspec.train.run import RunFolder
-from convspec.train.trained import open_trained, read_run
+from convspec.train.saved import read_run
+from convspec.train.trained import open_trained
 from convspec.train.trainer import train
 from tests.train.old_nets import Net
 
