@@ -25,6 +25,8 @@ EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+_ARCHIVES = frozenset({".tar", ".tgz", ".gz", ".bz2", ".xz"})
+
 
 class Tree(Protocol):
     """Folders and files, by names relative to its root, with slashes; the root is "". Hidden ones are not in it."""
@@ -179,6 +181,8 @@ def _shown(tree: Tree, folder: str) -> str:
 def _no_folder(root: Path) -> DiagnosticError:
     message = f"{root} is a file, not a folder of class folders" if root.exists() else f"there is no folder {root}"
     help = "--data takes photos, digits, or a folder: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg"
+    if root.is_file() and root.suffix.lower() in _ARCHIVES:
+        help = f"prepare the archive once, with convspec data prepare {root} DIR, and name DIR"
     return DiagnosticError(Diagnostic("CS701", message, help=help))
 
 

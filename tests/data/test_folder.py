@@ -138,6 +138,13 @@ def test_missing_or_no_folder(tmp_path: Path) -> None:
         assert "DIR/train/CLASS" in str(caught.value.diagnostics[0].help)
 
 
+def test_an_archive_has_to_be_prepared(tmp_path: Path) -> None:
+    (tmp_path / "flowers.tar.gz").write_bytes(b"x")
+    with pytest.raises(DiagnosticError, match=r"CS701.*is a file") as caught:
+        folder(tmp_path / "flowers.tar.gz")
+    assert f"convspec data prepare {tmp_path / 'flowers.tar.gz'} DIR" in str(caught.value.diagnostics[0].help)
+
+
 def test_no_name_at_all() -> None:
     """Not the folder that one happens to be in."""
     with pytest.raises(DiagnosticError, match=r"CS701.*named"):
