@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from convspec.testing import specs
+
 _PARAMETERS = """
 [@params]
 initW=0.1
@@ -142,3 +149,14 @@ UNSHARED = classifier(
     image="2x9x6",
     net="name=Unshared",
 )
+
+
+@st.composite
+def scattered(draw: DrawFn, gpus: int = 3, **limits: int) -> str:
+    """Generated specs, each of whose layers is on any GPU."""
+    sections = re.split(r"(?m)^(?=\[)", draw(specs(**limits)))
+    layers = [
+        section for section in sections if section and not section.startswith("[@") and "type=data" not in section
+    ]
+    placed = {section: f"{section.rstrip()}\ngpu={draw(st.integers(0, gpus - 1))}\n\n" for section in layers}
+    return "".join(placed.get(section, section) for section in sections)

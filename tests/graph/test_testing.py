@@ -17,7 +17,9 @@ from convspec.diagnostics import Severity
 from convspec.testing import COSTS, LAYER_TYPES, specs
 
 
-@given(text=st.one_of(specs(), specs(is_square=False), specs(towers=2), specs(towers=3, max_layers=4)))
+@given(
+    text=st.one_of(specs(), specs(is_square=False), specs(towers=2), specs(towers=3, max_layers=4), specs(replicas=2))
+)
 @settings(max_examples=200)
 def test_every_spec_checks_clean(text: str) -> None:
     checked = convspec.check(text)
@@ -96,6 +98,7 @@ def test_simple_specs_come_first() -> None:
         ({"layer_types": ("conv", "deconv")}, "not deconv"),
         ({"costs": ("cost.sum2", "cost.sum3")}, "not cost.sum3"),
         ({"towers": 0}, "towers can be 1 to 8, not 0"),
+        ({"replicas": 9}, "replicas can be 1 to 8, not 9"),
         ({"max_side": 0}, "max_side=0"),
     ],
 )
