@@ -36,7 +36,9 @@ def run_extraction(
     gallery = (
         files_named(trained, images, warned)
         if images
-        else pictures_in(trained, data, Split(split or "test"), warned, whole_folders=split is None)
+        else pictures_in(
+            trained, data, Split(split or "test"), warned, whole_folders=split is None, takes_other_classes=True
+        )
     )
     refuse_pictures(output, gallery)
     # twice on the disk, the second time whole: how many pictures can be read is known at the end
@@ -48,7 +50,7 @@ def run_extraction(
         features_of(looker, gallery, layers, notify=warned, temporary_in=beside, advance=progress) as features,
     ):
         names = [gallery.name(place) for place in features.places.tolist()]
-        about = About(names, trained.classes, layers, str(trained.run_dir), trained.checkpoint)
+        about = About(names, gallery.classes, layers, str(trained.run_dir), trained.checkpoint)
         shape = "x".join(map(str, features.numbers.shape[1:]))
         if output.endswith(".npz"):
             write_npz(file, features, about)

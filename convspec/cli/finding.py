@@ -13,14 +13,14 @@ import click
 
 from convspec.cli.pictures import Progress, Warned, counted, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
-from convspec.data.gallery import UNKNOWN, Gallery
+from convspec.data.gallery import Gallery
 from convspec.diagnostics.visible import visible
 from convspec.report.panels import MOST_FOUND, Found, draw_neighbours
 from convspec.train.code_search import CodeFigures
 from convspec.train.codes import LEAST_ROWS
 from convspec.train.features import FOLDER, Features, features_of
 from convspec.train.galleries import files_named, pictures_in, with_data
-from convspec.train.looking import Looker, class_title, open_with_layers
+from convspec.train.looking import Looker, open_with_layers
 from convspec.train.similar import Answer, Finder, Hit, is_alike
 from convspec.train.trained import Trained
 
@@ -48,7 +48,7 @@ def run_search(
     trained = with_data(trained, search.data, warned)
     looker = Looker(trained)
     with ExitStack() as stack:
-        gallery = pictures_in(trained, search.among or search.data, Split.TRAIN, warned)
+        gallery = pictures_in(trained, search.among or search.data, Split.TRAIN, warned, takes_other_classes=True)
         stack.callback(gallery.close)
         queries = _query_galleries(trained, search, skipped)
         for each in queries:
@@ -69,7 +69,7 @@ def run_search(
         if output is not None and answers:
             if search.top > MOST_FOUND:
                 click.echo(f"the panel has the first {MOST_FOUND} pictures for each query", err=True)
-            rows = [_row(trained, answer) for answer in drawn(answers, "queries")]
+            rows = [_row(answer) for answer in drawn(answers, "queries")]
             write_panel(output, draw_neighbours(rows))
     return 1 if "CS703" in skipped.codes else 0
 
@@ -102,16 +102,16 @@ def _print(
 ) -> None:
     """A paragraph a query; a star before a picture of its class. Then where, by what, and how well."""
     for query, hits in answers:
-        click.echo(visible(_titled(trained, query)))
+        click.echo(visible(_titled(query)))
         for hit in hits:
             distance = f"{counted(int(hit.distance), 'bit'):>9}" if figures else f"{hit.distance:9.4g}"
             mark = "*" if is_alike(query, hit) else " "
-            click.echo(visible(f"  {mark} {distance}  {_titled(trained, hit)}"))
+            click.echo(visible(f"  {mark} {distance}  {_titled(hit)}"))
     numbers = counted(features.rows.shape[1], "feature")
     click.echo(
         visible(f"by {', '.join(layers)}, {numbers}, among {counted(len(features.rows), 'picture')} of {gallery.title}")
     )
-    told = [is_alike(query, hit) for query, hits in answers if query.label != UNKNOWN for hit in hits]
+    told = [is_alike(query, hit) for query, hits in answers if query.class_name is not None for hit in hits]
     if told:
         click.echo(f"{sum(told)} of {len(told)} are of the class of their query")
     if figures is not None:
@@ -137,7 +137,7 @@ def _print_json(
     figures: CodeFigures | None,
 ) -> None:
     queries = [
-        {**_named(trained, query), "nearest": [{**_named(trained, hit), "distance": hit.distance} for hit in hits]}
+        {**_named(query), "nearest": [{**_named(hit), "distance": hit.distance} for hit in hits]}
         for query, hits in answers
     ]
     about: dict[str, Any] = {
@@ -153,25 +153,23 @@ def _print_json(
     click.echo(json.dumps(about, indent=2))
 
 
-def _named(trained: Trained, hit: Hit) -> dict[str, Any]:
+def _named(hit: Hit) -> dict[str, Any]:
     return {
         "image": hit.gallery.name(hit.place),
-        "label": None if hit.label == UNKNOWN else class_title(trained, hit.label),
+        "label": hit.class_name,
     }
 
 
-def _titled(trained: Trained, hit: Hit) -> str:
-    label = "" if hit.label == UNKNOWN else f": {class_title(trained, hit.label)}"
+def _titled(hit: Hit) -> str:
+    label = "" if hit.class_name is None else f": {hit.class_name}"
     return f"{hit.gallery.name(hit.place)}{label}"
 
 
-def _row(trained: Trained, answer: Answer) -> tuple[Found, list[Found]]:
+def _row(answer: Answer) -> tuple[Found, list[Found]]:
     query, hits = answer
-    return _found(trained, query, is_alike=False), [
-        _found(trained, hit, is_alike=is_alike(query, hit)) for hit in hits[:MOST_FOUND]
-    ]
+    return _found(query, is_alike=False), [_found(hit, is_alike=is_alike(query, hit)) for hit in hits[:MOST_FOUND]]
 
 
-def _found(trained: Trained, hit: Hit, *, is_alike: bool) -> Found:
-    caption = Path(hit.gallery.name(hit.place)).name if hit.label == UNKNOWN else class_title(trained, hit.label)
+def _found(hit: Hit, *, is_alike: bool) -> Found:
+    caption = Path(hit.gallery.name(hit.place)).name if hit.class_name is None else hit.class_name
     return Found(picture_for_panel(hit.gallery, hit.place), caption, is_alike)

@@ -46,9 +46,11 @@ class Gallery(ABC):
     """Pictures of one size, one after another.
 
     title: of them all. shape: in which they are read, (H, W, C). fingerprint: changes when any of them does.
+    classes: whose numbers the labels are.
     """
 
     title: str
+    classes: Sequence[str]
     shape: tuple[int, int, int]
     fingerprint: str
 
@@ -70,6 +72,10 @@ class Gallery(ABC):
     @abstractmethod
     def shown(self, index: int, side: int) -> Pictures:
         """One picture for people, (H, W, 1 or 3), about `side` pixels on its longer side. Raises BrokenPicture."""
+
+    def class_of(self, label: int) -> str | None:
+        """The name of a class; None for `UNKNOWN`."""
+        return None if label == UNKNOWN else self.classes[label]
 
     def path(self, index: int) -> Path | None:
         """The file that a picture lies in by itself."""
@@ -96,11 +102,17 @@ class Files(Gallery):
     """Picture files of any size and mode; of each the middle is seen, as in training."""
 
     def __init__(
-        self, files: Sequence[PictureFile], shape: tuple[int, int, int], notify: Notify, *, title: str = "files"
+        self,
+        files: Sequence[PictureFile],
+        classes: Sequence[str],
+        shape: tuple[int, int, int],
+        notify: Notify,
+        *,
+        title: str = "files",
     ) -> None:
         """notify: is told CS703 of files that cannot be read: of each of the first `MOST_NAMED`, of the others how many."""
-        self.files, self.shape, self._notify, self.title = files, shape, notify, title
-        self.fingerprint = _fingerprint(files)
+        self.files, self.classes, self.shape, self._notify, self.title = files, classes, shape, notify, title
+        self.fingerprint = _fingerprint(files, classes)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -164,11 +176,11 @@ class SplitGallery(Gallery):
 
     def __init__(self, dataset: Dataset, split: Split, most: int | None = None) -> None:
         """most: how many; None for all."""
-        self._dataset, self._split = dataset, split
+        self._dataset, self._split, self.classes = dataset, split, dataset.classes
         self.title, self.shape = f"{dataset.name}:{split.value}", dataset.shape
         self._places = evenly_spaced(dataset.count(split), most)
         self.fingerprint = hashlib.sha256(
-            f"{dataset.fingerprint} {split.value} {self._places.size}".encode()
+            f"{dataset.fingerprint} {dataset.classes} {split.value} {self._places.size}".encode()
         ).hexdigest()
 
     def __len__(self) -> int:
@@ -260,10 +272,11 @@ def _read(file: PictureFile, height: int, width: int, channels: int) -> Pictures
     return read_middle(file.opened(), height, width, channels)
 
 
-def _fingerprint(files: Sequence[PictureFile]) -> str:
-    """Of which files they are, and when they were last written to: pixels are not read."""
-    digest = hashlib.sha256()
+def _fingerprint(files: Sequence[PictureFile], classes: Sequence[str]) -> str:
+    """Of which files they are, of what classes, and when they were last written to: pixels are not read."""
+    digest = hashlib.sha256(os.fsencode(repr(tuple(classes))))
     for file in files:
+        digest.update(f"{file.label} ".encode())
         if isinstance(file.source, bytes):
             digest.update(hashlib.sha256(file.source).digest())
             continue

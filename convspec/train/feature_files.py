@@ -19,7 +19,7 @@ from convspec.train.nearest import BLOCK_BYTES, blocks
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """names: of the pictures, a name a row of the features. classes: of the run, by the numbers that labels are. layers:
+    """names: of the pictures, a name a row of the features. classes: by the numbers that labels are. layers:
     whose outputs the features are, joined in this order. run, checkpoint: where the weights are from.
     """
 

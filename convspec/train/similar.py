@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convspec.data.gallery import UNKNOWN, Gallery
+from convspec.data.gallery import Gallery
 from convspec.train.code_search import CodeFigures, learn_and_measure
 from convspec.train.codes import nearest_codes
 from convspec.train.features import Features
@@ -22,14 +22,19 @@ class Hit(NamedTuple):
     label: int
     distance: float = 0.0
 
+    @property
+    def class_name(self) -> str | None:
+        """None where it is not known."""
+        return self.gallery.class_of(self.label)
+
 
 Answer = tuple[Hit, list[Hit]]
 """A query, and what is nearest to it."""
 
 
 def is_alike(query: Hit, hit: Hit) -> bool:
-    """Whether both are known to be of one class."""
-    return query.label != UNKNOWN and query.label == hit.label
+    """Whether both are known to be of one class, by its name."""
+    return query.class_name is not None and query.class_name == hit.class_name
 
 
 class Finder:

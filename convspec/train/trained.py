@@ -98,11 +98,15 @@ class Trained:
         is_bf16 = self.compiled.train.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16)
 
-    def open_data(self, data: str | None = None, *, notify: Notify = lambda diagnostic: None) -> Dataset:
+    def open_data(
+        self, data: str | None = None, *, notify: Notify = lambda diagnostic: None, takes_other_classes: bool = False
+    ) -> Dataset:
         """The data that it was trained on, or those that `data` names, under the classes of the run. Close it.
 
         Other data may lack classes of the run and have them in another order: they are known by name. A folder of class
         folders that is not the run's own, by its pictures, is for testing as a whole, unless it says itself what is.
+
+        takes_other_classes: data with a class that the run does not know stay under their own.
 
         Raises DiagnosticError CS701 where the run tells of no data and none are named, CS704 for a class that it does
         not know, and what `open_dataset` raises. Warns with CS709 of data that have changed since.
@@ -115,6 +119,8 @@ class Trained:
             # the pictures of the run, under another name: most of them were trained on
             dataset = self._open(data, TEST_SHARE, notify)
         self._note_changes(dataset, notify)
+        if takes_other_classes and not set(dataset.classes) <= set(self.classes):
+            return dataset
         return self._under_own_classes(dataset)
 
     def inputs(self, batch_size: int, dataset: Dataset | None = None) -> InputTensors:

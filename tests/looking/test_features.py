@@ -95,6 +95,28 @@ def test_labels_and_names(trained_run: Path, colors: Path, tmp_path: Path) -> No
             assert len({*found["names"]}) == count
 
 
+def test_data_of_other_classes(trained_run: Path, tmp_path: Path) -> None:
+    """Features serve for classes that the network never heard of, which are named as the data name them."""
+    target = tmp_path / "f.npz"
+    for i, name in enumerate(("apple", "sky")):
+        (tmp_path / "fruit" / "train" / name).mkdir(parents=True)
+        for j in range(3):
+            picture("red" if i else "blue", j).save(tmp_path / "fruit" / "train" / name / f"{j}.png")
+    assert main(["features", str(trained_run), "--data", str(tmp_path / "fruit"), "-o", str(target)]) == 0
+    with np.load(target) as found:
+        assert found["classes"].tolist() == ["apple", "sky"]
+        assert found["labels"].tolist() == [0, 0, 0, 1, 1, 1]
+    arguments = ["--data", str(tmp_path / "fruit"), "--split", "train", "-o", str(target)]
+    assert main(["features", str(trained_run), *arguments]) == 0
+    with np.load(target) as found:
+        assert sorted(found["labels"].tolist()) == [0, 0, 1, 1]
+    assert main(["features", str(trained_run), "--data", "digits", "-o", str(target)]) == 0
+    with np.load(target) as found:
+        assert found["classes"].tolist() == [*"0123456789"]
+        assert found["features"].shape == (359, 16)
+        assert set(found["labels"].tolist()) == set(range(10))
+
+
 def test_a_broken_picture_has_no_row(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -159,7 +181,9 @@ class Opened:
 
     def numbers(self, cache: Path | None) -> NDArray[np.float32]:
         files = list_pictures([str(self.folder)], self.trained.classes)
-        gallery = Files(files, self.trained.stored_shape, self.warnings.append, title=str(self.folder))
+        gallery = Files(
+            files, self.trained.classes, self.trained.stored_shape, self.warnings.append, title=str(self.folder)
+        )
         with ExitStack() as stack:
             found: Features = stack.enter_context(
                 features_of(Looker(self.trained), gallery, self.layers, folder=cache, notify=self.warnings.append)

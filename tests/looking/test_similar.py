@@ -78,6 +78,22 @@ def test_what_people_read(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [(run / "features" / name).stat().st_mtime_ns for name in kept] == stamps, "they are read, not written"
 
 
+def test_classes_are_not_kept_beyond_their_meaning(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty folder gives the classes of the others other numbers, and changes no picture."""
+    for name in ("rust", "sky"):
+        (tmp_path / "fruit" / name).mkdir(parents=True)
+        for i in range(2):
+            picture("red" if name == "rust" else "blue", i).save(tmp_path / "fruit" / name / f"{i}.png")
+    query = tmp_path / "q.png"
+    picture("blue", 7).save(query)
+    for _ in range(2):
+        found = similar(capsys, run, query, "--in", tmp_path / "fruit", "--top", "2")
+        assert [hit["label"] for hit in found["queries"][0]["nearest"]] == ["sky", "sky"]
+        (tmp_path / "fruit" / "empty").mkdir(exist_ok=True)
+
+
 def test_features_are_kept_where_the_user_says(
     run: Path, colors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +175,16 @@ def test_what_cannot_be(run: Path, colors: Path, tmp_path: Path, capsys: pytest.
     # only itself to find
     assert main(["similar", str(run), query, "--in", str(few), "-o", str(tmp_path / "p.png")]) == 0
     assert "among 1 picture of" in capsys.readouterr().out
+
+
+def test_data_of_other_classes(run: Path, colors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture of a known class among digits: nothing is of its class, though numbers of classes agree."""
+    found = similar(capsys, run, colors / "red" / "00.png", "--in", "digits", "--top", "5")
+    [answer] = found["queries"]
+    assert answer["label"] == "red"
+    assert all(hit["label"] in "0123456789" for hit in answer["nearest"])
+    assert main(["similar", str(run), str(colors / "red" / "00.png"), "--in", "digits"]) == 0
+    assert "0 of 6 are of the class of their query" in capsys.readouterr().out
 
 
 def test_pictures_of_which_nothing_is_known(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
