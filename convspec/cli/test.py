@@ -12,7 +12,7 @@ _PREDICTIONS = (".npz", ".csv")
 _CONFUSION = (".csv", ".png")
 
 
-@click.command(short_help="Error rates of runs: one view or ten, one run or the average of several.")
+@click.command(short_help="Error rates of runs: one view or ten, alone or averaged.")
 @click.argument("runs", type=named, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--views", type=click.Choice(["1", "10"]), help="Views of a picture that are averaged; else what [@data] says."
