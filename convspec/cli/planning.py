@@ -9,8 +9,9 @@ import click
 from convspec.checker import Checked
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
+from convspec.passes.pipeline import Target
 from convspec.plan.amounts import decimal, mebibytes
-from convspec.plan.plan import Plan, Reduced, Share, Target, places_of, program_for
+from convspec.plan.plan import Plan, Reduced, Share, places_of, program_for
 from convspec.plan.rates import CARDS, Rates
 from convspec.plan.recorder import Precision
 from convspec.program.crossings import Crossing

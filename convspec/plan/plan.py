@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from math import prod
 from typing import NamedTuple
 
 from convspec.checker import Checked
 from convspec.compiler import compile_checked
 from convspec.graph.lower import lower
-from convspec.passes.pipeline import PLACED, run_passes
+from convspec.passes.pipeline import PASSES, Target, run_passes
 from convspec.plan.memory import Memory, program_memory
 from convspec.plan.rates import Rates
 from convspec.plan.recorder import FLOAT, Precision, Processor
@@ -22,14 +21,6 @@ from convspec.program.operators import parameters_of
 from convspec.program.program import Program
 
 _LARGEST_BATCH = 1 << 24
-
-
-class Target(Enum):
-    """What kind of machine a network is compiled for (`convspec compile --target`)."""
-
-    FOLDED = "folded"
-    DEVICES = "devices"
-    SPMD = "spmd"
 
 
 class Share(NamedTuple):
@@ -159,7 +150,7 @@ def program_for(checked: Checked, target: Target) -> Program:
     if target is Target.FOLDED:
         return folded
     program = lower(folded.name, checked.graph, checked.shapes, checked.placement, ())
-    return run_passes(program, PLACED, after=lambda name, program: None)
+    return run_passes(program, PASSES[target], after=lambda name, program: None)
 
 
 def places_of(program: Program, target: Target) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from convspec.checker import Checked, check
 from convspec.diagnostics import Report, SourceFile
-from convspec.plan.plan import Plan, Target, plan
+from convspec.passes.pipeline import Target
+from convspec.plan.plan import Plan, plan
 from convspec.plan.rates import Rates
 from convspec.plan.recorder import Precision, Processor
 from convspec.syntax.document import Section

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,28 @@ from hypothesis import HealthCheck, assume, given, settings
 
 import convspec
 from convspec.compiler import compile_checked
+from convspec.passes.pipeline import Target
 from convspec.plan.memory import plan_memory
+from convspec.plan.plan import memory_on, places_of, program_for
 from convspec.plan.recorder import Precision, Processor
 from convspec.program.costs import NegativeLogLikelihood
+from convspec.program.crossings import copies
 from convspec.program.operators import LocallyConnected2d, TreeLinear
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.small_specs import TWO_TOWERS, classifier, layer
-from tests.plan.kept import kept_bytes
+from tests.plan.kept import kept_bytes, kept_bytes_of_gpus
 
+# A convolution with a replica on each of two GPUs, below a fully-connected layer of which each GPU has a part.
+HYBRID = classifier(
+    layer("conv", type="conv", inputs="data", filters=8, filterSize=3, neuron="relu", gpu="0,1")
+    + layer("norm", type="cmrnorm", inputs="conv", size=5)
+    + layer("pool", type="pool", pool="max", inputs="norm", sizeX=3, stride=2)
+    + layer("fca", type="fc", inputs="pool", outputs=6, neuron="relu", gpu=0)
+    + layer("fcb", type="fc", inputs="pool", outputs=6, neuron="relu", gpu=1)
+    + layer("drop", type="dropout", inputs="fcb", keep=0.5),
+    leaves="fca,drop",
+)
 # What a cost keeps of a case, and the number of bytes that a cost's denominator has, are not counted.
 _SMALL = 64
 _BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "plan_memory.py"
@@ -80,6 +94,18 @@ def test_what_autograd_keeps_of_an_operator(keys: dict[str, object], is_bf16: bo
 def test_two_towers_keep_what_one_does() -> None:
     checked = convspec.check(TWO_TOWERS)
     assert _saved(checked, 3) == pytest.approx(kept_bytes(checked, 3), abs=_SMALL)
+
+
+@pytest.mark.parametrize("text", [TWO_TOWERS, HYBRID], ids=["towers", "one weird trick"])
+def test_what_autograd_keeps_on_all_gpus_together(text: str) -> None:
+    checked = convspec.check(text)
+    program = program_for(checked, Target.SPMD)
+    places = places_of(program, Target.SPMD)
+    saved = [memory_on(program, place, 4, Precision.FP32, Processor.CPU, Target.SPMD).saved for place in places]
+    assert len(saved) > 1
+    # one process copies what several GPUs learn to all but the first of them; with a process each it is there
+    copied = sum(4 * prod(each.parameter.shape) * len(each.others) for each in copies(program))
+    assert sum(saved) + copied == pytest.approx(kept_bytes_of_gpus(checked, 4), abs=_SMALL)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import convspec
-from convspec.plan.plan import Plan, Target, largest_batch, memory_on, places_of, plan, program_for
+from convspec.passes.pipeline import Target
+from convspec.plan.plan import Plan, largest_batch, memory_on, places_of, plan, program_for
 from convspec.plan.rates import Rates
 from convspec.plan.recorder import Precision, Processor
 from convspec.plan.work import macs_a_case
