@@ -68,7 +68,7 @@ def _dashed(points: Sequence[_Point], dashes: Sequence[float]) -> Iterator[list[
 def _draw_text(picture: Image.Image, text: Text, scale: int) -> None:
     font = ImageFont.load_default(text.size * scale)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[text.anchor]
-    stroke = 0.25 * scale if text.is_bold else 0
+    stroke = scale // 2 if text.is_bold else 0
     if not text.is_turned:
         place = text.x * scale, text.y * scale
         ImageDraw.Draw(picture).text(place, text.text, _TEXT, font, anchor, stroke_width=stroke)
