@@ -20,7 +20,7 @@ def table(result: Result) -> str:
     loss = names.pop() if len(names) == 1 else "cost"
     rows = [
         {
-            "run": str(o.run),
+            "run": visible(str(o.run)),
             "checkpoint": o.checkpoint,
             **_rates(o.validation.costs[o.validation.steering], o.top5, loss),
         }

@@ -149,12 +149,15 @@ def _misfits(settings: Mapping[str, Any]) -> Iterator[str]:
     for name in ("name", "data", "fingerprint"):
         if not isinstance(settings.get(name), str | None):
             yield name
-    for name, kind in (("classes", str), ("stored_shape", int), ("input_shape", int)):
-        value = settings.get(name) or []
-        if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
-            yield name
-    if len(settings.get("stored_shape") or [1, 1, 1]) != 3:
-        yield "stored_shape"
+    classes = settings.get("classes") or []
+    if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes):
+        yield "classes"
+    for name in ("stored_shape", "input_shape"):
+        match settings.get(name):
+            case None | [int(), int(), int()] as sizes if sizes is None or min(sizes) > 0:
+                continue
+            case _:
+                yield name
 
 
 class MetricsLog:

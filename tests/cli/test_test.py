@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_one_run_by_one_view(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "all together" not in out
     assert "one view of each, its middle\n" in out
+
+
+def test_names_stay_on_their_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = Path(shutil.copytree(run, tmp_path / "a\nb\x1b[31m"))
+    assert main(["test", str(odd), "--device", "cpu"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith(f"{tmp_path}/a\\x0ab\\x1b[31m  ")
 
 
 def test_json(run: Path, second: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

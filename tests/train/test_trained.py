@@ -208,7 +208,9 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert "CS719" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"{", b"7", b"\xff", b'{"classes": 3}', b'{"stored_shape": "8x8"}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"7", b"\xff", b'{"classes": 3}', b'{"stored_shape": "8x8"}', b'{"stored_shape": [0, 8, 1]}']
+)
 def test_spoilt_settings(run: Path, content: bytes) -> None:
     (run / "settings.json").write_bytes(content)
     with pytest.raises(DiagnosticError, match=r"CS708: .*settings.json is not what was written"):
