@@ -143,6 +143,9 @@ class JpegBatches(Dataset):
             row[self._index[split].labels_of(self._stands_for.get((split, index), index))] = 1
         return sets
 
+    def picture_name(self, split: Split, index: int) -> str:
+        return self._index[split].name(self._stands_for.get((split, index), index))
+
     def _read_one(self, split: Split, index: int, place: Place | None, out: Pictures) -> int:
         """Write the picture at `index`, or the first readable one after it, and return whose it is."""
         pictures, used = self._index[split], self._stands_for.get((split, index), index)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from convspec.data.augmentation import Augmentation
 from convspec.data.dataset import Dataset, Pictures, Split
 from convspec.data.draws import Indices
 
@@ -29,6 +30,14 @@ class Relabelled(Dataset):
 
     def read(self, split: Split, indices: Indices, *, epoch: int, out: Pictures) -> Indices:
         found: Indices = self._labels[self._dataset.read(split, indices, epoch=epoch, out=out)]
+        return found
+
+    def read_crops(self, split: Split, indices: Indices, where: Augmentation, *, epoch: int, out: Pictures) -> Indices:
+        found: Indices = self._labels[self._dataset.read_crops(split, indices, where, epoch=epoch, out=out)]
+        return found
+
+    def labels(self, split: Split) -> Indices:
+        found: Indices = self._labels[self._dataset.labels(split)]
         return found
 
     def label_sets(self, split: Split, indices: Indices) -> NDArray[np.uint8] | None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from convspec.cli import main
 from convspec.train.testing import Test
+from tests.data.test_data_batches import LABELS, NAMES, write_jpegs
 from tests.train.small_runs import CLASSES, SOFTMAX, TEST_PICTURES, make_run, read_folder, write_folder
 
 PICTURES = TEST_PICTURES * len(CLASSES)
@@ -176,6 +177,37 @@ def test_a_network_without_classes(data: Path, tmp_path: Path, capsys: pytest.Ca
         assert "CS740" in error
         assert "its costs, cost, have no error rate" in error
         assert not (tmp_path / file).exists()
+
+
+@pytest.mark.parametrize("kind", ["bce", "logreg"])
+def test_pictures_with_several_labels(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All labels are written; which class is taken for which has no answer, unless one label of each was drawn."""
+    write_jpegs(tmp_path / "set")
+    bce = "[probs]\ntype=neuron\nneuron=logistic\ninputs=fc2\n[cost]\ntype=cost.bce\ninputs=labels,probs\ncoeff=1\n"
+    top, labels = (bce, 2) if kind == "bce" else (SOFTMAX, 1)
+    run = make_run(tmp_path / "run", tmp_path / "set", top=top, labels=labels, classes=4, provider="jpeg")
+    file = tmp_path / "p.csv"
+    assert main(["test", str(run), "--views", "10", "--predictions", str(file), "--device", "cpu"]) == 0
+    assert ("most often" in capsys.readouterr().out) == (kind == "logreg")
+    with file.open(newline="") as text:
+        rows = list(csv.reader(text))[1:]
+    assert [row[0] for row in rows] == [f"data_batch_2[{i}]" for i in range(len(LABELS))]
+    assert [row[1] for row in rows] == ["; ".join(NAMES[label] for label in own) for own in LABELS]
+    assert main(["test", str(run), "--predictions", str(tmp_path / "p.npz"), "--device", "cpu"]) == 0
+    with np.load(tmp_path / "p.npz") as found:
+        assert [np.flatnonzero(row).tolist() for row in found["sets"]] == LABELS
+    capsys.readouterr()
+    code = main(["test", str(run), "--confusion", str(tmp_path / "c.csv"), "--device", "cpu"])
+    assert code == (1 if kind == "bce" else 0)
+    assert ("CS740" in capsys.readouterr().err) == (kind == "bce")
+    assert (tmp_path / "c.csv").exists() == (kind == "logreg")
+
+
+def test_bf16(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", data, precision="bf16")
+    assert main(["test", str(run), str(run), "--views", "10", "--device", "cpu", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["together"]["loss"] == pytest.approx(found["runs"][0]["costs"]["logprob"]["loss"])
 
 
 def test_other_costs_have_lines_of_their_own(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

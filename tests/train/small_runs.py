@@ -30,8 +30,9 @@ momB=0.9
 epochs=1
 batch={batch}
 seed={seed}
+precision={precision}
 [@data]
-provider=folder
+provider={provider}
 path={path}
 size={stored}
 {data}
@@ -97,6 +98,8 @@ def make_run(
     batch: int = 7,
     stored: int = STORED,
     more_data: str = "",
+    provider: str = "folder",
+    precision: str = "fp32",
 ) -> Path:
     """A run of one epoch. labels: matrix of the data that they are, 0 for a network that reads none."""
     spec = SPEC.format(
@@ -110,6 +113,8 @@ def make_run(
         outputs=outputs or classes,
         batch=batch,
         data=more_data,
+        provider=provider,
+        precision=precision,
     )
     train(compile_spec(spec), run_dir=folder, display=SilentDisplay())
     return folder

@@ -16,6 +16,7 @@ import torch
 from convspec.cli import main
 from convspec.compiler import compile_spec
 from convspec.data import Batch, Dataset, Split
+from convspec.data.augmentation import Augmentation
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
 from convspec.data.relabelled import Relabelled
@@ -317,6 +318,10 @@ class Sets(Dataset):
 def test_sets_of_labels_under_other_classes() -> None:
     dataset = Relabelled(Sets(), ["c", "a", "b"])
     assert dataset.read(Split.TEST, np.arange(2), epoch=0, out=np.empty((2, 1, 1, 1), np.uint8)).tolist() == [2, 0]
+    assert dataset.labels(Split.TEST).tolist() == [2, 0]
+    where = Augmentation.of(Split.TEST, np.arange(2), (0, 0), mirror=False, seed=0, epoch=0)
+    out = np.empty((2, 1, 1, 1), np.uint8)
+    assert dataset.read_crops(Split.TEST, np.arange(2), where, epoch=0, out=out).tolist() == [2, 0]
     sets = dataset.label_sets(Split.TEST, np.arange(2))
     assert sets is not None
     assert sets.tolist() == [[0, 0, 1], [1, 0, 1]]
