@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -19,11 +20,13 @@ import torch
 from tinynet import Compiled, TinyNet, Train  # type: ignore[import-not-found]
 from torch import Tensor
 
+from convspec.train import checkpoint as checkpoints
 from convspec.train.display import SilentDisplay
 from convspec.train.signals import GRACE_SECONDS, Interrupted
 from convspec.train.trainer import train
 
 COMPILED = Compiled(train=Train(epochs=8, checkpoint_every=3, schedule="plateau", plateau_patience=1))
+BRIEF = Compiled(train=Train(epochs=1, checkpoint_every=8, keep_checkpoints=1))
 
 
 class SlowNet(TinyNet):  # type: ignore[misc]
@@ -48,7 +51,7 @@ class UnhurriedNet(TinyNet):  # type: ignore[misc]
         return outputs
 
 
-def train_once(folder: Path, network: type[TinyNet] = TinyNet) -> int:
+def train_once(folder: Path, network: type[TinyNet] = TinyNet, compiled: Compiled = COMPILED) -> int:
     """Start the run in `folder`, or go on with it; the exit code of the command line."""
     is_run = (folder / "settings.json").exists()
     if not is_run and folder.exists():
@@ -56,7 +59,7 @@ def train_once(folder: Path, network: type[TinyNet] = TinyNet) -> int:
             leftover.unlink()
     try:
         train(
-            COMPILED,
+            compiled,
             network=network(),
             run_dir=None if is_run else folder,
             resume=folder if is_run else None,
@@ -105,6 +108,58 @@ def kill_ten_times(base: Path) -> dict[str, object]:
     return {"killed": killed, "lines": lines, "last": wait(in_child(lambda: train_once(base / "killed")))}
 
 
+KILLED_AT = ("weights", "training", "state", "rename", "renamed", "removal")
+
+
+def dying_at(point: str) -> None:
+    """Have this process killed at a point of its second checkpoint: with half of a file written, before or after the rename,
+    while the oldest is removed."""
+    write, rename, remove, saved = checkpoints.write_file, Path.rename, shutil.rmtree, 0
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying_write(path: Path, content: bytes) -> None:
+        if saved == 1 and path.stem == point:
+            path.write_bytes(content[: len(content) // 2])
+            die()
+        write(path, content)
+
+    def dying_rename(self: Path, target: Path) -> Path:
+        nonlocal saved
+        if saved == 1 and point == "rename":
+            die()
+        saved += 1
+        moved = rename(self, target)
+        if saved == 2 and point == "renamed":
+            die()
+        return moved
+
+    def dying_removal(path: Path, **options: bool) -> None:
+        if saved == 2 and point == "removal":
+            next(path.iterdir()).unlink()
+            die()
+        remove(path, **options)
+
+    checkpoints.write_file, checkpoints.shutil.rmtree = dying_write, dying_removal
+    Path.rename = dying_rename  # type: ignore[method-assign, assignment]
+
+
+def kill_in_checkpoint(base: Path) -> dict[str, object]:
+    """A run that is killed at each of these points in turn, and goes on to its end each time."""
+    assert wait(in_child(lambda: train_once(base / "whole", compiled=BRIEF))) == 0
+    killed, last = [], []
+    for point in KILLED_AT:
+
+        def die(point: str = point) -> int:
+            dying_at(point)
+            return train_once(base / point, compiled=BRIEF)
+
+        killed.append(wait(in_child(die)))
+        last.append(wait(in_child(lambda point=point: train_once(base / point, compiled=BRIEF))))  # type: ignore[misc]
+    return {"points": KILLED_AT, "killed": killed, "last": last}
+
+
 def terminate(base: Path) -> dict[str, object]:
     """SIGTERM in the middle of a run, then its end."""
     assert wait(in_child(lambda: train_once(base / "whole"))) == 0
@@ -147,15 +202,15 @@ def interrupt_in_a_burst(base: Path) -> dict[str, object]:
 
 
 def interrupt_twice(base: Path) -> dict[str, object]:
-    """Two SIGINT while one step sleeps, then the run to its end."""
+    """Two SIGTERM while one step sleeps, then the run to its end."""
     assert wait(in_child(lambda: train_once(base / "whole"))) == 0
     child = in_child(lambda: train_once(base / "stopped", SlowNet))
     wait_for_line(base / "stopped" / "metrics.jsonl", 7)
     time.sleep(0.1)
     began = time.monotonic()
-    os.kill(child, signal.SIGINT)
+    os.kill(child, signal.SIGTERM)
     time.sleep(1.5 * GRACE_SECONDS)
-    os.kill(child, signal.SIGINT)
+    os.kill(child, signal.SIGTERM)
     stopped = wait(child)
     seconds = time.monotonic() - began
     return {"stopped": stopped, "seconds": seconds, "last": wait(in_child(lambda: train_once(base / "stopped")))}
@@ -165,6 +220,7 @@ if __name__ == "__main__":
     # loads what torch loads at its first optimizer, once for all children
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     tasks = {
-        task.__name__: task for task in (kill_ten_times, terminate, hang_up, interrupt_in_a_burst, interrupt_twice)
+        task.__name__: task
+        for task in (kill_ten_times, kill_in_checkpoint, terminate, hang_up, interrupt_in_a_burst, interrupt_twice)
     }
     print(json.dumps(tasks[sys.argv[1]](Path(sys.argv[2]))))

@@ -38,6 +38,15 @@ def test_killed_ten_times(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_killed_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    report = drive("kill_in_checkpoint", tmp_path)
+    assert report["killed"] == [-9] * 6
+    assert report["last"] == [0] * 6
+    for point in report["points"]:
+        assert_same_run(tmp_path / "whole", tmp_path / point)
+        assert not [path for path in (tmp_path / point / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
 def test_terminated(tmp_path: Path) -> None:
     report = drive("terminate", tmp_path)
     assert report["stopped"] == 130
