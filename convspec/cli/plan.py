@@ -32,6 +32,16 @@ def _rooms(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return () if value is None else tuple(int(_amount(part.strip(), "B")) for part in value.split(","))
 
 
+def _with_sizes_inside(given: Given) -> Given:
+    """With --input and --classes as keys of the spec, so that a spec that is made of it stands alone."""
+    options = dict(given.options)
+    sizes = ",".join(f"{name}:{'x'.join(map(str, dims))}" for name, dims in options.pop("inputs").items())
+    classes = options.pop("classes")
+    stated = [f"@net.input={sizes}"] if sizes else []
+    stated += [] if classes is None else [f"@net.classes={classes}"]
+    return given._replace(options={**options, "overrides": (*options["overrides"], *stated)})
+
+
 @click.command(short_help="Memory, crossings and ideal time of each GPU.")
 @spec_arguments
 @click.option("--batch", type=click.IntRange(1, 1 << 24), help="Images a step, of all GPUs; else what [@train] says.")
@@ -87,7 +97,7 @@ def command(
     from convspec.plan.plan import plan
     from convspec.plan.recorder import Precision, Processor
 
-    checked = given.checked()
+    checked = (given if auto is None else _with_sizes_inside(given)).checked()
     if not checked.ok:
         raise DiagnosticError(*checked.diagnostics)
     chosen = Precision[(precision or checked.graph.train.precision).upper()]

@@ -54,10 +54,6 @@ def run_proposals(
     if output is not None:
         refuse_inputs(output, checked)
     proposals = propose(checked, gpus, towers=_crossing(checked, towers), **settings)
-    if not proposals:
-        raise click.UsageError(
-            "a proposal is a spec of its own: write input= and classes= under [@net], not --input and --classes"
-        )
     best = _best(proposals, towers)
     if output is not None:
         replace_text(output, _header(checked, best, gpus) + best.text)

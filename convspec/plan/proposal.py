@@ -19,7 +19,7 @@ from string import ascii_lowercase
 from typing import NamedTuple
 
 from convspec.checker import Checked, check
-from convspec.diagnostics import Report, SourceFile
+from convspec.diagnostics import DiagnosticError, Report, SourceFile
 from convspec.passes.pipeline import Target
 from convspec.plan.plan import Plan, plan
 from convspec.plan.rates import Rates
@@ -81,6 +81,8 @@ def propose(
 
     gpus: at least 2. rooms: bytes of each, or none. towers: None, or the convolutions that read both towers where towers
     are asked for. A scheme that changes nothing, or that the dialect of the spec cannot say, is left out.
+
+    Raises DiagnosticError for a network that is not known without what the caller gave to `check` beside it, such as sizes.
     """
     found: dict[str, Proposal] = {}
     for scheme in Scheme:
@@ -88,6 +90,8 @@ def propose(
             continue
         text = _Writer(checked, gpus, scheme, towers or ()).text()
         placed = check(text)
+        if scheme is Scheme.ONE and not placed.ok:
+            raise DiagnosticError(*placed.diagnostics)
         if text in found or not placed.ok:
             continue
         target = Target.FOLDED if scheme is Scheme.ONE else Target.SPMD

@@ -107,6 +107,13 @@ def test_a_proposal_is_a_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "pool5" in {crossing["layers"][-1] for crossing in data["crossings"]}
 
 
+def test_sizes_from_outside_stand_in_a_proposal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "two.cfg"
+    assert main(["plan", ONE_GPU, "--auto", "2", "--input", "data:3x99x99", "-o", str(output)]) == 0
+    assert "input=data:3x99x99" in output.read_text()
+    assert main(["check", str(output)]) == 0
+
+
 def test_proposals_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", ONE_GPU, "--auto", "2", "--towers", "conv3", "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import convspec
 from convspec.checker import Checked
+from convspec.diagnostics import DiagnosticError
 from convspec.plan.proposal import Proposal, Scheme, propose
 from convspec.plan.rates import Rates
 from convspec.plan.recorder import Precision, Processor
@@ -267,3 +268,11 @@ def test_the_fastest_that_fits_comes_first() -> None:
     assert little[0].scheme is Scheme.TRICK
     assert little[0].plan.fits
     assert not little[-1].plan.fits
+
+
+def test_a_network_of_which_the_spec_does_not_say_the_size() -> None:
+    text = NET.format(layers=LAYERS, more="").replace("input=data:3x13x13\n", "")
+    checked = convspec.check(text, inputs={"data": (3, 13, 13)})
+    assert checked.ok
+    with pytest.raises(DiagnosticError, match="CS401"):
+        _proposals(checked, 2)
