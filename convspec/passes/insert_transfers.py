@@ -95,6 +95,7 @@ class _Inserter:
 def _narrowed(program: Program) -> Program:
     """The program with operators moved to the GPU of what they read, where less crosses then."""
     moved: dict[str, int] = {}
+    notes: list[str] = []
     for op in program.operators:
         here = moved.get(op.name, op.gpu)
         if here is None:
@@ -104,14 +105,20 @@ def _narrowed(program: Program) -> Program:
             gpu = moved.get(reader.name, reader.gpu)
             if gpu is not None and gpu != here:
                 elsewhere[gpu].append(reader)
-        for readers in elsewhere.values():
+        for gpu, readers in elsewhere.items():
             chains = [_narrowest(program, reader) for reader in readers]
-            if all(chains) and sum(chain[-1].shape.features for chain in chains) < op.shape.features:
+            crossing = sum(chain[-1].shape.features for chain in chains if chain)
+            if all(chains) and crossing < op.shape.features:
                 moved |= {each.name: here for chain in chains for each in chain}
+                layers = dict.fromkeys(layer for chain in chains for each in chain for layer in each.layers)
+                notes.append(
+                    f"{', '.join(layers)} of GPU {gpu} on GPU {here}, where {op.layers[0]} is: "
+                    f"{crossing:,} numbers a case cross, instead of {op.shape.features:,}"
+                )
     if not moved:
         return program
     operators = (replace(op, gpu=moved[op.name]) if op.name in moved else op for op in program.operators)
-    return replace(program, operators=tuple(operators))
+    return replace(program, operators=tuple(operators), notes=(*program.notes, *notes))
 
 
 def _narrowest(program: Program, reader: Op) -> Sequence[Op]:
