@@ -119,7 +119,8 @@ def _data(state: OldState) -> dict[str, object]:
     has_noise = is_jpeg and isinstance(noise, float) and 0 < noise < inf
     # with the noise, both programs divide by 1 plus its strength
     colors = {"colorNoise": noise, "colorScale": 1} if has_noise else {}
-    views = {"views": 10} if state.options.get("multiview_test") in (1, True) else {}
+    # of matrices cuda-convnet2 took nine other views, without mirror images
+    views = {"views": 10} if is_jpeg and state.options.get("multiview_test") in (1, True) else {}
     return {"provider": "jpeg" if is_jpeg else "cifar", **numbers, **colors, **views}
 
 

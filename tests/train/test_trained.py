@@ -327,7 +327,7 @@ def test_sets_of_labels_under_other_classes() -> None:
     assert sets.tolist() == [[0, 0, 1], [1, 0, 1]]
 
 
-def old_run(folder: Path) -> Path:
+def old_run(folder: Path, **options: object) -> Path:
     """A run of an old checkpoint that reads 3x8x8."""
     net = Net("ccn1")
     net.data("data", 0, 3 * 64)
@@ -335,7 +335,7 @@ def old_run(folder: Path) -> Path:
     net.fc("fc10", ["data"], 10)
     net.same("probs", ["fc10"], "softmax")
     net.cost("logprob", ["labels", "probs"])
-    import_checkpoint(net.save(folder / "old", 1, 1), folder / "run")
+    import_checkpoint(net.save(folder / "old", 1, 1, **options), folder / "run")
     return folder / "run"
 
 
@@ -350,3 +350,13 @@ def test_a_run_of_an_old_checkpoint_has_met_no_data(tmp_path: Path) -> None:
     trained.inputs(3, dataset)
     assert trained.mean_for(dataset).shape == (8, 8, 3)
     assert trained.mean_for(dataset).max() > 100
+
+
+@pytest.mark.parametrize(
+    ("provider", "value", "views"),
+    [("image", 1, 10), ("image", True, 10), ("image", 0, 1), ("image", "1", 1), ("cifar-cropped", 1, 1)],
+)
+def test_an_old_checkpoint_says_how_many_views(tmp_path: Path, provider: str, value: object, views: int) -> None:
+    """The option --multiview-test of the original programs; of matrices they took other views."""
+    trained = open_trained(old_run(tmp_path, dp_type=provider, multiview_test=value), device="cpu")
+    assert trained.compiled.data.views == views
