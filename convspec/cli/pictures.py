@@ -100,5 +100,5 @@ def picture_for_panel(gallery: Gallery, index: int) -> Pictures:
 def write_panel(path: str, panel: Image.Image) -> None:
     """Write a PNG. Raises DiagnosticError CS101 where that cannot be."""
     content = BytesIO()
-    panel.save(content, format="PNG")
+    panel.save(content, format="PNG", optimize=True)
     replace_file(path, content.getvalue(), help="name a file in a folder of yours with -o")

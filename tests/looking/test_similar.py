@@ -131,6 +131,10 @@ def test_a_broken_query_and_a_broken_picture(
     out, err = capsys.readouterr()
     assert "05.png: not a picture" in err
     assert "among 79 pictures of" in out
+    # the rows of features and the places in the gallery part there, and are not taken for one another
+    shutil.copy(folder / "yellow" / "07.png", tmp_path / "query.png")
+    found = similar(capsys, run, tmp_path / "query.png", "--in", folder, "--top", "1")
+    assert found["queries"][0]["nearest"][0]["image"] == str(folder / "yellow" / "07.png")
     broken = str(folder / "red" / "05.png")
     assert main(["similar", str(run), broken, str(colors / "red" / "00.png"), "--in", str(colors)]) == 1
     out, err = capsys.readouterr()
