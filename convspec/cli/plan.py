@@ -49,7 +49,7 @@ def _with_sizes_inside(given: Given) -> Given:
 @click.option(
     "--devices", callback=_rooms, metavar="80GB,...", help="Memory of each GPU: does it fit, and how many images?"
 )
-@click.option("--target", type=click.Choice(["folded", "devices", "spmd"]), help="See below; else by the GPUs of SPEC.")
+@click.option("--target", type=click.Choice(["folded", "devices", "spmd"]), help="See above; else by the GPUs of SPEC.")
 @click.option("--on", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True, help="What computes.")
 @click.option(
     "--card", default="h100", show_default=True, metavar="NAME", help="GPU whose rates count: gtx580, a100, h100."

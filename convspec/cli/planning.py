@@ -182,6 +182,8 @@ class PlanReport:
 
     def _time(self) -> str:
         rates, time = self.rates, self.plan.time
+        if not time.seconds:
+            return "nothing is computed\n"
         speed = f"{self.plan.batch / time.seconds:,.0f} images/s"
         return (
             f"ideal step: {1e3 * time.seconds:.3g} ms, {speed}, bound by {time.bound}\n"

@@ -120,6 +120,8 @@ def _reason(proposals: Sequence[Proposal], best: Proposal) -> str:
     rival = others[0]
     if best.plan.fits is not False and rival.plan.fits is False:
         return f"{rival.scheme.value} does not fit"
+    if not best.plan.time.seconds:
+        return "nothing is computed"
     ratio = rival.plan.time.seconds / best.plan.time.seconds
     return (
         f"{rival.scheme.value} takes {ratio:.2f} times as long and sends {mebibytes(rival.sent)} "
