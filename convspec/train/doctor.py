@@ -216,7 +216,7 @@ def _gpus() -> Iterator[Finding]:
         return
     why = "there is a driver for NVIDIA GPUs"
     if is_cpu_build:
-        help = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
+        help = "pip install --force-reinstall torch  # from PyPI, whose build for Linux has CUDA"
         yield Finding("GPUs", "cuda", "torch was built without CUDA", Grade.NOTE, why, help)
     else:
         yield Finding("GPUs", "cuda", "torch finds none", Grade.NOTE, f"{why}, which may be too old", "nvidia-smi")
