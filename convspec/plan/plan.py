@@ -154,8 +154,8 @@ def program_for(checked: Checked, target: Target) -> Program:
 
 
 def places_of(program: Program, target: Target) -> tuple[int, ...]:
-    """The GPUs that a target uses."""
-    return (0,) if target is Target.FOLDED else gpus_of(program)
+    """The GPUs that a target uses; the first where nothing is computed."""
+    return (0,) if target is Target.FOLDED else gpus_of(program) or (0,)
 
 
 def parameters_on(program: Program, place: int, target: Target) -> tuple[str, ...]:

@@ -139,3 +139,15 @@ def test_proposals_that_make_no_sense(
 ) -> None:
     assert main(["plan", spec, *options]) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("options", [[], ["--target", "spmd", "--devices", "1GB"], ["--auto", "2"]])
+def test_a_network_that_computes_nothing(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nothing.cfg"
+    path.write_text(
+        "[@net]\ninput=data:6\noutputs=cat\n[data]\ntype=data\ndataIdx=0\n[cat]\ntype=concat\ninputs=data\n"
+    )
+    assert main(["plan", str(path), *options]) == 0
+    assert "nothing" in capsys.readouterr().out
