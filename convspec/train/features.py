@@ -101,14 +101,13 @@ def features_of(
     """
     name = feature_name(looker, gallery, layers)
     kept = None if folder is None else _load(folder, name)
-    if kept is not None:
-        yield kept
-        return
-    if folder is not None and _can_be_written(folder, notify):
+    if kept is None and folder is not None and _can_be_written(folder, notify):
         with _reporting_full(folder):
             _compute(looker, gallery, layers, folder, name, advance)
         _remove_stale(folder, _prefix(gallery, layers), name)
-        yield _loaded(folder, name)
+        kept = _load(folder, name)
+    if kept is not None:
+        yield kept
         return
     with TemporaryDirectory(prefix=".convspec-", dir=temporary_in, ignore_cleanup_errors=True) as temporary:
         with _reporting_full(Path(temporary)):

@@ -63,11 +63,12 @@ def pictures_in(
 
 
 def with_data(trained: Trained, data: str | None, notify: Notify) -> Trained:
-    """The network with the mean picture and the classes of `data`, which the run of an old checkpoint has none of."""
+    """The network with the mean picture, the classes and the size of `data`, of which an old checkpoint tells nothing."""
     if data is None or (trained.mean is not None and trained.classes):
         return trained
     with closing(trained.open_data(data, notify=notify)) as dataset:
-        settings = {**trained.settings, "classes": list(trained.classes or dataset.classes)}
+        found = {"stored_shape": list(dataset.shape), "classes": list(dataset.classes)}
+        settings = {**trained.settings, **{key: trained.settings.get(key) or value for key, value in found.items()}}
         return replace(trained, mean=trained.mean_for(dataset), settings=settings)
 
 

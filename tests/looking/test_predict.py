@@ -18,6 +18,8 @@ from convspec.compiler import compile_spec
 from convspec.emit.load import instantiate
 from convspec.report.panels import MOST_DRAWN, RIGHT, SIDE
 from convspec.train.checkpoint import load_newest
+from convspec.train.galleries import with_data
+from convspec.train.trained import open_trained
 from tests.looking.conftest import COLORS, picture
 from tests.train.test_trained import old_run
 
@@ -267,6 +269,11 @@ def test_an_old_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     image = save(picture("red", 1), tmp_path / "a.png")
     assert main(["predict", str(run), str(image)]) == 2
     assert "name the data that it was trained on with --data" in capsys.readouterr().err
+    trained = open_trained(run, device="cpu")
+    completed = with_data(trained, "digits", lambda diagnostic: None)
+    assert completed.stored_shape == (8, 8, 3), "a picture is seen whole, and not an 8x8 patch of a large one"
+    assert completed.classes == (*"0123456789",)
+    assert with_data(trained, None, lambda diagnostic: None) is trained
     found = predict(capsys, run, image, "--data", "digits", "--samples", "3", "--top", "10")
     assert len(found["images"]) == 4
     for each in found["images"]:
