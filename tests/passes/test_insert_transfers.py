@@ -143,6 +143,7 @@ def test_what_nothing_learns_below_gets_no_gradient_back() -> None:
     frozen = {"epsW": 0, "epsB": 0}
     program = placed(replicated(**frozen))
     assert not any(crossing.has_gradient for crossing in crossings(program))
+    assert sum(crossing.bytes_backward() for crossing in crossings(program)) == 0
 
 
 @pytest.mark.parametrize("name", ["lenet-digits.cfg", "alexnet-1gpu.cfg"])
