@@ -15,7 +15,7 @@ from convspec.launch import Launch
 from convspec.train.evaluate import Validation
 from convspec.train.joining import join
 from convspec.train.loop import Result
-from convspec.train.ranks import ElsewhereError, Ranks
+from convspec.train.ranks import ElsewhereError
 from convspec.train.signals import Interrupted
 from convspec.train.team import ALONE, Team
 from convspec.train.trainer import train
@@ -71,11 +71,6 @@ def run_training(
                 click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
     except ElsewhereError:
-        return 1
-    except RuntimeError:
-        if not isinstance(team, Ranks) or team.lost is None:
-            raise
-        print_diagnostics([team.loss_of(*team.lost)])
         return 1
     if team.is_chief:
         _write_report(result.run_dir)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # listed for no type checker
 from torch.distributed.device_mesh import init_device_mesh
 
 import convspec
@@ -66,13 +67,12 @@ class Ranks(Team):
         replica, self._place = divmod(launch.rank, len(self._gpus))
         self.share = (replica, launch.world_size // len(self._gpus))
         self.is_chief, self.counts_cases = launch.rank == 0, self._place == 0
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        _meet(launch, "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         shape = (self.share[1], len(self._gpus))
         self.mesh = init_device_mesh(device.type, shape, mesh_dim_names=("replica", "gpu"))
         self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, device)
         self.reduction: GradientReduction | None = None
         self.run_path: Path | None = None
-        self.lost: tuple[int, str] | None = None
         self.vigil = Vigil(launch, self._say_and_end)
         self._homes = _homes(compiled.parts)
         self._groups = self._groups_of_parameters()
@@ -111,8 +111,20 @@ class Ranks(Team):
 
     def _say_and_end(self, rank: int, problem: str) -> None:
         """In the thread that watches: the main thread may wait for the lost process for ever."""
-        os.write(2, f"{as_line(self.loss_of(rank, problem))}\n".encode())
+        _say(self.loss_of(rank, problem))
         os._exit(1)
+
+    def go(self, work: Callable[[], T]) -> T:
+        """Talk with a process that was lost fails at once, or waits until the thread that watches ends this one."""
+        try:
+            return work()
+        except RuntimeError:
+            found = self.vigil.lost(SECONDS_TO_FIND)
+            if found is None:
+                raise
+            self.vigil.leave(failed=False)
+            _say(self.loss_of(*found))
+            raise ElsewhereError from None
 
     # the network
 
@@ -247,15 +259,11 @@ class Ranks(Team):
         return load_checkpoint(path, wanted=lambda name: (parameter_of(name) or name) not in others)
 
     def close(self) -> None:
-        """Leave the others; after an error of the talk between them, see first whether one was lost (`self.lost`)."""
         error = sys.exc_info()[1]
-        if isinstance(error, RuntimeError):
-            self.lost = self.vigil.lost(SECONDS_TO_FIND)
-        is_meant = error is None or self.lost is not None or isinstance(error, ElsewhereError | Interrupted)
-        self.vigil.leave(failed=not is_meant)
+        self.vigil.leave(failed=not (error is None or isinstance(error, ElsewhereError | Interrupted)))
         if self.reduction is not None:
             self.reduction.close()
-        if dist.is_initialized() and not isinstance(error, RuntimeError):
+        if dist.is_initialized() and error is None:
             dist.destroy_process_group()
 
 
@@ -282,8 +290,21 @@ class SharedLosses(Losses):
         return next(value for cost, value in zip(self._costs, self._values, strict=True) if cost.name == name)
 
 
+def _say(diagnostic: Diagnostic) -> None:
+    """Past Python's streams, which another thread may be in the middle of using."""
+    os.write(2, f"{as_line(diagnostic)}\n".encode())
+
+
 def _raise(diagnostic: Diagnostic) -> None:
     raise DiagnosticError(diagnostic)
+
+
+def _meet(launch: Launch, backend: str) -> None:
+    """Make the group of all processes. A store that outlives a restart has addresses of processes that ended: each start
+    has a part of the store for itself."""
+    store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]  # listed for no type checker
+    own = PrefixStore(f"start {launch.restarts}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world_size, timeout=PATIENCE)
 
 
 def _homes(parts: Mapping[int, Program]) -> dict[str, int]:

@@ -55,6 +55,10 @@ class Team:
 
         return instantiate(compiled.source, compiled.name)
 
+    def go(self, work: Callable[[], T]) -> T:
+        """What `work` gives, which talks with the other processes."""
+        return work()
+
     def watch(self, net: nn.Module) -> None:
         """Get ready for the backward passes of `net`, whose parameters are known to learn or not."""
 

@@ -127,7 +127,9 @@ def train(
         stack.callback(training.close)
         training.restore(checkpoint, notify)
         with StopSignals() as signals:
-            return training.run(max_steps, should_stop=lambda: team.agree(signals.received), is_enough=is_enough)
+            return team.go(
+                lambda: training.run(max_steps, should_stop=lambda: team.agree(signals.received), is_enough=is_enough)
+            )
 
 
 def _reopened(compiled: CompiledSpec, resume: str | Path) -> RunFolder:

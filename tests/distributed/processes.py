@@ -39,7 +39,7 @@ def _started(count: int) -> list[Any]:
     return processes[:count]
 
 
-def together(count: int, function: Callable[..., Any], *arguments: Any, store: str | None = None) -> list[Any]:
+def together(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """function: of a module, with picklable arguments. Raises JobError."""
     port = free_port()
     started = _started(count)
@@ -59,9 +59,14 @@ def together(count: int, function: Callable[..., Any], *arguments: Any, store: s
         if not pipe.poll(SECONDS):
             stop()
             raise JobError(f"process {rank} hangs; {' '.join(problems)}")
-        has_result, result = pipe.recv()
+        try:
+            has_result, result = pipe.recv()
+        except EOFError:
+            has_result, result = False, "ended"
         results.append(result)
-        problems += [] if has_result else [f"process {rank}:\n{result}"]
+        problems += [] if has_result else [f"process {rank}: {result}"]
+    if any(problem.endswith(": ended") for problem in problems):
+        stop()
     if problems:
         raise JobError("\n".join(problems))
     return results

@@ -95,7 +95,7 @@ def assert_traffic_is_planned(text: Any, found: list[Found], cases: int) -> None
 
 
 @given(text=specs(towers=2, max_side=10))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_generated_towers(text: str) -> None:
     assert_traffic_is_planned(text, assert_parts_are_the_whole(text), 3)
 

@@ -1,0 +1,216 @@
+"""Processes that do not fit, that differ, and that are lost: what is said, and what is left of the run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import convspec
+from convspec.compiler import compile_spec
+from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.launch import Launch
+from convspec.passes.pipeline import Target
+from convspec.train import shards
+from convspec.train.checkpoint import list_checkpoints
+from convspec.train.display import SilentDisplay
+from convspec.train.joining import check_fits, join, own_device
+from convspec.train.trainer import train
+from tests.distributed.processes import JobError, free_port, together
+from tests.distributed.test_training import TOWERS, assert_equal_runs, run, train_in_process
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def towers(tmp_path: Path) -> Path:
+    (tmp_path / "towers.cfg").write_text(TOWERS)
+    return tmp_path / "towers.cfg"
+
+
+def refused(spec: Path | str, processes: int) -> Diagnostic:
+    compiled = compile_spec(spec, target=Target.SPMD)
+    with pytest.raises(DiagnosticError) as caught:
+        check_fits(compiled.program, compiled.parts, Launch(0, processes))
+    return caught.value.diagnostics[0]
+
+
+def test_a_number_of_processes_that_does_not_fit(towers: Path) -> None:
+    for processes, message in (
+        (1, "Talking is on GPUs 0 and 1, one for each process, and there is 1 process"),
+        (3, "Talking is on GPUs 0 and 1, one for each process, and there are 3 processes"),
+    ):
+        diagnostic = refused(towers, processes)
+        assert (diagnostic.code, diagnostic.message) == ("CS753", message)
+        assert "torchrun --nproc-per-node 2" in (diagnostic.help or "")
+    compiled = compile_spec(towers, target=Target.SPMD)
+    for processes in (2, 4, 6):
+        check_fits(compiled.program, compiled.parts, Launch(0, processes))
+
+
+def test_replicas_of_a_batch_normalisation(towers: Path) -> None:
+    normed = TOWERS.replace("[dropa]", "[norm]\ntype=batchnorm\ninputs=conva\n[dropa]").replace(
+        "inputs=conva\nkeep", "inputs=norm\nkeep"
+    )
+    towers.write_text(normed)
+    compiled = compile_spec(towers, target=Target.SPMD)
+    check_fits(compiled.program, compiled.parts, Launch(0, 2))
+    assert "norm takes its mean over a whole minibatch, and 2 replicas" in refused(towers, 4).message
+
+
+def test_a_gpu_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(DiagnosticError, match="CS710: 2 processes on this machine take a GPU each, and there is 1"):
+        own_device("cuda", Launch(0, 2, 0, 2))
+    assert own_device("cuda", Launch(3, 4, 0, 1)) == "cuda:0"
+    assert own_device("cpu", Launch(0, 2, 0, 2)) == "cpu"
+
+
+def test_an_environment_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "one", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DiagnosticError, match=r"CS753: the environment .* RANK=one, WORLD_SIZE=2"):
+        Launch.find()
+
+
+def test_a_restart_needs_the_name_of_the_run(tmp_path: Path) -> None:
+    assert Launch(0, 2).interrupted_run(None) is None
+    assert Launch(0, 2, restarts=1).interrupted_run(str(tmp_path)) is None
+    (tmp_path / "settings.json").write_text("{}")
+    assert Launch(0, 2, restarts=1).interrupted_run(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(DiagnosticError, match="CS753: the launcher started all processes anew, and nobody said"):
+        Launch(0, 2, restarts=1).interrupted_run(None)
+
+
+def train_something_else(spec: Path, folder: Path, what: str) -> str:
+    """In process 1 something is another than in process 0. Returns what is said there."""
+    launch = Launch.find()
+    assert launch is not None
+    is_other = launch.rank == 1
+    version = convspec.__version__
+    if what == "convspec" and is_other:
+        convspec.__version__ = "0.0.1"
+    overrides = ["@train.seed=7"] if what == "spec" and is_other else []
+    compiled = compile_spec(spec, target=Target.SPMD, overrides=overrides)
+    data = "photos" if what == "data" and is_other else None
+    try:
+        train(compiled, data=data, run_dir=folder, display=SilentDisplay(), team=join(compiled, launch, "cpu"))
+    except Exception as error:
+        return f"{type(error).__name__} {error}"
+    finally:
+        convspec.__version__ = version
+    return "nothing"
+
+
+@pytest.mark.parametrize("what", ["spec", "convspec"])
+def test_processes_that_differ(towers: Path, tmp_path: Path, what: str) -> None:
+    """Said once, before there is a run."""
+    first, second = together(2, train_something_else, towers, tmp_path / "run", what)
+    assert re.match(rf"DiagnosticError CS754: process 1 has another {what} than process 0: .*, not ", first)
+    assert second == "ElsewhereError "
+    assert not (tmp_path / "run").exists()
+
+
+def end_while_saving(spec: Path, options: dict[str, Any], is_sudden: bool) -> str:
+    """Process 1 ends, or its disk is full, in the middle of the second checkpoint."""
+    write, rank = shards.write_tensors, os.environ["RANK"]
+    written: list[str] = []
+
+    def write_one(folder: Path, stem: str, tensors: Any) -> str:
+        written.append(stem)
+        if rank == "1" and len(written) == 4:
+            if is_sudden:
+                os._exit(9)
+            raise OSError(28, "No space left on device")
+        return write(folder, stem, tensors)
+
+    shards.write_tensors = write_one
+    try:
+        train_in_process(spec, options)
+    except Exception as error:
+        return f"{type(error).__name__} {error}"
+    finally:
+        shards.write_tensors = write
+    return "nothing"
+
+
+@pytest.mark.parametrize("is_sudden", [False, True])
+def test_an_end_while_a_checkpoint_is_written(towers: Path, tmp_path: Path, is_sudden: bool) -> None:
+    """The checkpoint before is the newest, and the run goes on from there to what it would have been."""
+    text = towers.read_text().replace("batch=50\n", "batch=50\ncheckpointEvery=3\n")
+    towers.write_text(text)
+    folder = tmp_path / "run"
+    options = {"run_dir": folder, "max_steps": 8}
+    if is_sudden:
+        with pytest.raises(JobError, match="process 1: ended"):
+            together(2, end_while_saving, towers, options, True)
+    else:
+        first, second = together(2, end_while_saving, towers, options, False)
+        assert second.startswith("DiagnosticError CS711"), first
+        assert first == "ElsewhereError "
+    assert [path.name for path in list_checkpoints(folder / "checkpoints")] == ["0000-00000003"]
+    run(2, towers, resume=folder, max_steps=8)
+    run(1, towers, run_dir=tmp_path / "whole", max_steps=8)
+    assert_equal_runs(tmp_path / "whole", folder)
+    assert not list((folder / "checkpoints").glob(".writing*"))
+
+
+def launched(spec: Path, *options: str) -> subprocess.Popen[str]:
+    """`torchrun` with two processes of one thread."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        environment.pop(name, None)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    restarts = ["--max-restarts", "1", "-m", "convspec", "train", str(spec), "--device", "cpu", *options]
+    return subprocess.Popen(
+        [sys.executable, *launcher, *restarts],
+        cwd=spec.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def process_of(launcher: int, rank: int) -> int:
+    """The id of a process that a launcher started."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            names = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(parent) == launcher and f"RANK={rank}".encode() in names:
+            return int(entry.name)
+    raise AssertionError(f"there is no process {rank}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found through /proc")
+def test_a_process_that_is_killed(towers: Path, tmp_path: Path) -> None:
+    """Kill -9 in mid-step: the other one names it and ends; the launcher starts both anew; the run ends as if nothing had
+    happened."""
+    towers.write_text(towers.read_text().replace("batch=50\n", "batch=50\ncheckpointEvery=5\n"))
+    folder = tmp_path / "run"
+    launcher = launched(towers, "--run-dir", str(folder), "--log-every", "1")
+    deadline = time.monotonic() + 100
+    while len(list_checkpoints(folder / "checkpoints")) < 2:
+        assert time.monotonic() < deadline
+        assert launcher.poll() is None, launcher.communicate()[0]
+        time.sleep(0.02)
+    os.kill(process_of(launcher.pid, 1), signal.SIGKILL)
+    output, _ = launcher.communicate(timeout=100)
+    assert launcher.returncode == 0, output
+    assert "CS755" in output
+    assert "process 1 (GPU 1) has ended, so that process 0 stops as well" in output
+    assert "epoch 2/2" in output
+    whole = tmp_path / "whole"
+    train(compile_spec(towers), run_dir=whole, display=SilentDisplay(), log_every=1)
+    newest = [list_checkpoints(path / "checkpoints")[-1].name for path in (whole, folder)]
+    assert newest[0] == newest[1]
