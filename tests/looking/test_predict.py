@@ -138,6 +138,10 @@ def test_what_people_read(trained_run: Path, colors: Path, capsys: pytest.Captur
     assert lines[1].endswith("%  red")
     assert lines[2].startswith("    ")
     assert lines[6] == "the true class is first for 2 of 2, among the first 2 for 2"
+    assert main(["predict", str(trained_run), *names, "--top", "1", "--label", "yellow"]) == 0
+    out = capsys.readouterr().out
+    assert "*" not in out
+    assert out.endswith("the true class is first for 0 of 2, among the first 1 for 0\n")
 
 
 def test_samples_of_the_run(trained_run: Path, colors: Path, capsys: pytest.CaptureFixture[str]) -> None:
