@@ -17,6 +17,7 @@ from convspec.cli import finding, main, pictures, predicting
 from convspec.compiler import compile_spec
 from convspec.emit.load import instantiate
 from convspec.report.panels import MOST_DRAWN, RIGHT, SIDE
+from convspec.train.averaging import by_class
 from convspec.train.checkpoint import load_newest
 from convspec.train.galleries import with_data
 from convspec.train.trained import open_trained
@@ -319,3 +320,9 @@ def test_names_that_no_terminal_should_see(
     assert main(["features", str(trained_run), str(folder), "-o", str(target)]) == 0
     with np.load(target) as features:
         assert sorted(Path(name).name for name in features["names"]) == sorted(names)
+
+
+def test_one_output_tells_two_classes_apart() -> None:
+    assert by_class(torch.tensor([[0.25], [1.0]])).tolist() == [[0.75, 0.25], [0.0, 1.0]]
+    several = torch.tensor([[0.2, 0.3, 0.5]])
+    assert by_class(several) is several
