@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convspec
+from convspec.cli import main
 from convspec.compiler import compile_checked
 from convspec.emit.load import instantiate_part
 from convspec.passes.pipeline import PLACED, Target
@@ -115,3 +118,22 @@ def test_two_towers_with_dropout() -> None:
 @pytest.mark.parametrize("name", ["alexnet-small.cfg"])
 def test_specs(name: str) -> None:
     assert_parts_are_the_whole(spec_path(name), 2)
+
+
+def test_the_paper_is_in_sight(capsys: pytest.CaptureFixture[str]) -> None:
+    """Figure 2: which layers are whose, and where the GPUs talk, in both classes alike; no layer is in both."""
+    assert main(["compile", str(spec_path("alexnet.cfg")), "--target", "spmd"]) == 0
+    source = capsys.readouterr().out
+    first, second = source.split("class AlexNetGPU1(nn.Module)")
+    for layer_name in ("conv1a", "conv5a", "fc6a", "fc8"):
+        assert f"self.{layer_name} = nn." in first
+        assert f"self.{layer_name} = nn." not in second
+    talk = 'self.peers.exchange(send={1: {"pool2a": pool2a}}, receive={1: ["pool2b"]})  # 128x13x13'
+    assert talk in first
+    assert 'self.peers.exchange(send={0: {"pool2b": pool2b}}, receive={0: ["pool2a"]})' in second
+    assert first.count("self.peers.exchange(") == second.count("self.peers.exchange(") == 4
+    assert "PARTS: dict[int, type[nn.Module]] = {0: AlexNetGPU0, 1: AlexNetGPU1}" in source
+    assert 'return outputs["logprob"] + self.peers.sent()' in first
+    arguments = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=120", "--diff", "-"]
+    result = subprocess.run(arguments, input=source, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
