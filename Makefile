@@ -39,7 +39,8 @@ demo: $(VENV)/all $(VENV)/wheel
 	$(CONVSPEC) train specs/alexnet-small.cfg --run runs/demo/alexnet-small
 	$(CONVSPEC) filters runs/demo/alexnet-small --scale 8
 	$(CONVSPEC) train specs/alexnet.cfg --steps 3 --run runs/demo/alexnet
-	@echo "look at runs/demo/alexnet-small/filters.png: what the first layer has learned, one band a GPU"
+	@echo "open runs/demo/alexnet-small/report.html in a browser: curves, guesses, the network;"
+	@echo "and filters.png beside it: what the first layer has learned, one band a GPU"
 
 test: check
 	CONVSPEC_EXPECT_INSTALLED=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
