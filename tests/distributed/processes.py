@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.multiprocessing as mp
+
+ROOT = Path(__file__).parents[2]
 
 SECONDS = 120
 """That a job may take; a process that hangs fails its test."""
@@ -34,7 +38,11 @@ def _started(count: int) -> list[Any]:
     while len(processes) < count:
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there,), daemon=True)
-        process.start()
+        sys.path.append(str(ROOT))  # a new process finds the tests by it, and what is installed before the source tree
+        try:
+            process.start()
+        finally:
+            sys.path.pop()
         processes.append((process, here))
     return processes[:count]
 
@@ -61,7 +69,7 @@ def together(count: int, function: Callable[..., Any], *arguments: Any) -> list[
             raise JobError(f"process {rank} hangs; {' '.join(problems)}")
         try:
             has_result, result = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             has_result, result = False, "ended"
         results.append(result)
         problems += [] if has_result else [f"process {rank}: {result}"]
