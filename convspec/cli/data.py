@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from math import isnan
 from types import ModuleType
 
 import click
@@ -68,6 +69,8 @@ def prepare(
     convspec data prepare flowers flowers-256
     convspec data prepare ILSVRC2012_img_train.tar imagenet-256 --test-share 0.04
     """
+    if isnan(test_share):  # which no range leaves out
+        raise click.UsageError("--test-share is a part of 1, such as 0.2")
     code: int = _module("preparing", "preparing pictures").run_prepare(
         source,
         target,

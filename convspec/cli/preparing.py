@@ -14,10 +14,11 @@ import click
 from convspec.data.dataset import Split
 from convspec.data.filling import Options, Stopped
 from convspec.data.integrity import check
-from convspec.data.manifest import Manifest, read_manifest
+from convspec.data.manifest import MANIFEST, Manifest
 from convspec.data.prepare import prepare
+from convspec.data.shards import is_prepared, manifest_of
 from convspec.data.sources import Choice, open_source
-from convspec.diagnostics import Diagnostic
+from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.machine import usable_cores
 from convspec.train.display import as_line, open_display
 from convspec.train.signals import Interrupted, StopSignals
@@ -61,7 +62,8 @@ def run_prepare(
 def run_verify(folder: str, *, jobs: int | None) -> int:
     """Hash everything and print what came of it; returns the exit code."""
     root = Path(folder).expanduser()
-    entries = list(read_manifest(root).files())
+    _check_is_prepared(root)
+    entries = list(manifest_of(folder).files())
     with closing(open_display(unit="file")) as display:
         display.start("verifying", len(entries), 0)
         with _terminable():
@@ -69,6 +71,22 @@ def run_verify(folder: str, *, jobs: int | None) -> int:
     size = sum(entry.bytes for entry in entries)
     click.echo(f"{folder}: {len(entries)} files, {_bytes(size)}, all as they were written")
     return 0
+
+
+def _check_is_prepared(root: Path) -> None:
+    """Raises DiagnosticError CS701 for a folder that is not there, or that `data prepare` has not begun."""
+    if is_prepared(root):
+        return
+    if not root.is_dir():
+        message = f"{root} is a file, not a folder" if root.exists() else f"there is no folder {root}"
+    elif (root / MANIFEST).is_file():
+        return  # of something else, or damaged: `read_manifest` says which
+    else:
+        message = f"{root} is not a folder that data prepare made: it has no {MANIFEST}"
+    help = f"make one with convspec data prepare {root} NEW, and verify that" if root.is_dir() else None
+    raise DiagnosticError(
+        Diagnostic("CS701", message, help=help or "name a folder that data prepare made, such as imagenet-256")
+    )
 
 
 def _summary(manifest: Manifest, target: str) -> str:

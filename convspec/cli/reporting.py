@@ -102,11 +102,11 @@ def _machine(records: Sequence[Record], state: Mapping[str, Any] | None) -> Iter
     """How fast, in how much memory, on what."""
     walls = [record["wall"] for record in records if record["event"] == "step"]
     if walls:
-        speed = median(wall["images_per_second"] for wall in walls)
+        speed = median(wall["images_per_second"] or 0.0 for wall in walls)
         yield "speed", f"{speed:,.0f} images/s, the median of {len(walls):,} recorded steps"
-        waited = sum(wall.get("data_wait", 0.0) for wall in walls)
+        waited = sum(wall.get("data_wait") or 0.0 for wall in walls)
         yield "waited for pictures", f"{waited:,.1f} s in all"
-        memory = max(wall.get("memory", 0) for wall in walls)
+        memory = max(wall.get("memory") or 0 for wall in walls)
         if memory:
             yield "memory", f"{memory / _MEBIBYTE:,.0f} MiB at most"
     if state is not None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import ceil, floor
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,12 +78,16 @@ def read_upright(source: Path | BytesIO, channels: int, at_least: int | None = N
     except ImportError:
         raise missing("Pillow", "reading pictures") from None
     try:
+        if isinstance(source, Path) and not source.is_dir() and not S_ISREG(source.stat().st_mode):
+            raise BrokenPicture("not a file but a pipe or a device")  # to open it may take for ever
         with Image.open(source) as file:
             if at_least is not None:
                 file.draft(None, (at_least, at_least))
             file.load()
             ImageOps.exif_transpose(file, in_place=True)
             return _to_mode(file, "L" if channels == 1 else "RGB")
+    except BrokenPicture:
+        raise
     except UnidentifiedImageError:
         raise BrokenPicture("not a picture" if _size(source) else "an empty file") from None
     except Image.DecompressionBombError:

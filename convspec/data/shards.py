@@ -39,10 +39,7 @@ class Shards(Dataset):
     def __init__(self, root: str, *, notify: Notify = lambda diagnostic: None) -> None:
         """Raises DiagnosticError CS724 where a file is missing or damaged, or the folder is not finished."""
         path = Path(root).expanduser()
-        if not (path / MANIFEST).is_file() and (path / WORK).is_dir():
-            help = f"type the command that began it again: it goes on where it stopped, and {path} is whole then"
-            raise damaged(f"the preparation of {root} is not finished", help=help)
-        manifest = read_manifest(path)
+        manifest = manifest_of(root)
         check_on_opening(path, manifest, notify)
         self.name = root
         self.classes, self.shape, self.color_pca = manifest.classes, manifest.shape, manifest.color_pca
@@ -72,6 +69,15 @@ class Shards(Dataset):
             place[...] = shards[number].pictures[index]
         found: Indices = self._labels[split][indices]
         return found
+
+
+def manifest_of(root: str) -> Manifest:
+    """Of a prepared folder. Raises DiagnosticError CS724 where it is damaged or not finished."""
+    path = Path(root).expanduser()
+    if not (path / MANIFEST).is_file() and (path / WORK).is_dir():
+        help = f"type the command that began it again: it goes on where it stopped, and {path} is whole then"
+        raise damaged(f"the preparation of {root} is not finished", help=help)
+    return read_manifest(path)
 
 
 def is_prepared(root: Path) -> bool:

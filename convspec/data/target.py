@@ -113,9 +113,10 @@ class Target:
         except FileNotFoundError:
             replace_file(path, json.dumps(plan, indent=1).encode())
             return
-        except ValueError:
-            before = {}
+        except (ValueError, RecursionError):
+            before = None
         if before != plan:
+            before = before if isinstance(before, dict) else {}
             raise refused(f"{self.root} was begun with {_difference(before, plan)}", self.root)
         for part in self.work.glob("*.part"):
             part.unlink()
@@ -130,7 +131,7 @@ class Target:
             for line in file:
                 try:
                     done = Done.from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError, IndexError):
+                except (ValueError, KeyError, TypeError, IndexError, RecursionError):
                     break
                 end += len(line)
                 if done.entry is None or _has_size(self.root / done.entry.name, done.entry.bytes):

@@ -22,7 +22,8 @@ def charts_of(records: Sequence[Record], steps_per_epoch: int, data: str) -> Ite
         if series:
             what = "error" if train.is_error else "loss"
             yield Chart(f"{what.capitalize()} on {data}", "epochs", what, series, is_share=train.is_error)
-    rates = [Point(record["step"], record["rate"]) for record in records if record["event"] == "step"]
+    steps = (record for record in records if record["event"] == "step" and record["rate"] is not None)
+    rates = [Point(record["step"], record["rate"]) for record in steps]
     if len(rates) > 1:
         yield Chart("Learning rate", "epochs", "rate", [_series("of the first weights", rates, steps_per_epoch)])
 
@@ -36,14 +37,13 @@ def weights_table(records: Sequence[Record]) -> Table | None:
     for name, now in weighed[-1].items():
         ratios = [ratio(record.get(name)) for record in weighed]
         last = ratios[-1]
-        shown = "" if last is None else f"{last:.2e}"
         cells = (
             name,
-            f"{now['weight']:.4g}",
-            f"{now['step']:.3g}",
-            shown,
+            _shown(now["weight"], ".4g"),
+            _shown(now["step"], ".3g"),
+            _shown(last, ".2e"),
             Spark(thinned(ratios)),
-            f"{now['rate']:.4g}",
+            _shown(now["rate"], ".4g"),
         )
         rows.append(cells)
     headings = ("parameter", "mean |w|", "mean |Δw|", "|Δw| / |w|", "over the run", "rate")
@@ -51,8 +51,14 @@ def weights_table(records: Sequence[Record]) -> Table | None:
 
 
 def ratio(entry: Mapping[str, Any] | None) -> float | None:
-    """Mean |Δw| / mean |w|; None where there are no weights, or all are 0."""
-    return entry["step"] / entry["weight"] if entry is not None and entry["weight"] else None
+    """Mean |Δw| / mean |w|; None where there are no weights, all are 0, or one of the means is not finite."""
+    is_known = entry is not None and entry["weight"] and entry["step"] is not None
+    return entry["step"] / entry["weight"] if entry is not None and is_known else None
+
+
+def _shown(value: float | None, form: str) -> str:
+    """Nothing for what was not finite, and stands in the records as null."""
+    return "" if value is None else format(value, form)
 
 
 def _series(label: str, points: Sequence[Point], steps_per_epoch: int) -> Series:

@@ -32,6 +32,20 @@ FORMAT, FORMAT_OF_SHARDS = 1, 2
 
 T = TypeVar("T")
 
+_KINDS = {
+    "epoch": int,
+    "step": int,
+    "step_in_epoch": int,
+    "finished": bool,
+    "best_error": int | float | None,
+    "epoch_sums": list,
+    "plateau": dict,
+    "momentum_rates": dict,
+    "metrics_lines": int,
+    "made_with": dict,
+}
+"""Of what is in a state, by key."""
+
 _NAME = re.compile(r"(\d{4,})-(\d{8,})")
 _TEMPORARY = ".writing-"
 
@@ -177,9 +191,12 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT_OF_SHARDS}")
         if digests["state"] != _digest(_canonical(state)):
             raise BrokenCheckpoint("state.json does not have the digest that it was written with")
+        misfits = [key for key, kind in _KINDS.items() if key in state and not isinstance(state[key], kind)]
+        if misfits or min(state["epoch"], state["step"]) < 0:
+            raise BrokenCheckpoint(f"state.json is not what was written: {', '.join(misfits) or 'its position'}")
     except OSError as error:
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BrokenCheckpoint("state.json is not what was written") from error
     return state, digests
 

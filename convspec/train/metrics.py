@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 MOST_POINTS = 400
 """Of a curve that is drawn or written to JSON; of more, this many are taken, evenly spaced."""
+
+_TOO_LARGE = 1e100
 
 
 class Quantity(Enum):
@@ -80,14 +83,63 @@ def read_metrics(run: Path, *, lines: int | None = None) -> list[Record]:
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:
-    try:
+    with suppress(ValueError, RecursionError):
         record = json.loads(line)
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
+        if isinstance(record, dict) and _is_written(record):
             return record
-    except ValueError:
-        pass
     message = f"line {number} of {path} is not a record of a training"
     raise DiagnosticError(Diagnostic("CS708", message, help="delete that run, or go on with its checkpoints elsewhere"))
+
+
+def _is_written(record: Record) -> bool:
+    """Whether the trainer writes such a record: what is read of it is there, and numbers are numbers. Older versions wrote
+    fewer of them."""
+    match record:
+        case {"event": "step", "epoch": int(), "step": int(), "rate": rate, "wall": {"images_per_second": _, **wall}}:
+            return _are_numbers(rate, *wall.values(), record["wall"]["images_per_second"]) and (
+                "so_far" not in record or _are_means(record["so_far"])
+            )
+        case {"event": "weights", "step": int(), "parameters": dict(parameters)}:
+            return all(map(_are_sizes, parameters.values()))
+        case {
+            "event": "validation",
+            "epoch": int(),
+            "step": int(),
+            "train": train,
+            "test": {"costs": dict(costs)} as test,
+        }:
+            return _are_means(train) and _are_means(test) and bool(costs) and all(map(_is_cost, costs.values()))
+        case _:
+            return False
+
+
+def _are_means(means: Any) -> bool:
+    match means:
+        case {"cases": int(), "loss": loss}:
+            return _are_numbers(means["cases"], loss, means.get("error"))
+        case _:
+            return False
+
+
+def _are_sizes(entry: Any) -> bool:
+    match entry:
+        case {"weight": weight, "step": step, "rate": rate}:
+            return _are_numbers(weight, step, rate)
+        case _:
+            return False
+
+
+def _is_cost(cost: Any) -> bool:
+    match cost:
+        case {"loss": loss}:
+            return _are_numbers(loss, cost.get("error"), cost.get("topk_error"), cost.get("k"))
+        case _:
+            return False
+
+
+def _are_numbers(*values: Any) -> bool:
+    """What is not finite stands there as null, and no float32 is as large as what is refused here."""
+    return all(value is None or (isinstance(value, int | float) and abs(value) < _TOO_LARGE) for value in values)
 
 
 def curve(records: Sequence[Record], quantity: Quantity, steps_per_epoch: int) -> list[Point]:
@@ -117,7 +169,7 @@ def _increments(records: Sequence[Record], key: str) -> Iterator[_Increment]:
     epoch, cases, total = 0, 0, 0.0
     for record in records:
         means = record.get("so_far") if record["event"] == "step" else record.get("train")
-        if means is None or key not in means:
+        if means is None or means.get(key) is None:
             continue
         if record["epoch"] != epoch:
             epoch, cases, total = record["epoch"], 0, 0.0

@@ -25,6 +25,7 @@ from convspec.train.durable import reporting_write_errors
 RUNS = "runs"
 
 _LOCK = ".lock"
+_TOO_MANY = 2**53  # pictures, or steps
 _FILES = ("spec.cfg", "resolved.cfg", "model.py")
 _BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
 
@@ -136,7 +137,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     except OSError as error:
         message = f"{file} cannot be read: {error.strerror or error}"
         raise DiagnosticError(Diagnostic("CS708", message)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DiagnosticError(Diagnostic("CS708", f"{file} is not what was written: {error}")) from error
     spoilt = "settings" if not isinstance(settings, dict) else next(_misfits(settings), None)
     if spoilt is not None:
@@ -147,10 +148,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _misfits(settings: Mapping[str, Any]) -> Iterator[str]:
     """Names of settings that are not of the kind that `describe_run` wrote; an imported run has none of some."""
     for name in ("name", "data", "fingerprint"):
-        if not isinstance(settings.get(name), str | None):
+        if settings.get(name) is not None and not _is_text(settings[name]):
             yield name
     classes = settings.get("classes") or []
-    if not isinstance(classes, list) or not all(isinstance(each, str) for each in classes):
+    if not isinstance(classes, list) or not all(map(_is_text, classes)):
         yield "classes"
     for name in ("stored_shape", "input_shape"):
         match settings.get(name):
@@ -158,6 +159,23 @@ def _misfits(settings: Mapping[str, Any]) -> Iterator[str]:
                 continue
             case _:
                 yield name
+    has_data = settings.get("data") is not None
+    for name, is_known in (("train_pictures", has_data), ("test_pictures", has_data), ("log_every", False)):
+        match settings.get(name):
+            case None if not is_known:
+                continue
+            case int(count) if 0 < count < _TOO_MANY:
+                continue
+            case _:
+                yield name
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that can be in the name of a file, as data and classes are."""
+    try:
+        return isinstance(value, str) and os.fsencode(value) is not None
+    except UnicodeEncodeError:
+        return False
 
 
 class MetricsLog:
@@ -274,7 +292,7 @@ def _how_far(metrics: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             record = json.loads(line)
             return int(record["step"]), int(record["epoch"])
     return 0, 0

@@ -162,7 +162,7 @@ def _read_divergence(run: Path) -> str | None:
         return str(json.loads((run / _DIVERGED).read_bytes())["message"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DiagnosticError(Diagnostic("CS708", f"{run / _DIVERGED} cannot be read: {error}")) from error
 
 

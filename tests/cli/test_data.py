@@ -73,8 +73,10 @@ def test_broken_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["prepare", "digits", "out", "--test-share", "1"], 2, "--test-share"),
         (["prepare", "", "out"], 2, "it is empty"),
         (["prepare", "digits"], 2, "DST"),
-        (["verify", "nowhere"], 1, "CS724"),
-        (["verify", "file"], 1, "CS724"),
+        (["prepare", "digits", "out", "--test-share", "nan"], 2, "--test-share"),
+        (["verify", "nowhere"], 2, "there is no folder nowhere"),
+        (["verify", "file"], 2, "file is a file"),
+        (["verify", "."], 2, ". is not a folder that data prepare made"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )

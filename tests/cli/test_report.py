@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -137,11 +138,42 @@ def test_a_run_that_is_not_there_is_wrong_usage(tmp_path: Path, capsys: pytest.C
     assert "CS719" in capsys.readouterr().err
 
 
-def test_metrics_that_are_no_records_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run / "metrics.jsonl").write_text("{}\n")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[" * 100_000,
+        '{"step": 1}',
+        '{"event": "step", "epoch": 1, "step": 1}',
+        '{"event": "step", "epoch": 1, "step": 1, "rate": NaN, "wall": {"images_per_second": 1}}',
+        '{"event": "step", "epoch": 1, "step": 1, "rate": 1, "wall": {"images_per_second": "many"}}',
+        '{"event": "step", "epoch": 1, "step": 1, "rate": 1, "wall": {"images_per_second": 1}, "so_far": {"loss": 1}}',
+        '{"event": "weights", "epoch": 1, "step": 1, "parameters": {"conv1.weight": {"weight": 1}}}',
+        '{"event": "validation", "epoch": 1, "step": 1, "train": {"cases": 1, "loss": 1}, "test": {}}',
+    ],
+    ids=lambda line: line[:130],
+)
+def test_metrics_that_are_no_records_are_named(run: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    number = (run / "metrics.jsonl").read_bytes().count(b"\n")
     assert main(["report", str(run)]) == 1
-    assert "CS708" in capsys.readouterr().err
+    assert f"error[CS708]: line {number} of" in capsys.readouterr().err
     assert not (run / "report.html").exists()
+
+
+def test_what_was_not_finite_is_left_out_of_the_page(run: Path) -> None:
+    lines = []
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        for entry in record.get("parameters", {}).values():
+            entry["step"] = None
+        if record["event"] == "step":
+            record["rate"] = record["so_far"]["loss"] = record["wall"]["images_per_second"] = None
+        lines.append(json.dumps(record))
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(["report", str(run)]) == 0
+    assert titles(run / "report.html") == TITLES
 
 
 def test_a_page_that_cannot_be_written_is_a_warning_after_training(

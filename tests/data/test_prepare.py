@@ -310,6 +310,10 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
     (source / "rose" / "0.jpg").rename(source / "rose" / "00.jpg")
     with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun with another SRC"):
         prepared(source, tmp_path / "out")
+    for content in ("[]", "[" * 100_000):
+        (tmp_path / "out" / ".prepare" / "plan.json").write_text(content)
+        with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun with .* None, not"):
+            prepared(source, tmp_path / "out")
 
 
 def test_a_folder_that_is_prepared_already(tmp_path: Path) -> None:

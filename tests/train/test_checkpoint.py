@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,19 @@ def test_a_changed_number_in_the_state_is_found(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"step": 5', '"step": 6'))
     with pytest.raises(checkpoints.BrokenCheckpoint, match="digest"):
         load_checkpoint(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("epoch", None), ("step", 1.5), ("step", -1), ("best_error", "low"), ("finished", 0), ("momentum_rates", [])],
+)
+def test_a_state_that_makes_no_sense_is_none(tmp_path: Path, key: str, value: Any) -> None:
+    path = save_checkpoint(tmp_path, at(1, 5), keep=2)
+    document = json.loads((path / "state.json").read_bytes())
+    digests = {name: digest for name, digest in document["sha256"].items() if name != "state"}
+    checkpoints.write_state(path, {**document["state"], key: value}, digests)
+    with pytest.raises(checkpoints.BrokenCheckpoint, match="is not what was written"):
+        load_checkpoint(path)
 
 
 def test_all_broken_is_an_error(tmp_path: Path) -> None:

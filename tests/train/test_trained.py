@@ -210,7 +210,22 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"7", b"\xff", b'{"classes": 3}', b'{"stored_shape": "8x8"}', b'{"stored_shape": [0, 8, 1]}']
+    "content",
+    [
+        b"{",
+        b"7",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"classes": 3}',
+        b'{"classes": ["\\ud800"]}',
+        b'{"stored_shape": "8x8"}',
+        b'{"stored_shape": [0, 8, 1]}',
+        b'{"data": "\\ud800"}',
+        b'{"data": "digits", "train_pictures": 9}',
+        b'{"data": "digits", "train_pictures": "9", "test_pictures": 9}',
+        b'{"log_every": -1}',
+    ],
+    ids=lambda content: repr(content[:70]),
 )
 def test_spoilt_settings(run: Path, content: bytes) -> None:
     (run / "settings.json").write_bytes(content)
