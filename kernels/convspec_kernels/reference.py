@@ -82,7 +82,8 @@ def blocked_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: fl
     in_group = channels // groups
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     squares = wide.square().reshape(cases, groups, in_group, height, width)
-    squares = F.pad(squares, (0, 0, 0, 0, 0, -in_group % size)).view(cases, groups, -1, size, height, width)
+    squares = F.pad(squares, (0, 0, 0, 0, 0, -in_group % size))
+    squares = squares.view(cases, groups, -(-in_group // size), size, height, width)
     energy = squares.sum(3).repeat_interleave(size, dim=2)[:, :, :in_group].flatten(1, 2)
     return (wide / energy.mul(alpha / size).add(k).pow(beta)).to(x.dtype)
 
