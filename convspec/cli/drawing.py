@@ -12,7 +12,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.conv import Conv
 from convspec.layers.data import Data
 from convspec.report.filters import draw_filters, first_banks
-from convspec.train.saved import SavedRun, read_run
+from convspec.train.saved import SPEC, SavedRun, read_run
 
 
 def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:
@@ -26,11 +26,17 @@ def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:
 
 
 def filters_picture(saved: SavedRun, *, scale: int | None) -> bytes | None:
-    """The kernels as PNG; None where no convolution reads the images."""
+    """The kernels as PNG; None where no convolution reads the images. Raises DiagnosticError CS709 where the spec was edited
+    so that the weights are not those of its convolutions."""
     layers = image_layers(saved.checked)
     if not layers:
         return None
     weights = {name: tensor.float().numpy() for name, tensor in saved.checkpoint.weights.items()}
+    for layer in layers:
+        if f"{layer}.weight" not in weights or weights[f"{layer}.weight"].ndim != 4:
+            message = f"the weights of {saved.path} are not those of the network in its {SPEC}: {layer} has no kernels"
+            help = f"undo what was changed in {saved.path / SPEC} since the run began"
+            raise DiagnosticError(Diagnostic("CS709", message, help=help))
     picture = BytesIO()
     draw_filters(first_banks(weights, layers), scale).save(picture, format="PNG")
     return picture.getvalue()

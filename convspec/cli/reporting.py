@@ -82,7 +82,7 @@ def _facts(
     if state is None:
         yield "stands", "before its first checkpoint"
     else:
-        ending = "finished" if state["finished"] else "not finished"
+        ending = "finished" if state.get("finished") else "not finished"
         yield "stands", f"{state['step']:,} steps, {state['epoch']} of {options.epochs} epochs: {ending}"
     tests = [record["test"] for record in records if record["event"] == "validation"]
     if tests:
@@ -110,7 +110,7 @@ def _machine(records: Sequence[Record], state: Mapping[str, Any] | None) -> Iter
         if memory:
             yield "memory", f"{memory / _MEBIBYTE:,.0f} MiB at most"
     if state is not None:
-        made = state["made_with"]
+        made = state.get("made_with") or {}
         yield "machine", f"{made.get('device')}, {made.get('threads')} threads, torch {made.get('torch')}"
 
 
@@ -193,7 +193,7 @@ def _checkpoint(path: Path) -> tuple[str, ...]:
     except BrokenCheckpoint as error:
         return (path.name, "", "", "", "", f"cannot be used: {error}")
     size = sum(file.stat().st_size for file in path.iterdir()) / _MEBIBYTE
-    best = state["best_error"]
+    best = state.get("best_error")
     shown = "" if best is None else f"{best:.4g}"
     return (path.name, str(state["epoch"]), f"{state['step']:,}", shown, f"{size:,.1f}", "whole")
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import safetensors
@@ -32,7 +33,7 @@ FORMAT, FORMAT_OF_SHARDS = 1, 2
 
 T = TypeVar("T")
 
-_KINDS = {
+KINDS: Mapping[str, type | UnionType] = {
     "epoch": int,
     "step": int,
     "step_in_epoch": int,
@@ -191,7 +192,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT_OF_SHARDS}")
         if digests["state"] != _digest(_canonical(state)):
             raise BrokenCheckpoint("state.json does not have the digest that it was written with")
-        misfits = [key for key, kind in _KINDS.items() if key in state and not isinstance(state[key], kind)]
+        misfits = [key for key, kind in KINDS.items() if key in state and not isinstance(state[key], kind)]
         if misfits or min(state["epoch"], state["step"]) < 0:
             raise BrokenCheckpoint(f"state.json is not what was written: {', '.join(misfits) or 'its position'}")
     except OSError as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.train.checkpoint import Checkpoint
+from convspec.train.checkpoint import KINDS, Checkpoint
 from convspec.train.device import rng_states, set_rng_states
 from convspec.train.epoch import EpochSums
 from convspec.train.inputs import PictureStatistics
@@ -72,8 +72,16 @@ class RunState:
         return Checkpoint(weights, training, state)
 
     def restore(self, checkpoint: Checkpoint, folder: Path, notify: Notify) -> None:
-        """Take up a checkpoint of `folder`. Raises DiagnosticError CS709 where it is of another network."""
+        """Take up a checkpoint of `folder`. Raises DiagnosticError CS708 where another version wrote less than is needed, and
+        CS709 where it is of another network."""
         state, training = checkpoint.state, checkpoint.training
+        lacking = [key for key in KINDS if key not in state]
+        if lacking:
+            message = (
+                f"{folder / checkpoint.name} does not tell its {', '.join(lacking)}: another version has written it"
+            )
+            help = "go on with that version, or train anew and begin with these weights: --init"
+            raise DiagnosticError(Diagnostic("CS708", message, help=help))
         try:
             self.net.load_state_dict(dict(checkpoint.weights))
         except (RuntimeError, KeyError) as error:

@@ -162,6 +162,16 @@ def test_metrics_that_are_no_records_are_named(run: Path, line: str, capsys: pyt
     assert not (run / "report.html").exists()
 
 
+def test_a_spec_that_was_edited_has_a_page_without_pictures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = run / "resolved.cfg"
+    spec.write_text(spec.read_text().replace("[conv1]", "[first]").replace("=conv1\n", "=first\n"))
+    assert main(["report", str(run)]) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note[CS709]")] != []
+    assert "Kernels of the first layer" not in titles(run / "report.html")
+    assert main(["filters", str(run), "-o", str(run / "kernels.png")]) == 1
+    assert "error[CS709]" in capsys.readouterr().err
+
+
 def test_what_was_not_finite_is_left_out_of_the_page(run: Path) -> None:
     lines = []
     for line in (run / "metrics.jsonl").read_text().splitlines():

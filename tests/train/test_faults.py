@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convspec.data.folder import Folder
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.train.checkpoint import list_checkpoints
+from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from convspec.train.display import SilentDisplay
 from convspec.train.memory import lacks_memory
 from convspec.train.trainer import train
@@ -187,6 +187,16 @@ def resumed(folder: Path, compiled: Compiled = SPEC) -> list[Diagnostic]:
     told: list[Diagnostic] = []
     train(compiled, network=TinyNet(), resume=folder, display=SilentDisplay(), notify=told.append)
     return told
+
+
+def test_a_checkpoint_that_another_version_wrote_says_what_it_lacks(tmp_path: Path) -> None:
+    go(SPEC, tmp_path / "run", max_steps=3)
+    (newest,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    found = load_checkpoint(newest)
+    state = {key: value for key, value in found.state.items() if key not in ("plateau", "made_with")}
+    save_checkpoint(newest.parent, Checkpoint(found.weights, found.training, state), keep=1)
+    with pytest.raises(DiagnosticError, match=r"CS708: .*00000003 does not tell its plateau, made_with"):
+        resumed(tmp_path / "run")
 
 
 def test_a_run_whose_checkpoints_were_removed_says_so_and_keeps_its_metrics(tmp_path: Path) -> None:
