@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 from convspec.compiler import Compiled, compile_spec
 from convspec.emit.load import instantiate, instantiate_part
 from convspec.passes.pipeline import Target
+from convspec.resources import spec_path
 from convspec.train.bench import random_inputs
 from convspec_kernels import Peers
 
@@ -75,7 +76,7 @@ def seconds_in_parts(spec: str, batch: int, steps: int, port: int) -> tuple[floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("spec")
+    parser.add_argument("spec", nargs="?", default=str(spec_path("alexnet-small.cfg")))
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
