@@ -149,8 +149,12 @@ class Trainings:
 
 
 def _progress(run: Path, compiled: CompiledSpec) -> Progress:
-    """Up to the newest checkpoint of a run; nothing is done where there is none."""
-    steps_per_epoch = steps_of(read_settings(run)["train_pictures"], compiled.train.batch)
+    """Up to the newest checkpoint of a run; nothing is done where there is none. Raises DiagnosticError CS709 where it has
+    met no data, as an imported run."""
+    pictures = read_settings(run).get("train_pictures")
+    if pictures is None:
+        raise DiagnosticError(Diagnostic("CS709", f"{run} was not trained by this command: it tells of no data"))
+    steps_per_epoch = steps_of(pictures, compiled.train.batch)
     state = newest_state(run / "checkpoints")
     if state is None:
         return Progress(0, steps_per_epoch, [])

@@ -60,6 +60,10 @@ def test_the_table_the_pictures_and_the_numbers(tmp_path: Path, capsys: pytest.C
     for color in (BLUE, ORANGE):
         assert (np.abs(picture - color).sum(2) < 30).sum() > 500
     assert main(["train", "--resume", str(out / "relu-rate0.0002-seed0"), "--steps", "3"]) == 0
+    capsys.readouterr()
+    (out / "relu-rate0.0002-seed0" / "settings.json").write_text("{}")
+    assert main(["compare", relu, tanh, "--rates", "0.0002,0.0001", "-o", str(out)]) == 1
+    assert "relu-rate0.0002-seed0 was not trained by this command: it tells of no data" in capsys.readouterr().err
 
 
 def test_what_never_gets_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
