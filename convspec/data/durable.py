@@ -6,8 +6,30 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def locked(path: Path) -> IO[bytes]:
+    """A file, made where it is not there, that is held against other processes until it is closed or this one ends.
+
+    Raises BlockingIOError where another process holds it, and OSError where it cannot be made. Where a system or a file
+    system has no locks, nothing is held.
+    """
+    file = path.open("ab")
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convspec.data.dataset import Split
-from convspec.data.durable import is_full, replace_file, sync_folder
+from convspec.data.durable import is_full, locked, replace_file, sync_folder
 from convspec.data.manifest import MANIFEST, WORK, FileEntry
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
@@ -169,21 +169,12 @@ def _refuse_strangers(root: Path) -> None:
 
 
 def _locked(work: Path, root: Path) -> IO[bytes]:
-    """Held until closed or until the process ends, however it ends."""
-    file = (work / _LOCK).open("ab")
+    """Raises DiagnosticError CS726 where another process prepares the folder."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return locked(work / _LOCK)
     except BlockingIOError:
-        file.close()
         message = f"another process is preparing {root}"
         raise DiagnosticError(Diagnostic("CS726", message, help="wait for it, or name another folder")) from None
-    except OSError:
-        return file  # a file system without locks
-    return file
 
 
 def _difference(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:

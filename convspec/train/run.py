@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convspec.data.dataset import Notify
-from convspec.data.durable import replace_file
+from convspec.data.durable import locked, replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.contract import CompiledSpec
 from convspec.train.durable import reporting_write_errors
@@ -257,24 +257,15 @@ def _make_numbered(runs: Path, name: str) -> Path:
 
 
 def _lock(folder: Path) -> IO[bytes]:
-    """Held until closed or until the process ends, however it ends."""
+    """Raises DiagnosticError CS706 where another process trains in the folder."""
     with reporting_write_errors(folder):
-        file = (folder / _LOCK).open("ab")
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        message = f"another process is training in {folder}"
-        raise DiagnosticError(
-            Diagnostic("CS706", message, help="wait for it, or name another folder with --run")
-        ) from None
-    except OSError:
-        return file  # a file system without locks
-    return file
+        try:
+            return locked(folder / _LOCK)
+        except BlockingIOError:
+            message = f"another process is training in {folder}"
+            raise DiagnosticError(
+                Diagnostic("CS706", message, help="wait for it, or name another folder with --run")
+            ) from None
 
 
 def _first_difference(before: str, after: str) -> str:
