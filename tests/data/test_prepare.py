@@ -252,7 +252,9 @@ def test_a_line_of_the_journal_that_was_cut_short_costs_that_line(tmp_path: Path
     for after in (13, 25):
         progress = Quiet()
         with pytest.raises(Stopped):
-            prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda p=progress, n=after: p.done >= n)
+            prepared(
+                source, tmp_path / "out", jobs=1, progress=progress, is_stopped=lambda p=progress, n=after: p.done >= n
+            )
         with (tmp_path / "out" / WORK / "journal.jsonl").open("ab") as file:
             file.write(b'{"split": "tra')
     progress = Starts()

@@ -265,7 +265,8 @@ def test_a_curve_without_every_step_is_of_all_its_pictures() -> None:
 
 @pytest.mark.parametrize("line", ["[1]", "{}", '{"step": "one"}', "\x00", '{"step": 1'])
 def test_a_record_that_is_none_is_named(line: str, tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text(f'{{"event": "step", "step": 1}}\n{line}\n')
+    good = '{"event": "step", "epoch": 1, "step": 1, "rate": 0.1, "wall": {"images_per_second": 9.5}}'
+    (tmp_path / "metrics.jsonl").write_text(f"{good}\n{line}\n")
     with pytest.raises(DiagnosticError, match="line 2 of"):
         read_metrics(tmp_path)
     assert len(read_metrics(tmp_path, lines=1)) == 1

@@ -12,6 +12,8 @@ from convspec.diagnostics import DiagnosticError
 from convspec.train.run import MetricsLog, RunFolder
 from tests.train.tinynet import Compiled
 
+SETTINGS = {"data": "digits", "train_pictures": 1438, "test_pictures": 359}
+
 
 def test_folders_are_numbered(tmp_path: Path) -> None:
     for name in ("alexnet", "alexnet-2", "alexnet-3"):
@@ -22,11 +24,11 @@ def test_folders_are_numbered(tmp_path: Path) -> None:
 def test_holds_what_the_run_is_made_from(tmp_path: Path) -> None:
     compiled = Compiled()
     with closing(RunFolder.create("x", run_dir=tmp_path / "deep" / "run")) as run:
-        run.describe(compiled, {"data": "digits"})
+        run.describe(compiled, SETTINGS)
     assert (run.path / "spec.cfg").read_text() == compiled.spec_text
     assert (run.path / "resolved.cfg").read_text() == compiled.resolved_text
     assert (run.path / "model.py").read_text() == compiled.source
-    assert run.settings() == {"data": "digits"}
+    assert run.settings() == SETTINGS
 
 
 def test_a_file_in_the_way_is_one_clear_error(tmp_path: Path) -> None:
@@ -55,8 +57,8 @@ def test_what_a_run_left_that_ended_before_it_began_is_taken(tmp_path: Path) -> 
     (run_dir / "settings.json").unlink()
     (run_dir / ".settings.json.tmp").write_text("{")
     with closing(RunFolder.create("x", run_dir=run_dir)) as run:
-        run.describe(Compiled(), {"data": "digits"})
-    assert run.settings() == {"data": "digits"}
+        run.describe(Compiled(), SETTINGS)
+    assert run.settings() == SETTINGS
     with pytest.raises(DiagnosticError) as caught:
         RunFolder.create("x", run_dir=run_dir)
     assert "--resume" in (caught.value.diagnostics[0].help or "")
