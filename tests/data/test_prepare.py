@@ -235,7 +235,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     source = flowers(tmp_path / "in", each=20)
     progress = Quiet()
     with pytest.raises(Stopped):
-        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 17)
+        prepared(source, tmp_path / "out", jobs=1, progress=progress, is_stopped=lambda: progress.done >= 17)
     shutil.rmtree(source / "rose")  # the listing would differ; its first pictures must not be opened, though
     flowers(source, each=20, classes=("rose",))
     for i in range(4):
@@ -277,7 +277,7 @@ def test_a_shard_that_went_away_is_made_again(tmp_path: Path, length: int | None
     prepared(source, tmp_path / "undisturbed")
     progress = Quiet()
     with pytest.raises(Stopped):
-        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 17)
+        prepared(source, tmp_path / "out", jobs=1, progress=progress, is_stopped=lambda: progress.done >= 17)
     if length is None:
         (tmp_path / "out" / "train-00001.npy").unlink()
     else:
@@ -363,7 +363,7 @@ def test_a_repair_that_is_stopped_goes_on(tmp_path: Path) -> None:
         flip(tmp_path / "out" / f"train-0000{number}.npy")
     progress = Quiet()
     with pytest.raises(Stopped):
-        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 22)
+        prepared(source, tmp_path / "out", jobs=1, progress=progress, is_stopped=lambda: progress.done >= 22)
     prepared(source, tmp_path / "out")
     assert digests(tmp_path / "out") == before
 
