@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from convspec.checker import Checked
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.diagnostics import DiagnosticError, Severity
 
 
 @click.command(short_help="What each of the paper's choices is worth.")
@@ -51,14 +52,8 @@ def command(
     if not checked.ok:
         raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
     use_huge_pages()
-    try:
+    with extra("ablation needs"):
         from convspec.cli.ablating import run_ablation
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"ablation needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_ablation(
         checked,
         only=only,

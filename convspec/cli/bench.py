@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, spec_arguments
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics import DiagnosticError
 
 
 @click.command(short_help="Time it here, beside plain PyTorch.")
@@ -38,14 +39,8 @@ def command(
     if not checked.ok:
         raise DiagnosticError(*checked.diagnostics)
     use_huge_pages()
-    try:
+    with extra("timing needs"):
         from convspec.cli.benching import run_bench
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"timing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     is_bf16 = (precision or checked.graph.train.precision) == "bf16"
     return run_bench(
         checked,

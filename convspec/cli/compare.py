@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import allow_init_imports, named, offering, parse_inputs
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 def learning_rates(text: str) -> tuple[float, ...]:
@@ -77,14 +77,8 @@ def command(
     settings = [] if epochs is None else [f"@train.epochs={epochs}"]
     options = {"inputs": parse_inputs(inputs), "classes": classes, "overrides": (*overrides, *settings)}
     use_huge_pages()
-    try:
+    with extra("comparing needs"):
         from convspec.cli.comparing import run_comparison
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"comparing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_comparison(
         dict(zip(names, specs, strict=True)),
         options,

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.group(name="data", short_help="Prepare pictures, look at them, verify them.", no_args_is_help=True)
@@ -127,11 +127,5 @@ def verify(folder: str, jobs: int | None) -> int:
 
 
 def _module(name: str, purpose: str) -> ModuleType:
-    try:
+    with extra(f"{purpose} needs"):
         return import_module(f"convspec.cli.{name}")
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"{purpose} needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None

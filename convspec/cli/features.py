@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, trained_options
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="Features of pictures, as a file of NumPy.")
@@ -43,14 +43,8 @@ def command(
     if not output.endswith((".npy", ".npz")):
         raise click.UsageError(f"{output}: name FILE.npy or FILE.npz")
     use_huge_pages()
-    try:
+    with extra("features need"):
         from convspec.cli.extracting import run_extraction
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"features need {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_extraction(
         run, images, layer=layer, data=data, split=split, output=output, checkpoint=checkpoint, device=device
     )

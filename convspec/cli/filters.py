@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="A picture of what the first layer learned.")
@@ -20,14 +20,8 @@ def command(run: str, output: str | None, scale: int | None) -> int:
     \b
     convspec filters runs/alexnet-small -o filters.png
     """
-    try:
+    with extra("pictures need"):
         from convspec.cli.drawing import draw_run_filters
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"pictures need {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     target = Path(output) if output is not None else Path(run) / "filters.png"
     draw_run_filters(run, target, scale=scale)
     click.echo(f"{target}")

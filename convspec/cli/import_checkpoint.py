@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="A run from a checkpoint of the original programs.")
@@ -21,12 +21,6 @@ def command(checkpoint: str, run_dir: str, overrides: tuple[str, ...]) -> int:
     convspec import ConvNet__2012-09-30 -o runs/old
     convspec train --resume runs/old --data batches
     """
-    try:
+    with extra("importing needs"):
         from convspec.cli.importing import run_import
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"importing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_import(checkpoint, run_dir, overrides)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, refuse_other_pictures, trained_options
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="What pictures show, by a trained network.")
@@ -50,14 +50,8 @@ def command(
     if not images and samples is None:
         raise click.UsageError("name an IMAGE, or look at test pictures of the run with --samples N")
     use_huge_pages()
-    try:
+    with extra("predicting needs"):
         from convspec.cli.predicting import run_prediction
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"predicting needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_prediction(
         run,
         images,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="A page about a run, for a browser.")
@@ -24,14 +24,8 @@ def command(run: str, output: str | None, samples: int) -> int:
     \b
     convspec report runs/alexnet-small
     """
-    try:
+    with extra("reports need"):
         from convspec.cli.reporting import write_report
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"reports need {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     target = Path(output) if output is not None else Path(run) / "report.html"
     write_report(run, target, samples=samples)
     click.echo(f"{target}")

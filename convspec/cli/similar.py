@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named, refuse_other_pictures, trained_options
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 
 @click.command(short_help="Pictures that a trained network finds alike.")
@@ -54,13 +54,7 @@ def command(
     if not queries and samples is None:
         raise click.UsageError("name a QUERY, or take test pictures of the run with --samples N")
     use_huge_pages()
-    try:
+    with extra("a search needs"):
         from convspec.cli.finding import Search, run_search
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"a search needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     search = Search(queries, samples, among, data, layer, top, codes, cache)
     return run_search(run, search, output=output, checkpoint=checkpoint, device=device, as_json=form == "json")

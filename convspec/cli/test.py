@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import named
-from convspec.diagnostics import Diagnostic, DiagnosticError
 
 _PREDICTIONS = (".npz", ".csv")
 _CONFUSION = (".csv", ".png")
@@ -56,14 +56,8 @@ def command(
     if checkpoint is not None and len(runs) > 1:
         raise click.UsageError("--checkpoint names one of a single run: test that run alone")
     use_huge_pages()
-    try:
+    with extra("testing needs"):
         from convspec.cli.testing import Outputs, run_test
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"testing needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_test(
         runs,
         views=None if views is None else int(views),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.cli.targets import choose_target, gpus_for, named_devices, target_option
@@ -98,14 +99,8 @@ def command(
     )
     _require_cost(compiled)
     use_huge_pages()
-    try:
+    with extra("training needs"):
         from convspec.cli.training import run_training
-    except ModuleNotFoundError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "CS801", f"training needs {error.name}, which is not installed", help='pip install "convspec[train]"'
-            )
-        ) from None
     return run_training(
         compiled,
         data=data,

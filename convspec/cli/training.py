@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.extras import extra
 from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
@@ -81,12 +82,12 @@ def run_training(
 def _write_report(run: Path) -> None:
     """The page about the run. What hinders it is a warning: the training is done, and `convspec report` tries again."""
     try:
-        from convspec.cli.reporting import write_report
-
+        with extra("reports need"):
+            from convspec.cli.reporting import write_report
         write_report(str(run), run / "report.html", samples=_SAMPLES)
     except DiagnosticError as error:
         print_diagnostics([_as_warning(diagnostic, run) for diagnostic in error.diagnostics])
-    except (ModuleNotFoundError, OSError) as error:
+    except OSError as error:
         print_diagnostics([_as_warning(Diagnostic("CS101", str(error)), run)])
 
 
