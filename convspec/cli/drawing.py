@@ -18,20 +18,21 @@ from convspec.train.saved import SPEC, SavedRun, read_run
 def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:
     """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101, CS708 or CS719."""
     saved = read_run(run, notify=lambda diagnostic: print_diagnostics([diagnostic]))
-    picture = filters_picture(saved, scale=scale)
+    picture = filters_picture(saved, scale)
     if picture is None:
         message = f"no convolution of {run} reads the images, so there are no kernels to draw"
         raise DiagnosticError(Diagnostic("CS708", message))
     replace_file(str(target), picture, help="name a file with -o")
 
 
-def filters_picture(saved: SavedRun, *, scale: int | None) -> bytes | None:
+def filters_picture(saved: SavedRun, scale: int | None = None) -> bytes | None:
     """The kernels as PNG; None where no convolution reads the images. Raises DiagnosticError CS709 where the spec was edited
     so that the weights are not those of its convolutions."""
     layers = image_layers(saved.checked)
     if not layers:
         return None
-    weights = {name: tensor.float().numpy() for name, tensor in saved.checkpoint.weights.items()}
+    held = saved.checkpoint.weights
+    weights = {name: held[name].float().numpy() for layer in layers if (name := f"{layer}.weight") in held}
     for layer in layers:
         if f"{layer}.weight" not in weights or weights[f"{layer}.weight"].ndim != 4:
             message = f"the weights of {saved.path} are not those of the network in its {SPEC}: {layer} has no kernels"

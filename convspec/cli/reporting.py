@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
-
-from PIL import Image
 
 from convspec.checker import Checked, check
 from convspec.cli.drawing import filters_picture
@@ -23,15 +20,14 @@ from convspec.report.curves import draw_curves
 from convspec.report.network import draw_network
 from convspec.report.page import Listing, Page, Picture, Section, Table, draw_page
 from convspec.report.run_charts import charts_of, weights_table
-from convspec.train.checkpoint import BrokenCheckpoint, list_checkpoints, load_checkpoint, newest_state
+from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, newest_state
 from convspec.train.metrics import Record, read_metrics
 from convspec.train.run import check_is_run, read_settings
-from convspec.train.saved import SPEC, read_run
-from convspec.train.trained import open_trained
+from convspec.train.saved import SPEC, SavedRun, only_errors, read_run
+from convspec.train.trained import open_saved
 
 T = TypeVar("T")
 
-_WIDTH = 900
 _MEBIBYTE = 2**20
 
 
@@ -54,15 +50,16 @@ def page_of(run: Path, *, samples: int, notify: Notify) -> Page:
     settings, records = read_settings(run), read_metrics(run)
     checked = check(run / SPEC)
     if not checked.ok:
-        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+        raise DiagnosticError(*only_errors(checked.diagnostics))
+    saved = _read(run, notify)
     name, data = str(settings.get("name") or run.name), settings.get("data")
     state = newest_state(run / "checkpoints")
     sections = [
         _curves(settings, records, checked, Path(data).name if data else "its data"),
-        _guesses(run, samples, notify) if samples and data else None,
-        _filters(run, notify),
+        _guesses(saved, samples, notify) if samples and data else None,
+        _filters(saved, notify),
         _weights(records),
-        _checkpoints(run),
+        _checkpoints(run, saved.checkpoint if isinstance(saved, SavedRun) else None),
         _network(checked),
         _files(run),
     ]
@@ -141,28 +138,27 @@ def _curves(settings: Mapping[str, Any], records: Sequence[Record], checked: Che
     return Section("Curves", [Picture(draw_curves(chart), chart.title) for chart in charts], note)
 
 
-def _guesses(run: Path, samples: int, notify: Notify) -> Section | None:
-    def draw() -> bytes:
-        return draw_samples(open_trained(run, device="cpu", notify=notify), samples, notify)
+def _read(run: Path, notify: Notify) -> SavedRun | DiagnosticError:
+    """The run with its newest checkpoint, read once for all that shows it; or why there is none."""
+    try:
+        return read_run(run, notify=notify)
+    except DiagnosticError as error:
+        return error
 
-    panel = _if_it_can(draw, "the guesses", notify)
+
+def _guesses(saved: SavedRun | DiagnosticError, samples: int, notify: Notify) -> Section | None:
+    def draw(saved: SavedRun) -> bytes:
+        return draw_samples(open_saved(saved, device="cpu", notify=notify), samples, notify)
+
+    panel = _if_it_can(draw, saved, "the guesses", notify)
     if panel is None:
         return None
     note = f"{samples} test pictures, evenly spaced, with the five likeliest classes: a red bar is the true one."
     return Section("What it takes pictures for", [Picture(panel, "test pictures with bars for guesses")], note)
 
 
-def _filters(run: Path, notify: Notify) -> Section | None:
-    def draw() -> bytes | None:
-        saved = read_run(run, notify=lambda diagnostic: None)
-        small = filters_picture(saved, scale=1)
-        if small is None:
-            return None
-        with Image.open(BytesIO(small)) as picture:
-            scale = max(1, min(8, _WIDTH // picture.width))
-        return filters_picture(saved, scale=scale)
-
-    picture = _if_it_can(draw, "the kernels", notify)
+def _filters(saved: SavedRun | DiagnosticError, notify: Notify) -> Section | None:
+    picture = _if_it_can(filters_picture, saved, "the kernels", notify)
     if picture is None:
         return None
     note = "The kernels of the layers that read the pictures, a band a GPU."
@@ -175,8 +171,9 @@ def _weights(records: Sequence[Record]) -> Section | None:
     return None if table is None else Section("Weights and their steps", [table], note)
 
 
-def _checkpoints(run: Path) -> Section | None:
-    rows = [_checkpoint(path) for path in reversed(list_checkpoints(run / "checkpoints"))]
+def _checkpoints(run: Path, newest: Checkpoint | None) -> Section | None:
+    """newest: that is whole, as it has been read already."""
+    rows = [_checkpoint(path, newest) for path in reversed(list_checkpoints(run / "checkpoints"))]
     if not rows:
         return None
     headings = ("checkpoint", "epochs", "steps", "best error so far", "MiB", "state")
@@ -187,9 +184,9 @@ def _checkpoints(run: Path) -> Section | None:
     return Section("Checkpoints", [table], note)
 
 
-def _checkpoint(path: Path) -> tuple[str, ...]:
+def _checkpoint(path: Path, newest: Checkpoint | None) -> tuple[str, ...]:
     try:
-        state = load_checkpoint(path).state
+        state = (newest if newest is not None and newest.name == path.name else load_checkpoint(path)).state
     except BrokenCheckpoint as error:
         return (path.name, "", "", "", "", f"cannot be used: {error}")
     size = sum(file.stat().st_size for file in path.iterdir()) / _MEBIBYTE
@@ -214,10 +211,12 @@ def _files(run: Path) -> Section:
     return Section("Spec and module", found)
 
 
-def _if_it_can(draw: Callable[[], T], what: str, notify: Notify) -> T | None:
+def _if_it_can(draw: Callable[[SavedRun], T], saved: SavedRun | DiagnosticError, what: str, notify: Notify) -> T | None:
     """What is drawn; None, and a word of it, where the run has not what that takes."""
     try:
-        return draw()
+        if isinstance(saved, DiagnosticError):
+            raise saved
+        return draw(saved)
     except DiagnosticError as error:
         for diagnostic in error.diagnostics:
             message = f"the page goes without {what}: {diagnostic.message}"

@@ -197,7 +197,19 @@ def open_trained(
     Raises DiagnosticError what `read_run` raises, CS601 for an output that is no layer, CS709 for weights that do not
     fit the spec, because it was edited, and CS710 for a device that is not there.
     """
-    saved = read_run(run, checkpoint=checkpoint, notify=notify)
+    return open_saved(
+        read_run(run, checkpoint=checkpoint, notify=notify), outputs=outputs, device=device, notify=notify
+    )
+
+
+def open_saved(
+    saved: SavedRun,
+    *,
+    outputs: Sequence[str] | Callable[[Checked], Sequence[str]] = (),
+    device: str = "auto",
+    notify: Notify = lambda diagnostic: None,
+) -> Trained:
+    """As `open_trained`, of a folder that has been read."""
     place = open_device(device)
     try:
         # the functions that drew initial weights are not called: there are weights now
