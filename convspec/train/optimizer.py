@@ -5,7 +5,8 @@
 torch keeps the rate out of its buffer: b <- momentum b + decay w + g; w <- w - rate b. So v = -rate b, and the two
 agree while the rate is constant; when it changes, b is rescaled by old/new so that v stays what it was. A rate that
 falls to 0 on the way leaves v to run out (v <- momentum v): torch's rule at the last rate, without gradient and decay.
-A parameter whose rate is 0 by its spec is frozen: no gradient is computed for it at all.
+A parameter whose rate is 0 by its spec is frozen: no gradient is computed for it at all. One that learns, and that no
+cost with a coefficient is above, has the gradient 0: it decays, whether or not a twin that was merged with it has another.
 
 What a spec can ask for beyond this is done to the gradient before torch's step, and to the weights after it (`rules`).
 """
@@ -91,6 +92,10 @@ class PaperSGD:
 
     def step(self, number: int, share: float = 1.0) -> None:
         """Take up the gradients of minibatch `number` of the run, from 0, which has `share` of the cases of a full one."""
+        learning = [tensor for group in self._groups for _, tensor in group.members]
+        for tensor in learning:
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
         for _, rule in self._rules.values():
             rule.prepare(number, share)
         due = [group for group in self._groups if is_due(group.update, number)]

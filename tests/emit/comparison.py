@@ -68,12 +68,16 @@ def all_layers(checked: Checked) -> list[str]:
 
 
 def random_state(net: nn.Module, seed: int) -> dict[str, Array]:
-    """Parameters and buffers by canonical name, such that values keep their magnitude through the network."""
+    """Parameters and buffers by canonical name, such that values keep their magnitude through the network; a function of
+    `seed`, whatever `net` has drawn."""
     generator = np.random.default_rng(seed)
     state = {}
     for name, value in sorted(net.state_dict().items()):
         if not value.is_floating_point():
-            state[name] = value.numpy().copy() if ".connections" in name else np.zeros(tuple(value.shape), np.int64)
+            is_drawn = ".connections" in name
+            state[name] = (
+                generator.permutation(np.sort(value.numpy())) if is_drawn else np.zeros(tuple(value.shape), np.int64)
+            )
             continue
         fan_in = value[0].numel() if value.ndim > 1 else 4
         state[name] = generator.normal(size=tuple(value.shape)) / np.sqrt(fan_in)

@@ -106,6 +106,17 @@ def test_costs_on_different_gpus() -> None:
     assert_placement_changes_nothing(convspec.check(text))
 
 
+def test_a_tower_that_no_cost_is_above() -> None:
+    """It decays as its twin does, whether they were merged or not."""
+    layers = layer("fc1a", type="fc", inputs="data", outputs=9, gpu=0, wc=0.1) + layer(
+        "fc1b", type="fc", inputs="data", outputs=9, gpu=1, wc=0.1
+    )
+    unheard = layer("energy", type="cost.sum2", inputs="fc1a", coeff=0, gpu=0)
+    checked = convspec.check(classifier(layers + unheard, leaves="fc1b"))
+    assert any(len(op.layers) > 1 for op in lowered(checked).operators)
+    assert_placement_changes_nothing(checked)
+
+
 Change = Callable[[Program], Program]
 
 

@@ -91,6 +91,20 @@ def test_follows_the_rule_of_the_paper(factor: Callable[[int], float]) -> None:
         np.testing.assert_allclose(tensor.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
+def test_a_parameter_without_a_gradient_decays() -> None:
+    """As one whose gradient is 0: the first steps have none, the later ones end what momentum they had left."""
+    update, net = constant(0.01, decay=0.1), Weights()
+    start = net.first.detach().numpy().copy()
+    optimizer = PaperSGD(program_of(first=update), net)
+    given = [g["first"] if 5 <= i < 9 else np.zeros((6, 4)) for i, g in enumerate(gradients())]
+    for i, gradient in enumerate(given):
+        net.first.grad = torch.from_numpy(gradient) if gradient.any() else None
+        optimizer.step(i)
+        optimizer.zero_grad()
+    expected = by_hand(update, start, given, [0.01] * STEPS)
+    np.testing.assert_allclose(net.first.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("factor", [ten_times_less, away_and_back])
 def test_plain_sgd_does_not(factor: Callable[[int], float]) -> None:
     """The broken twin: torch's rule with its buffer left alone is another one once the rate changes."""
