@@ -139,7 +139,7 @@ def offering(kind: str) -> Callable[[click.Context, click.Parameter, str], list[
 
 def parse_inputs(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """`--input data:3x227x227` as sizes by name. Raises DiagnosticError with CS213."""
-    from convspec.syntax.values import INPUTS, ValueSyntaxError
+    from convspec.syntax.forms import INPUTS, ValueSyntaxError
 
     sizes: dict[str, tuple[int, ...]] = {}
     for text in texts:

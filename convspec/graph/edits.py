@@ -20,7 +20,8 @@ from convspec.graph.wires import Wire, inputs_entry, read_wires, write_wires
 from convspec.layers import layer_type
 from convspec.layers.keys import Key, flag
 from convspec.syntax.document import Entry
-from convspec.syntax.values import NAME, Name
+from convspec.syntax.forms import NAME
+from convspec.syntax.values import Name
 
 REMOVE = flag("remove", doc="1: take the layer out; who reads it reads what it reads")
 AFTER: Key[Name] = Key("after", NAME, doc="the layer that it reads, and whose readers read it instead")

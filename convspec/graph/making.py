@@ -14,7 +14,8 @@ from convspec.layers import layer_type
 from convspec.layers.base import Layer
 from convspec.layers.keys import integer
 from convspec.syntax.document import Entry, Piece
-from convspec.syntax.values import NAME, NAMES, Form, Name
+from convspec.syntax.forms import NAME, NAMES, Form
+from convspec.syntax.values import Name
 
 MAXIMUM_LAYERS = 20_000
 MAXIMUM_CHARACTERS = 2**22

@@ -42,12 +42,7 @@ class LayerSummary(NamedTuple):
 
     @property
     def outputs(self) -> int | None:
-        if self.shape is None:
-            return None
-        product = 1
-        for dim in self.shape:
-            product *= dim
-        return product
+        return None if self.shape is None else prod(self.shape)
 
 
 class Load(NamedTuple):
@@ -102,7 +97,7 @@ def summarize(graph: Graph, shapes: Shapes, placement: Placement) -> tuple[Layer
                 name=layer.name,
                 type=layer.type,
                 inputs=layer.input_names,
-                neuron=_neuron(layer.neuron if layer.takes_neuron else None),
+                neuron=str(layer.neuron or "") if layer.takes_neuron else "",
                 shape=None if shape is None else shape.dims,
                 window=shapes.inferences[layer.name].window if is_known else "",
                 gpus=placement.get(layer.name, ()),
@@ -124,13 +119,6 @@ def _shared(layer: Layer, inputs: Sequence[Shape], output: Shape | None, owners:
         return 0
     assert isinstance(layer, WeightLayer)
     return sum(prod(layer.weight_shape(matrix.input, inputs, output)) for matrix in own)
-
-
-def _neuron(call: tuple[str, tuple[float, ...]] | None) -> str:
-    if call is None:
-        return ""
-    name, arguments = call
-    return f"{name}[{','.join(f'{a:g}' for a in arguments)}]" if arguments else name
 
 
 def total(rows: Sequence[LayerSummary], batch: int) -> Totals:

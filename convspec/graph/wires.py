@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from convspec.diagnostics import Span
 from convspec.syntax.document import Entry, Piece
-from convspec.syntax.values import NAME, NAMES, SOURCES, Form, Name, ValueSyntaxError, WeightSource
+from convspec.syntax.forms import NAME, NAMES, SOURCES, Form, ValueSyntaxError
+from convspec.syntax.values import Name, WeightSource
 
 # The value languages in which names of layers stand.
 FORMS_WITH_NAMES: tuple[Form[Any], ...] = (NAMES, NAME, SOURCES)

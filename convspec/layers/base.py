@@ -18,7 +18,7 @@ from convspec.layers.keys import (
     quantizer,
 )
 from convspec.program.shape import Shape
-from convspec.syntax import values
+from convspec.syntax import forms
 
 if TYPE_CHECKING:
     from convspec.program.builder import Builder
@@ -114,12 +114,12 @@ class Layer(Keyed, ABC):
     inputs = names("inputs", is_individual=True, doc="the layers that it reads, separated by commas")
     neuron = neuron_call("neuron", default=None, doc="function applied to each output: relu, tanh[a,b], ...")
     gpu: Key[tuple[int, ...] | None] = Key(
-        "gpu", values.INTEGERS, default=None, minimum=0, maximum=1023, doc="GPUs that hold it; else those of its input"
+        "gpu", forms.INTEGERS, default=None, minimum=0, maximum=1023, doc="GPUs that hold it; else those of its input"
     )
 
     expect: Key[tuple[int, ...] | None] = Key(
         "expect",
-        values.CLAIM,
+        forms.CLAIM,
         default=None,
         minimum=1,
         is_individual=True,

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from convspec.layers.keys import REQUIRED, Home, Key
-from convspec.syntax import values
+from convspec.syntax import forms
 
 
 class Placing(Enum):
@@ -195,7 +195,7 @@ _REQUIRED = {"default": REQUIRED}
 _ANY_NUMBER = {"minimum": None, "maximum": None, "above": None}
 _UNBOUND = {"is_bound": False}
 # Of a key that has no effect in any dialect: whatever stands there.
-_ANYTHING = {"form": values.TEXT}
+_ANYTHING = {"form": forms.TEXT}
 
 _BOTH_CCN1 = (CCN1, CCN1_DNOURI)
 _UP_TO_2012 = (*_BOTH_CCN1, ALEXNET2012)
@@ -240,23 +240,23 @@ ROWS: tuple[Row, ...] = (
     Row(_BOTH_CCN1, "pool", "pool", {"choices": ("max", "avg")}),
     Row((ALEXNET2012,), "pool", "pool", {"choices": ("max", "maxabs", "avg", "rand")}),
     Row((CCN2,), "pool", "pool", {"choices": ("max", "maxabs", "avg")}),
-    Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": values.SQUARES}),
-    Row((CCN2,), "conv local", "modulesX", {"form": values.ONE_SQUARE}),
-    Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": values.SQUARE}),
+    Row(_ORIGINALS, "conv local", "filterSize padding stride modulesX", {"form": forms.SQUARES}),
+    Row((CCN2,), "conv local", "modulesX", {"form": forms.ONE_SQUARE}),
+    Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": forms.SQUARE}),
     Row((ALEXNET2012, CCN2), "*", "topk", _UNBOUND),
-    Row((ALEXNET2012,), "*", "gpu", {"form": values.ONE_INTEGER}),
+    Row((ALEXNET2012,), "*", "gpu", {"form": forms.ONE_INTEGER}),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _UNBOUND),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _UNBOUND),
     Row(_ORIGINALS, "hs dropout dropout2", "keep", _UNBOUND),
     Row(_ORIGINALS, "*", "dropout minDiv posWeight", _UNBOUND),
     Row(_ORIGINALS, "blur", "stdev", _ANY_NUMBER),
     Row(_ORIGINALS, "*", "neuron weightSource initWFunc initBFunc initCFunc", {"can_be_blank": True}),
-    Row(_BOTH_CCN1, "*", "neuron", {"form": values.CCN1_NEURON}),
-    Row((ALEXNET2012, CCN2), "*", "neuron", {"form": values.CCN2_NEURON}),
-    Row(_UP_TO_2012, _LEARNING, "epsW", {"form": values.NUMBER_RATES}),
-    Row(_UP_TO_2012, _LEARNING, "epsB", {"form": values.NUMBER_RATE}),
-    Row((CCN2,), _LEARNING, "epsW", {"form": values.CCN2_RATES}),
-    Row((CCN2,), _LEARNING, "epsB", {"form": values.CCN2_RATE}),
+    Row(_BOTH_CCN1, "*", "neuron", {"form": forms.CCN1_NEURON}),
+    Row((ALEXNET2012, CCN2), "*", "neuron", {"form": forms.CCN2_NEURON}),
+    Row(_UP_TO_2012, _LEARNING, "epsW", {"form": forms.NUMBER_RATES}),
+    Row(_UP_TO_2012, _LEARNING, "epsB", {"form": forms.NUMBER_RATE}),
+    Row((CCN2,), _LEARNING, "epsW", {"form": forms.CCN2_RATES}),
+    Row((CCN2,), _LEARNING, "epsB", {"form": forms.CCN2_RATE}),
     # In which file it stands.
     Row(_UP_TO_2012, "eltsum", "coeffs", {"home": Home.LAYERS}),
     Row((CCN2,), "eltsum", "coeffs", {"home": Home.PARAMS}),

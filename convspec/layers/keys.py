@@ -11,18 +11,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from convspec.diagnostics import Report, did_you_mean
-from convspec.syntax import values
+from convspec.syntax import forms
 from convspec.syntax.document import Entry
+from convspec.syntax.forms import Form, ValueSyntaxError
 from convspec.syntax.values import (
     Binding,
     DeclineCall,
     Extent,
-    Form,
     FunctionCall,
     Name,
     NeuronCall,
     ScheduleCall,
-    ValueSyntaxError,
     WeightSource,
 )
 
@@ -211,88 +210,88 @@ def report_fault(section: str, entry: Entry, report: Report) -> None:
 
 
 def integer(spelling: str, *, doc: str, **options: Any) -> Key[int]:
-    return Key(spelling, values.INTEGER, doc=doc, **options)
+    return Key(spelling, forms.INTEGER, doc=doc, **options)
 
 
 def integers(spelling: str, *, doc: str, **options: Any) -> Key[tuple[int, ...]]:
     """One integer for each input."""
-    return Key(spelling, values.INTEGERS, doc=doc, per_input=True, **options)
+    return Key(spelling, forms.INTEGERS, doc=doc, per_input=True, **options)
 
 
 def extent(spelling: str, *, doc: str, **options: Any) -> Key[Extent]:
     """A number for both axes, or one for rows and one for columns."""
-    return Key(spelling, values.EXTENT, doc=doc, **options)
+    return Key(spelling, forms.EXTENT, doc=doc, **options)
 
 
 def extents(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Extent, ...]]:
     """One extent for each input."""
-    return Key(spelling, values.EXTENTS, doc=doc, per_input=True, **options)
+    return Key(spelling, forms.EXTENTS, doc=doc, per_input=True, **options)
 
 
 def number(spelling: str, *, doc: str, **options: Any) -> Key[float]:
-    return Key(spelling, values.NUMBER, doc=doc, **options)
+    return Key(spelling, forms.NUMBER, doc=doc, **options)
 
 
 def numbers(spelling: str, *, doc: str, **options: Any) -> Key[tuple[float, ...]]:
     """One number for each input."""
-    return Key(spelling, values.NUMBERS, doc=doc, per_input=True, **options)
+    return Key(spelling, forms.NUMBERS, doc=doc, per_input=True, **options)
 
 
 def flag(spelling: str, *, doc: str, **options: Any) -> Key[bool]:
-    return Key(spelling, values.FLAG, doc=doc, **options)
+    return Key(spelling, forms.FLAG, doc=doc, **options)
 
 
 def flags(spelling: str, *, doc: str, **options: Any) -> Key[tuple[bool, ...]]:
     """One flag for each input."""
-    return Key(spelling, values.FLAGS, doc=doc, per_input=True, **options)
+    return Key(spelling, forms.FLAGS, doc=doc, per_input=True, **options)
 
 
 def choice(spelling: str, choices: Sequence[str], *, doc: str, **options: Any) -> Key[str]:
-    return Key(spelling, values.WORD, doc=doc, choices=choices, **options)
+    return Key(spelling, forms.WORD, doc=doc, choices=choices, **options)
 
 
 def word(spelling: str, *, doc: str, **options: Any) -> Key[str]:
-    return Key(spelling, values.WORD, doc=doc, **options)
+    return Key(spelling, forms.WORD, doc=doc, **options)
 
 
 def text(spelling: str, *, doc: str, **options: Any) -> Key[str]:
-    return Key(spelling, values.TEXT, doc=doc, **options)
+    return Key(spelling, forms.TEXT, doc=doc, **options)
 
 
 def names(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Name, ...]]:
-    return Key(spelling, values.NAMES, doc=doc, **options)
+    return Key(spelling, forms.NAMES, doc=doc, **options)
 
 
 def neuron_call(spelling: str, *, doc: str, **options: Any) -> Key[NeuronCall | None]:
-    return Key(spelling, values.NEURON, doc=doc, **options)
+    return Key(spelling, forms.NEURON, doc=doc, **options)
 
 
 def schedule_call(spelling: str, *, doc: str, **options: Any) -> Key[ScheduleCall]:
-    return Key(spelling, values.SCHEDULE, doc=doc, **options)
+    return Key(spelling, forms.SCHEDULE, doc=doc, **options)
 
 
 def schedule_calls(spelling: str, *, doc: str, **options: Any) -> Key[tuple[ScheduleCall, ...]]:
     """One schedule for each input."""
-    return Key(spelling, values.SCHEDULES, doc=doc, per_input=True, **options)
+    return Key(spelling, forms.SCHEDULES, doc=doc, per_input=True, **options)
 
 
 def decline_call(spelling: str, *, doc: str, **options: Any) -> Key[DeclineCall]:
-    return Key(spelling, values.DECLINE, doc=doc, **options)
+    return Key(spelling, forms.DECLINE, doc=doc, **options)
 
 
 def weight_sources(spelling: str, *, doc: str, **options: Any) -> Key[tuple[WeightSource | None, ...]]:
-    return Key(spelling, values.SOURCES, doc=doc, **options)
+    return Key(spelling, forms.SOURCES, doc=doc, **options)
 
 
 def function_call(spelling: str, *, doc: str, **options: Any) -> Key[FunctionCall | None]:
     """A function that gives first values; none where it is absent."""
-    return Key(spelling, values.CALL, doc=doc, default=None, takes_default=True, **options)
+    return Key(spelling, forms.CALL, doc=doc, default=None, takes_default=True, **options)
 
 
 def quantizer(spelling: str, *, doc: str, **options: Any) -> Key[str]:
     """`default` or `half`, in any case."""
-    return Key(spelling, values.QUANTIZER, doc=doc, choices=("default", "half"), default="default", **options)
+    return Key(spelling, forms.QUANTIZER, doc=doc, choices=("default", "half"), default="default", **options)
 
 
 def sizes(spelling: str, *, doc: str, **options: Any) -> Key[tuple[Binding, ...]]:
-    return Key(spelling, values.INPUTS, doc=doc, **options)
+    return Key(spelling, forms.INPUTS, doc=doc, **options)

@@ -19,7 +19,7 @@ from convspec.layers.images import HorizontalReflection, Nailbed
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import Pool
 from convspec.program.shape import Shape
-from convspec.syntax.values import EXTENT, EXTENTS
+from convspec.syntax.forms import EXTENT, EXTENTS
 
 _FEW_CHANNELS = 3
 _EXTENTS = (EXTENT, EXTENTS)

@@ -18,12 +18,11 @@ from typing import NamedTuple
 from convspec.diagnostics import Label, Report, did_you_mean
 from convspec.layers.keyed import Keyed
 from convspec.program.schedule import Schedule, ScheduleKind
-from convspec.syntax.values import DeclineCall, ScheduleCall
+from convspec.syntax.values import SPELLING, DeclineCall, ScheduleCall
 
 NO_DECLINE = DeclineCall("default", ())
 MAXIMUM_STEPS = 10_000
 
-_SPELLING = {"base": "base", "tgtfactor": "tgtFactor", "noisestdev": "noiseStdev", "numsteps": "numSteps"}
 _SCHEDULES: dict[str, tuple[str, ...]] = {
     "const": ("base",),
     "linear": ("base", "tgtfactor"),
@@ -109,9 +108,9 @@ def _refuse_positions(layer: Keyed, attribute: str, decline: DeclineCall, named:
     layer.remark(
         "CS211",
         attribute,
-        f"{layer.dialect.program}, as it was released, refuses {_written(decline)}, whose arguments have no names",
-        note=f"to the program before it this was {_written(named)}; --dialect convspec reads it so",
-        help=f"write {layer.key(attribute).spelling}={_written(named)}",
+        f"{layer.dialect.program}, as it was released, refuses {decline}, whose arguments have no names",
+        note=f"to the program before it this was {named}; --dialect convspec reads it so",
+        help=f"write {layer.key(attribute).spelling}={named}",
     )
 
 
@@ -122,15 +121,15 @@ def _remark_on_decline(layer: Keyed, attribute: str, decline: DeclineCall, bases
         layer.remark(
             "CS217",
             attribute,
-            f"{key}={_written(decline)} is read as {_written(named)}",
+            f"{key}={decline} is read as {named}",
             note="the 2012 code as it was released refuses this form: unable to parse learning rate schedule",
-            help=f"write {key}={_written(named)}",
+            help=f"write {key}={named}",
         )
     if named.name.lower() == "exp" and 1 in bases:
         layer.remark(
             "CS217",
             attribute,
-            f"{key}={_written(named)} makes a rate of 1 fall to {1 / dict(named.arguments)['tgtfactor']:g}",
+            f"{key}={named} makes a rate of 1 fall to {1 / dict(named.arguments)['tgtfactor']:g}",
             note="the 2012 code leaves a rate of exactly 1 as it is, because it divides by its logarithm",
         )
 
@@ -146,12 +145,6 @@ def with_names(call: DeclineCall) -> DeclineCall:
             given = dict(zip(names, numbers, strict=True))
             return DeclineCall(call.name, tuple((name, given.get(name, 0)) for name in _DECLINES[kind]))
     return call
-
-
-def _written(call: DeclineCall) -> str:
-    """A call as it stands in a file: `dexp[tgtFactor=250,noiseStdev=0,numSteps=4]`."""
-    arguments = (f"{_SPELLING[name]}={number:g}" if name else f"{number:g}" for name, number in call.arguments)
-    return f"{call.name}[{','.join(arguments)}]" if call.arguments else call.name
 
 
 def schedule_of(call: ScheduleCall, decline: DeclineCall) -> Schedule:
@@ -181,7 +174,7 @@ def _arguments_problem(
         return None
     if not wanted:
         return Problem(f"schedule {name} takes no arguments", f"write {name} alone")
-    spelt = [_SPELLING[argument] for argument in wanted]
+    spelt = [SPELLING[argument] for argument in wanted]
     form = separator.join(f"{argument}=" for argument in spelt)
     return Problem(
         f"schedule {name} takes {', '.join(spelt)}, in this order", f"write {name.lower()}[{form}] with numbers"

@@ -1,27 +1,14 @@
-"""The value languages: integers, numbers, names, neurons, schedules, sizes, over `grammars/values.lark`.
+"""What stands behind the `=` of a key, as Python values: names, neurons, schedules, sizes. `forms` reads them.
 
-A form turns the text behind a `=` into a Python value or raises `ValueSyntaxError` with the range that is wrong. Forms
-know syntax only; which neuron or schedule exists is for the layers to say.
+Each is again the text that a spec has for it: `str(NeuronCall("tanh", (1.7, 0.66)))` is `tanh[1.7,0.66]`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from math import isinf
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-
-from convspec.syntax.tables import load_parser
-
-T = TypeVar("T")
-_MAXIMUM_DIGITS = 18
-_SOURCE = re.compile(r"(?P<layer>[^\[\]\n]*[^\[\]\s])\s*(?:\[\s*(?P<index>[0-9]+)\s*\])?|(?P<odd>[^\]\n]+)")
-_WHOLE = re.compile(r"[+-]?\d+")
-_CCN2_NUMBER = re.compile(r"(?:\d*\.)?\d+")
+# Names of arguments as files write them; values hold them in lower case.
+SPELLING = {"base": "base", "tgtfactor": "tgtFactor", "noisestdev": "noiseStdev", "numsteps": "numSteps"}
 
 
 class Name(NamedTuple):
@@ -30,6 +17,9 @@ class Name(NamedTuple):
     text: str
     start: int
     end: int
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class WeightSource(NamedTuple):
@@ -48,6 +38,9 @@ class NeuronCall(NamedTuple):
     name: str
     arguments: tuple[float, ...]
 
+    def __str__(self) -> str:
+        return _called(self.name, ",".join(map(_number, self.arguments)))
+
 
 class ScheduleCall(NamedTuple):
     """`dexp[base=0.02;tgtFactor=250;numSteps=4]`; a bare number is `const` with its base.
@@ -57,6 +50,11 @@ class ScheduleCall(NamedTuple):
 
     name: str
     arguments: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        if self.name.lower() == "const" and len(self.arguments) == 1:
+            return _number(self.arguments[0][1])
+        return _called(self.name, ";".join(_assignments(self.arguments)))
 
 
 class DeclineCall(NamedTuple):
@@ -68,12 +66,18 @@ class DeclineCall(NamedTuple):
     name: str
     arguments: tuple[tuple[str, float], ...]
 
+    def __str__(self) -> str:
+        return _called(self.name, ",".join(_assignments(self.arguments)))
+
 
 class FunctionCall(NamedTuple):
     """`initw.makew(conv1)`: a function of a module, and what stands between its commas, without blanks around it."""
 
     function: str
     arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.function}({','.join(self.arguments)})" if self.arguments else self.function
 
 
 class Binding(NamedTuple):
@@ -100,250 +104,13 @@ class Extent(NamedTuple):
         return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
 
 
-class ValueSyntaxError(Exception):
-    """The characters `start` to `end` of a value are not of its form."""
-
-    def __init__(self, start: int, end: int, *, is_too_large: bool = False) -> None:
-        super().__init__(f"characters {start} to {end}")
-        self.start = start
-        self.end = end
-        self.is_too_large = is_too_large
+def _called(name: str, arguments: str) -> str:
+    return f"{name}[{arguments}]" if arguments else name
 
 
-class _TooLarge(Exception):
-    """A number that no computer of ours holds."""
+def _assignments(arguments: tuple[tuple[str, float], ...]) -> list[str]:
+    return [f"{SPELLING.get(name, name)}={_number(value)}" if name else _number(value) for name, value in arguments]
 
 
-class _NotOne(Exception):
-    """A list where one value is wanted, or another value that the grammar cannot tell from a right one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Form(Generic[T]):
-    """A value language.
-
-    start: its rule in the grammar. description: in an error, after "takes". build: from the children of the rule.
-    """
-
-    start: str
-    description: str
-    build: Callable[[Sequence[Any]], T]
-
-    def parse(self, text: str) -> T:
-        """The value. Raises ValueSyntaxError."""
-        try:
-            return self.build(_parse(self.start, text))
-        except UnexpectedInput as error:
-            raise ValueSyntaxError(*_element_at(text, _offset(error, text))) from None
-        except _TooLarge:
-            raise ValueSyntaxError(0, len(text), is_too_large=True) from None
-        except _NotOne:
-            raise ValueSyntaxError(0, len(text)) from None
-
-
-@lru_cache(maxsize=4096)
-def _parse(start: str, text: str) -> Sequence[Any]:
-    return _lark().parse(text, start=start).children
-
-
-@cache
-def _lark() -> Lark:
-    return load_parser("values")
-
-
-def _offset(error: UnexpectedInput, text: str) -> int:
-    offset: int | None = None
-    match error:
-        case UnexpectedCharacters():
-            offset = error.pos_in_stream
-        case UnexpectedToken() if error.token.type != "$END":
-            offset = error.token.start_pos
-    return len(text) if offset is None else offset
-
-
-def _element_at(text: str, offset: int) -> tuple[int, int]:
-    """The element of a list that holds `offset`, without its blanks; the whole value where the element is empty."""
-    start = text.rfind(",", 0, offset) + 1
-    end = text.find(",", offset)
-    element = text[start : end if end >= 0 else len(text)]
-    if not element.strip():
-        return 0, len(text)
-    return start + len(element) - len(element.lstrip()), start + len(element.rstrip())
-
-
-def _integer(token: str) -> int:
-    if len(token) > _MAXIMUM_DIGITS:
-        raise _TooLarge
-    return int(token)
-
-
-def _number(token: str) -> float:
-    number = float(token)
-    if isinf(number):
-        raise _TooLarge
-    return number
-
-
-def _count_or_number(token: str) -> float:
-    """An int where there are a sign and digits only, so that a count of `4.0` can be told from one of `4`."""
-    return _integer(token) if _WHOLE.fullmatch(token) else _number(token)
-
-
-def _schedule(children: Sequence[Any]) -> ScheduleCall:
-    head, *rest = children
-    if head.type == "NUMBER":
-        return ScheduleCall("const", (("base", _number(head)),))
-    return ScheduleCall(str(head), tuple(map(_assignment, rest)))
-
-
-def _decline(children: Sequence[Any]) -> DeclineCall:
-    head, *rest = children
-    return DeclineCall(str(head), tuple(map(_assignment, rest)))
-
-
-def _call(children: Sequence[Any]) -> FunctionCall:
-    function, *arguments = map(str, children)
-    module, _, name = function.rpartition(".")
-    if not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise _NotOne
-    return FunctionCall(function, tuple(arguments))
-
-
-def _assignment(given: Tree[Token] | Token) -> tuple[str, float]:
-    """Name and value; the name is empty where there is only a value."""
-    if isinstance(given, Token):
-        return "", _count_or_number(given)
-    name, value = given.children
-    return str(name).lower(), _count_or_number(str(value))
-
-
-def _ccn2_schedule(children: Sequence[Any]) -> ScheduleCall:
-    head, *rest = children
-    if head.type == "NUMBER" and not _CCN2_NUMBER.fullmatch(head):
-        _refuse(head)
-    for key, value in _children(rest):
-        if key.lower() == "numsteps" and not _WHOLE.fullmatch(value):
-            _refuse(value)
-    return _schedule(children)
-
-
-def _refuse(token: Token) -> NoReturn:
-    assert token.start_pos is not None
-    raise ValueSyntaxError(token.start_pos, token.start_pos + len(token))
-
-
-def _neuron(children: Sequence[Any]) -> NeuronCall:
-    head, *rest = children
-    return NeuronCall(str(head), tuple(_number(number) for tree in rest for number in tree.children))
-
-
-def _plain_neuron(children: Sequence[Any], unknown: str) -> NeuronCall:
-    """A neuron whose numbers have none of the characters `unknown`."""
-    for number in (token for tree in children[1:] for token in tree.children):
-        if any(character in number for character in unknown):
-            _refuse(number)
-    return _neuron(children)
-
-
-def _children(trees: Sequence[Tree[Token]]) -> list[list[Any]]:
-    return [tree.children for tree in trees]
-
-
-def _bindings(children: Sequence[Any]) -> tuple[Binding, ...]:
-    return tuple(Binding(str(name), _dims(size.children)) for name, size in _children(children))
-
-
-def _dims(children: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(_integer(token) for token in children)
-
-
-def _extents(children: Sequence[Any]) -> tuple[Extent, ...]:
-    return tuple(Extent(dims[0], dims[-1]) for dims in (_dims(extent.children) for extent in children))
-
-
-def _sources(children: Sequence[Any]) -> tuple[WeightSource | None, ...]:
-    """An entry for each comma; an empty one is None."""
-    text = str(children[0])
-    sources: list[WeightSource | None] = []
-    start = 0
-    for entry in text.split(","):
-        first = start + len(entry) - len(entry.lstrip())
-        end = first + len(entry.strip())
-        match = _SOURCE.fullmatch(entry.strip())
-        if match is None and entry.strip():
-            raise ValueSyntaxError(first, end)
-        if match is not None:
-            layer = match["layer"] or match["odd"]
-            name = Name(layer, first, first + len(layer))
-            sources.append(WeightSource(name, _integer(match["index"] or "0")))
-        else:
-            sources.append(None)
-        start += len(entry) + 1
-    return tuple(sources)
-
-
-def _name(token: Token) -> Name:
-    assert token.start_pos is not None
-    return Name(str(token), token.start_pos, token.start_pos + len(token))
-
-
-INTEGER = Form("integers", "an integer", lambda children: _only(_dims(children)))
-INTEGERS = Form("integers", "a list of integers", _dims)
-ONE_INTEGER = Form("integers", "an integer", lambda children: (_only(_dims(children)),))
-NUMBER = Form("numbers", "a number", lambda children: _only(tuple(map(_number, children))))
-NUMBERS = Form("numbers", "a list of numbers", lambda children: tuple(map(_number, children)))
-NAMES = Form("names", "a list of layer names", lambda children: tuple(map(_name, children)))
-NAME = Form("names", "the name of a layer", lambda children: _only(tuple(map(_name, children))))
-WORD = Form("word", "a word", lambda children: str(children[0]))
-TEXT = Form("text", "a text", lambda children: str(children[0]))
-FLAG = Form("flag", "0 or 1", lambda children: bool(children[0].type == "TRUE"))
-FLAGS = Form("flags", "a list of 0 and 1", lambda children: tuple(token.type == "TRUE" for token in children))
-SCHEDULES = Form(
-    "schedules",
-    "rates such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]",
-    lambda children: tuple(_schedule(tree.children) for tree in children),
-)
-NEURON = Form("neuron", "a neuron such as relu or tanh[1.7,0.66]", _neuron)
-SCHEDULE = Form("schedule", "a rate such as 0.01 or dexp[base=0.02;tgtFactor=250;numSteps=4]", _schedule)
-DECLINE = Form("decline", "a schedule such as dexp[tgtFactor=250,noiseStdev=0,numSteps=4], or default", _decline)
-CALL = Form("call", "a function such as initw.makew(conv1)", _call)
-QUANTIZER = Form("quantizer", "default or half", lambda children: str(children[0]).lower())
-# The rates of the original programs. Up to 2012 a rate is a number; cuda-convnet2 takes bare numbers without sign and
-# exponent only, and whole steps (its layer.py:81-105, 851).
-NUMBER_RATES = Form("numbers", "a list of numbers", lambda children: tuple(_schedule([number]) for number in children))
-NUMBER_RATE = Form("numbers", "a number", lambda children: _only(tuple(_schedule([number]) for number in children)))
-CCN2_RATES = Form(
-    "schedules",
-    "rates such as 0.01, without sign and exponent, or dexp[base=0.02;tgtFactor=250;numSteps=4]",
-    lambda children: tuple(_ccn2_schedule(tree.children) for tree in children),
-)
-CCN2_RATE = Form(
-    "schedule",
-    "a rate such as 0.01, without sign and exponent, or dexp[base=0.02;tgtFactor=250;numSteps=4]",
-    _ccn2_schedule,
-)
-# Numbers in the brackets of a neuron: in cuda-convnet they may have exponents, in 2012 and 2014 not (layer.py:67, 43, 57).
-CCN1_NEURON = Form(
-    "neuron",
-    f"{NEURON.description}, with numbers such as 1e-3 but not +1 or 1E-3",
-    lambda children: _plain_neuron(children, "+E"),
-)
-CCN2_NEURON = Form(
-    "neuron",
-    f"{NEURON.description}, with numbers without plus and exponent",
-    lambda children: _plain_neuron(children, "+eE"),
-)
-INPUTS = Form("inputs", "sizes such as data:3x227x227", _bindings)
-EXTENT = Form("extents", "an integer, or two as in 3x5 for rows x columns", lambda children: _only(_extents(children)))
-EXTENTS = Form("extents", "a list of integers, or of pairs as in 3x5 for rows x columns", _extents)
-SOURCES = Form("text", "layers with weights, as in conv1 or conv1[0]", _sources)
-SQUARE = Form("integers", "an integer", lambda children: Extent(*[_only(_dims(children))] * 2))
-SQUARES = Form("integers", "a list of integers", lambda children: tuple(Extent(side, side) for side in _dims(children)))
-ONE_SQUARE = Form("integers", "an integer", lambda children: (Extent(*[_only(_dims(children))] * 2),))
-CLAIM = Form("size", "a size such as 55x55x96, or a number", _dims)
-
-
-def _only(values: tuple[T, ...]) -> T:
-    if len(values) != 1:
-        raise _NotOne
-    return values[0]
+def _number(value: float) -> str:
+    return f"{value:.10g}"

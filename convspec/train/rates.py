@@ -12,10 +12,10 @@ from decimal import Decimal
 from convspec.checker import Checked
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.weights import WeightLayer
-from convspec.syntax.values import SCHEDULES, ScheduleCall
+from convspec.syntax.forms import SCHEDULES
+from convspec.syntax.values import SPELLING, ScheduleCall
 
 _KEYS = ("epsw", "epsb")
-_SPELLING = {"base": "base", "tgtfactor": "tgtFactor", "numsteps": "numSteps"}
 
 
 def rate_of(checked: Checked) -> float:
@@ -52,7 +52,7 @@ def _written(call: ScheduleCall, factor: float) -> str:
     base = _plain(float(f"{_base(call) * factor:.9g}"))
     if call.name == "const":
         return base
-    others = "".join(f";{_SPELLING[name]}={_plain(value)}" for name, value in call.arguments if name != "base")
+    others = "".join(f";{SPELLING[name]}={_plain(value)}" for name, value in call.arguments if name != "base")
     return f"{call.name}[base={base}{others}]"
 
 

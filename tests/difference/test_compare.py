@@ -275,6 +275,10 @@ def test_values_are_written_as_specs_write_them() -> None:
     assert (size.before, size.after) == ("3", "3x5")
     [start] = differences(("filters=8\nfilterSize=5", "filters=8\ninitWFunc=initw.makew(a)\nfilterSize=5"))
     assert (start.key, start.before, start.after) == ("initWFunc", "none", "initw.makew(a)")
+    [decline] = differences(
+        ("filters=8\nfilterSize=5", "filters=8\nschedW=dexp[tgtFactor=10,noiseStdev=0.5,numSteps=4]\nfilterSize=5")
+    )
+    assert (decline.before, decline.after) == ("default", "dexp[tgtFactor=10,noiseStdev=0.5,numSteps=4]")
 
 
 def test_shared_weights_of_layers_with_other_names() -> None:
