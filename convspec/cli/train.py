@@ -29,7 +29,7 @@ from convspec.passes.pipeline import Target
     "run_dir",
     type=named,
     metavar="DIR",
-    help="New folder for the run; else the next free one under runs/. torchrun takes --run for an option of its own.",
+    help="New folder for the run; else the first free one of runs/SPEC, runs/SPEC-2, ... torchrun takes --run for an option of its own.",
 )
 @click.option("--resume", type=named, metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
@@ -105,6 +105,7 @@ def command(
         compiled,
         data=data,
         run_dir=run_dir,
+        numbered=Path("runs", Path(given.spec).stem),
         resume=resume,
         steps=steps,
         device=several[0] if several else device,

@@ -48,7 +48,7 @@ def train(
     devices: Sequence[str] = (),
     max_steps: int | None = None,
     log_every: int | None = None,
-    runs: str | Path = RUNS,
+    numbered: str | Path | None = None,
     display: Display | None = None,
     notify: Notify | None = None,
     network: nn.Module | None = None,
@@ -59,7 +59,8 @@ def train(
     """Train until the schedule ends, or up to step `max_steps` of the run.
 
     data: "photos", "digits" or a folder; None takes what @data says, or what the resumed run used.
-    run_dir: a new folder for the run; None takes the next free one under `runs`.
+    run_dir: a new folder for the run; None takes the first free one of `numbered`, `numbered`-2, ...
+    numbered: None is `runs/`, and the name of the network.
     resume: folder of a run to go on with, from its newest good checkpoint.
     device, devices: where; `devices` for a network that was compiled for several, one for each GPU of its spec.
     log_every: metrics.jsonl records the first step of an epoch and each that many after it; None: about 100 an epoch.
@@ -95,7 +96,7 @@ def train(
         # before there is a folder: what is wrong with the other run leaves none behind
         inherited = None if resume is not None and list_checkpoints(run.checkpoints) else inherit(compiled, notify)
         if resume is None:
-            run = team.open_run(lambda: _created(compiled, dataset, run_dir, runs, log_every, inherited))
+            run = team.open_run(lambda: _created(compiled, dataset, run_dir, numbered, log_every, inherited))
             stack.callback(run.close)
         team.chief_does(lambda: _take_up(run, compiled, dataset, log_every))
         checkpoint = team.load_newest(run.checkpoints, notify) if resume is not None else None
@@ -146,11 +147,12 @@ def _created(
     compiled: CompiledSpec,
     dataset: Dataset,
     run_dir: str | Path | None,
-    runs: str | Path,
+    numbered: str | Path | None,
     log_every: int | None,
     inherited: Inherited | None,
 ) -> RunFolder:
-    run = RunFolder.create(compiled.name, run_dir=run_dir, runs=runs)
+    free = Path(RUNS, compiled.name) if numbered is None else Path(numbered)
+    run = RunFolder.create(free.name, run_dir=run_dir, runs=free.parent)
     try:
         run.describe(compiled, describe_run(compiled, dataset, log_every, inherited))
     except DiagnosticError:

@@ -45,6 +45,16 @@ def test_steps_stop_a_run_and_resume_goes_on(tmp_path: Path, capsys: pytest.Capt
     assert [e["loss"] for e in events(parts, "step")] == [e["loss"] for e in events(whole, "step")]
 
 
+def test_runs_are_called_as_the_file_of_their_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lenet-digits", "lenet-digits-2"):
+        assert main(["train", "specs/lenet-digits.cfg", "--steps", "1", *SHORT]) == 0
+        assert f"run in runs/{name}" in capsys.readouterr().out
+        assert (tmp_path / "runs" / name / "settings.json").is_file()
+
+
 def test_a_run_of_a_variant_goes_on_without_the_spec_that_it_extends(tmp_path: Path) -> None:
     (tmp_path / "base.cfg").write_text(Path(LENET).read_text())
     spec, run = tmp_path / "variant.cfg", tmp_path / "run"

@@ -300,7 +300,7 @@ def test_an_unwritable_run_folder(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match="CS706"):
         go(SPEC, tmp_path / "file")
     with pytest.raises(DiagnosticError, match="CS706"):
-        train(SPEC, network=TinyNet(), runs=tmp_path / "file", display=SilentDisplay())
+        train(SPEC, network=TinyNet(), numbered=tmp_path / "file" / "run", display=SilentDisplay())
 
 
 def test_a_network_without_a_cost(tmp_path: Path) -> None:
