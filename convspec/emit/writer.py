@@ -18,6 +18,8 @@ from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 _CAT = "torch.cat(["
+# Letters in the names of a sum and what it reads, up to which calls of modules stand in it.
+_SHORT = 72
 
 
 class Writer:
@@ -198,7 +200,8 @@ class Writer:
         opening, arguments = parted(text)
         lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
         if len(lines[1]) + 4 > WIDTH:
-            parts = terms(text) if opening == "(" else [f"{part}," for part in elements(f"{arguments}]")]
+            parts = elements(f"{arguments}]")
+            parts = terms(arguments) if len(parts) == 1 else [f"{part}," for part in parts]
             lines[1:2] = [f"        {part}" for part in parts]
         return lines
 
@@ -206,16 +209,27 @@ class Writer:
         return [self.program.values[name].shape for name in op.inputs]
 
     def _is_nested(self, op: Op) -> bool:
-        """Whether `op` stands inside the expression of its only reader, which is of the same layer."""
+        """Whether `op` stands inside the expression of its only reader, which is of the same layer, or a short sum."""
         readers = self.program.readers[op.name]
-        if len(readers) != 1 or op.name in self.returned or readers[0].layers != op.layers:
+        if len(readers) != 1 or op.name in self.returned:
             return False
+        if readers[0].layers != op.layers:
+            return isinstance(readers[0], Add) and self._is_term(op, readers[0])
         if isinstance(op, Gather) or any(map(self.holders.has_bias_map, (op, readers[0]))):
             return False
         is_operand = is_call(op) and not self.holders.is_function(op)
         if isinstance(readers[0], Add):
             is_operand = self.holders.is_module(op)
         return takes_expressions(readers[0]) or (is_operand and not repeats_operand(readers[0]))
+
+    def _is_term(self, op: Op, total: Add) -> bool:
+        """Whether the module that computes `op` is called in a sum, as a person would write what goes past a block:
+        `self.norm2(conv2) + short`. Autograd keeps nothing of a sum's terms: variables would hold them till the end."""
+        calls = [
+            self.program.values[name] for name in total.inputs if self.holders.is_module(self.program.values[name])
+        ]
+        names = [*total.layers, *total.inputs, *(name for call in calls for name in call.inputs)]
+        return op in calls and total.inputs.count(op.name) == 1 and sum(map(len, names)) <= _SHORT
 
     def _return(self) -> list[str]:
         costs = {cost.name: cost for cost in self.program.costs}

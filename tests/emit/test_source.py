@@ -119,6 +119,18 @@ def _with_long_names(text: str, length: int) -> str:
     return text
 
 
+def _long_sum(end: str) -> str:
+    a, b, c, total = (f"{name}{end}x" for name in ("a", "b", "c", "total"))
+    convolution = {"type": "conv", "filters": 4, "filterSize": 3, "padding": 1}
+    return classifier(
+        layer(a, inputs="data", **convolution)
+        + layer(b, inputs=a, **convolution)
+        + layer(c, inputs=f"data,{a}", **convolution | {"filterSize": "3,3", "padding": "1,1"})
+        + layer(total, type="eltsum", inputs=f"{a},{b},{c}", coeffs="-1,0.25,1", neuron="relu"),
+        leaves=total,
+    )
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modules of all specs, of one that gives every layer, and of some generated ones."""
@@ -129,6 +141,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for length in range(4, 44, 4):
         # Names so long that the line of a cost, or that of its arguments, no longer fits.
         texts[f"long_costs_{length}"] = _with_long_names(spec(*COSTS), length)
+        texts[f"long_sum_{length}"] = _long_sum("_" * length)
     texts["unshared"] = UNSHARED
     tree = {"children": [[] for _ in range(200)] + [list(range(100)), list(range(100, 200)), [200, 201]], "root": 202}
     texts["tree"] = classifier(layer("x", type="treefc", inputs="data", tree=json.dumps(tree)), leaves="x").replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -58,6 +59,39 @@ def test_joins(reader: str) -> None:
         CONVOLUTIONS + layer("f", type="fc", inputs="data", outputs=64) + reader, leaves="x,f,a,b", image="2x5x5"
     )
     assert_spec_is_right(text)
+
+
+BLOCK = (
+    layer("a", type="conv", inputs="data", filters=4, filterSize=3, padding=1, neuron="relu")
+    + layer("norm", type="batchnorm", inputs="a")
+    + layer("short", type="conv", inputs="data", filters=4, filterSize=1)
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"inputs": "norm,short"}, "x = self.norm(a) + self.short(data)"),
+        ({"inputs": "norm,a,short", "coeffs": "-1,1,0.5", "neuron": "relu"}, "F.relu(-self.norm(a) + a + 0.5 * self.short(data))"),
+        ({"inputs": "norm,norm,short"}, "x = norm + norm + self.short(data)"),
+        ({"inputs": "norm,a,short", "neuron": "drelu[2]"}, "x = self.norm(a) + a + self.short(data)"),
+    ],
+    ids=["two", "coefficients", "one twice", "neuron"],
+)  # fmt: skip
+def test_a_sum_calls_the_modules_that_it_alone_reads(keys: dict[str, object], line: str) -> None:
+    text = classifier(BLOCK + layer("x", type="eltsum", **keys), leaves="x", image="2x5x5")
+    assert line in convspec.compile(text)
+    assert_spec_is_right(text)
+    # another reader needs the variable
+    assert "norm = self.norm(a)" in convspec.compile(text.replace("inputs=x\n", "inputs=x,norm\n"))
+
+
+def test_the_terms_of_a_long_sum_have_lines_of_their_own() -> None:
+    text = classifier(BLOCK + layer("x", type="eltsum", inputs="norm,short"), leaves="x", image="2x5x5")
+    long = re.sub(r"\b(norm|short)\b", r"\1_of_a_block_that_has_a_long_name_itself", text)
+    assert " + ".join(
+        f"{name}_of_a_block_that_has_a_long_name_itself" for name in ("norm", "short")
+    ) in convspec.compile(long)
 
 
 def test_equal_values_of_a_maximum_all_learn() -> None:
