@@ -9,6 +9,8 @@
     net = convspec.load("specs/alexnet.cfg", outputs=("fc7a",))  # the nn.Module itself
     net.eval()({"data": images})["fc7a"]
 
+    convspec.load("specs/alexnet.cfg", devices=("cuda:0", "cuda:1"))  # on the two GPUs that it names
+
 These names, and what `Checked`, `LayerSummary` and `Diagnostic` hold, are stable.
 """
 
@@ -18,6 +20,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without what typing takes to impo
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     import torch  # noqa: TID251 - for its names in annotations alone
 
@@ -60,14 +63,18 @@ def compile(
     dialect: str | None = None,
     outputs: Sequence[str] = (),
     allow_init_imports: bool = False,
+    target: Literal["folded", "devices", "spmd"] = "folded",
 ) -> str:
     """Python source of a network: a module that depends on torch and convspec_kernels alone.
 
     The arguments are those of `check`; `outputs` names layers that `forward` gives beside the costs and what they judge.
     allow_init_imports: take a spec whose `initWFunc` names code of its author's; nothing is imported here, and the module
-    draws its initial weights. Raises DiagnosticError, which holds every diagnostic, where the network has errors.
+    draws its initial weights. target: what it is for, one device, the GPUs that the spec names, or a process for each of
+    these (docs/placement.md). Raises DiagnosticError, which holds every diagnostic, where the network has errors, and
+    ValueError for another target.
     """
     from convspec.compiler import compile_spec
+    from convspec.passes.pipeline import Target
 
     return compile_spec(
         layers,
@@ -78,6 +85,7 @@ def compile(
         dialect=dialect,
         outputs=outputs,
         allow_init_imports=allow_init_imports,
+        target=Target.named(target),
     ).source
 
 
@@ -91,7 +99,9 @@ def load(
     dialect: str | None = None,
     outputs: Sequence[str] = (),
     allow_init_imports: bool = False,
+    target: Literal["folded", "devices", "spmd"] | None = None,
     device: torch.device | str | None = None,
+    devices: Sequence[torch.device | str] = (),
     dtype: torch.dtype | None = None,
 ) -> torch.nn.Module:
     """The network as an `nn.Module` with initial weights drawn from torch's generator.
@@ -99,10 +109,24 @@ def load(
     `forward` takes a dict of tensors by data layer, images (N, C, H, W), labels (N,) int64 or targets (N, outputs), and
     returns a dict with what the costs judge, (N, outputs), the costs (scalars, where their labels or targets are given)
     and the layers named in `outputs`. `objective` of that dict is the sum of coeff times cost, which training makes small.
-    Otherwise as `compile`. Raises DiagnosticError also where torch is not installed (CS801).
+    target: as in `compile`; None for "devices" where `devices` names several, else "folded".
+    device: where all of it is. devices: in place of it, for target devices, one for each GPU of the spec in ascending
+    order; without either the module is on torch's default device, and its `place` moves each layer to its own.
+    Of target spmd it is the part of this process, which has joined as many as there are GPUs
+    (`torch.distributed.init_process_group`); its `objective` is that part's share, and its `backward` the whole network's.
+
+    Otherwise as `compile`. Raises DiagnosticError also where torch is not installed (CS801), and where devices or processes
+    are not those of the spec (CS710, CS750, CS753); ValueError where target, device and devices are at odds.
     """
     from convspec.compiler import compile_spec
+    from convspec.passes.pipeline import Target
 
+    names = _device_names(devices)
+    chosen = Target.named(target or ("devices" if len(names) > 1 else "folded"))
+    if names and device is not None:
+        raise ValueError("device names one device and devices several: give one of them")
+    if len(names) > 1 and chosen is not Target.DEVICES:
+        raise ValueError(f"target {chosen.value!r} runs on one device, and devices names {len(names)}")
     compiled = compile_spec(
         layers,
         params,
@@ -112,13 +136,20 @@ def load(
         dialect=dialect,
         outputs=outputs,
         allow_init_imports=allow_init_imports,
+        target=chosen,
     )
     from convspec.diagnostics import Diagnostic, DiagnosticError
 
     try:
-        from convspec.emit.load import instantiate
+        from convspec.train.instances import instance
     except ModuleNotFoundError as error:
         raise DiagnosticError(
             Diagnostic("CS801", f"{error.name} is not installed", help='pip install "convspec[train]"')
         ) from None
-    return instantiate(compiled.source, compiled.name).to(device=device, dtype=dtype)
+    return instance(compiled, chosen, names or ([] if device is None else [str(device)]), dtype)
+
+
+def _device_names(devices: Sequence[torch.device | str]) -> Sequence[str]:
+    if isinstance(devices, str):
+        raise ValueError(f"devices is a sequence of devices, such as ('cpu', 'cpu'), not {devices!r}")
+    return [str(device) for device in devices]

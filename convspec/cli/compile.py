@@ -59,7 +59,7 @@ def command(
         checked, outputs=wanted, after=show, allow_init_imports=allow_init_imports, target=chosen
     )
     if devices is not None and chosen is Target.DEVICES:
-        check_device_count(compiled.name, compiled.program, device_list(devices, "cuda").split(","))
+        check_device_count(compiled.name, compiled.program, device_list(devices, "cuda"))
     if output is None:
         click.echo(compiled.source, nl=False)
     else:

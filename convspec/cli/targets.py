@@ -43,4 +43,4 @@ def named_devices(text: str | None) -> Sequence[str]:
 
 def gpus_for(program: Program) -> Sequence[str]:
     """What `--target devices` runs on where nobody named devices: as many GPUs, from the first."""
-    return device_list(len(gpus_of(program)), "cuda").split(",")
+    return device_list(len(gpus_of(program)), "cuda")

@@ -52,6 +52,13 @@ class Target(Enum):
     DEVICES = "devices"
     SPMD = "spmd"
 
+    @classmethod
+    def named(cls, name: str) -> Target:
+        """Raises ValueError for a name that is none."""
+        if name not in {target.value for target in cls}:
+            raise ValueError(f"target is 'folded', 'devices' or 'spmd', not {name!r}")
+        return cls(name)
+
 
 PASSES: Mapping[Target, tuple[Pass, ...]] = {Target.FOLDED: FOLDED, Target.DEVICES: PLACED, Target.SPMD: PLACED}
 

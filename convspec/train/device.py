@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.program.devices import check_device_count, device_list
+from convspec.program.devices import Asked, check_device_count, device_list
 from convspec.program.program import Program
 
 
@@ -34,17 +34,19 @@ def open_device(name: str, option: str = "--device") -> torch.device:
     return device
 
 
-def open_devices(name: str, program: Program, names: Sequence[str]) -> tuple[torch.device, ...]:
-    """A device for each GPU of a placed program; `name` is that of the network.
+def open_devices(
+    name: str, program: Program, names: Sequence[str], asked: Asked = Asked.OPTION
+) -> tuple[torch.device, ...]:
+    """A device for each GPU of a placed program; `name` is that of the network. asked: where they were named.
 
     Raises DiagnosticError CS710 for one that is not there, and CS750 where there are more or fewer than GPUs, or of
     different kinds.
     """
-    check_device_count(name, program, names)
-    devices = tuple(open_device(each, "--devices") for each in names)
+    check_device_count(name, program, names, asked)
+    devices = tuple(open_device(each, asked.value) for each in names)
     if len({device.type for device in devices}) > 1:
         message = f"{', '.join(names)} are devices of different kinds"
-        help = f"name devices of one kind: --devices {device_list(len(names), devices[0].type)}"
+        help = f"name devices of one kind: {asked.spelled(device_list(len(names), devices[0].type))}"
         raise DiagnosticError(Diagnostic("CS750", message, help=help))
     return devices
 

@@ -70,10 +70,17 @@ def assert_parts_are_the_whole(text: Any, cases: int = 3) -> list[Found]:
     whole = emitted(lowered(checked)).train()
     state, batch = random_state(whole, 0), random_batch(checked, cases, 1)
     found = together(len(compiled.parts), run_part, compiled.source, tuple(compiled.parts), batch, state)
+    assert_found_is_the_whole(whole, state, batch, found)
+    return found
+
+
+def assert_found_is_the_whole(
+    whole: torch.nn.Module, state: dict[str, Array], batch: dict[str, Array], found: list[Found]
+) -> None:
     torch.manual_seed(0)
     whole.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     outputs = whole({name: torch.from_numpy(value) for name, value in batch.items()})
-    whole.objective(outputs).backward()
+    whole.objective(outputs).backward()  # type: ignore[operator]
     whole.peers = None  # type: ignore[assignment]
     given = {name: value for part in found for name, value in part["values"].items()}
     for name, value in outputs.items():
@@ -81,7 +88,6 @@ def assert_parts_are_the_whole(text: Any, cases: int = 3) -> list[Found]:
     for name, gradient in gradients(whole).items():
         own = [part["gradients"][name] for part in found if name in part["gradients"]]
         assert_close(f"gradient of {name}", np.sum(own, axis=0), gradient)
-    return found
 
 
 def assert_traffic_is_planned(text: Any, found: list[Found], cases: int) -> None:
@@ -137,3 +143,34 @@ def test_the_paper_is_in_sight(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=120", "--diff", "-"]
     result = subprocess.run(arguments, input=source, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+def load_part(text: str, batch: dict[str, Array], state: dict[str, Array]) -> Found:
+    """What a user's own script does under torchrun."""
+    dist.init_process_group("gloo")
+    net = convspec.load(text, target="spmd", dtype=torch.float64).train()
+    net.load_state_dict({name: torch.from_numpy(state[name]) for name in net.state_dict()})
+    torch.manual_seed(0)
+    outputs = net({name: torch.from_numpy(value) for name, value in batch.items()})
+    net.objective(outputs).backward()  # type: ignore[operator]
+    return {"values": {name: value.detach().numpy() for name, value in outputs.items()}, "gradients": gradients(net)}
+
+
+def test_the_part_that_load_gives() -> None:
+    checked = convspec.check(TWO_TOWERS)
+    whole = emitted(lowered(checked)).train()
+    state, batch = random_state(whole, 0), random_batch(checked, 3, 1)
+    found = together(2, load_part, TWO_TOWERS, batch, state)
+    assert_found_is_the_whole(whole, state, batch, found)
+
+
+def refuse_to_load(text: str) -> str:
+    dist.init_process_group("gloo")
+    with pytest.raises(convspec.DiagnosticError) as caught:
+        convspec.load(text, target="spmd")
+    return str(caught.value)
+
+
+def test_load_among_too_many() -> None:
+    for message in together(3, refuse_to_load, TWO_TOWERS):
+        assert "CS753: TwoTowers is on GPUs 0 and 1, one for each process, and there are 3 processes" in message
