@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span, did_you_mean
+from convspec.diagnostics import Diagnostic, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.assembly import assemble
-from convspec.graph.extension import SpecFiles, extends_entry
+from convspec.graph.files import SpecFiles, read_spec
 from convspec.graph.graph import Graph
 from convspec.graph.merging import Sections, print_sections
 from convspec.graph.overrides import changes_network
@@ -27,11 +26,7 @@ from convspec.graph.turns import report_turns
 from convspec.layers.base import Context
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
 from convspec.layers.keys import MAXIMUM_INTEGER
-from convspec.resources import spec_path
-from convspec.syntax.document import Document, Entry
-from convspec.syntax.parser import parse_document, read_source
-
-_TEXT_NAME = "<string>"
+from convspec.syntax.document import Document
 
 
 @dataclass(frozen=True)
@@ -115,20 +110,19 @@ def check(
     """
     given_dialect = None if dialect is None else _dialect(dialect)
     report = Report()
-    file = _source(layers)
-    document = parse_document(file, report)
-    params_file = _params_source(file, params)
-    params_document = None if params_file is None else parse_document(params_file, report)
-    lacks_params = params_document is None and not _is_one_file(document)
-    if lacks_params:
-        _report_missing_params(file, report)
-    files = SpecFiles(document, params_document, lacks_params=lacks_params)
-    sections = assemble(files, overrides, _open_base, report, dialect=given_dialect)
-    _report_marks((document, params_document), sections.dialect, report)
-    graph = resolve(sections, report, lacks_params=lacks_params)
+    files = read_spec(layers, params, report)
+    sections = assemble(files, overrides, report, dialect=given_dialect)
+    _report_marks(files, sections.dialect, report)
+    graph = resolve(sections, report, lacks_params=files.lacks_params)
     dims = _input_dims(graph, inputs or {}, report)
-    context = Context(report, graph.net.rounding, _classes(graph, classes), dims, dialect=graph.dialect)
-    context = context._replace(is_as_written=not inputs and not changes_network(overrides))
+    context = Context(
+        report,
+        graph.net.rounding,
+        graph.net.classes if classes is None else classes,
+        dims,
+        dialect=graph.dialect,
+        is_as_written=not inputs and not changes_network(overrides),
+    )
     shapes = infer_shapes(graph, context)
     report_unlike_weights(graph, shapes, report)
     placement = place_layers(graph)
@@ -144,20 +138,7 @@ def check(
 
         report_limits(graph, shapes, report)
     diagnostics = tuple(_in_file_order(report, sections.files))
-    return Checked(document, params_document, sections, graph, shapes, placement, diagnostics)
-
-
-def source_paths(checked: Checked) -> tuple[str, ...]:
-    """Paths of all files that a check depends on: those that it read, the spec first, and those that it looked for in vain:
-    a parameter file beside a layer file, the spec that the last one of a chain extends."""
-    paths: list[str] = []
-    for file in checked.sections.files:
-        paths.append(file.name)
-        beside = _params_beside(file)
-        base = extends_entry(parse_document(file, Report()))
-        paths += [] if beside is None else [str(beside)]
-        paths += [] if base is None else [_base_path(base)]
-    return tuple(dict.fromkeys(paths))
+    return Checked(files.layers, files.params, sections, graph, shapes, placement, diagnostics)
 
 
 def _dialect(name: str) -> Dialect:
@@ -166,9 +147,9 @@ def _dialect(name: str) -> Dialect:
     return dialect_named(name)
 
 
-def _report_marks(documents: Sequence[Document | None], dialect: Dialect, report: Report) -> None:
+def _report_marks(files: SpecFiles, dialect: Dialect, report: Report) -> None:
     """Report CS119 for files that the original programs could not read, because of what an editor put before them."""
-    for document in documents:
+    for document in (files.layers, files.params):
         if document is not None and document.has_mark and not dialect.takes_mark:
             report.add(
                 "CS119",
@@ -176,91 +157,6 @@ def _report_marks(documents: Sequence[Document | None], dialect: Dialect, report
                 f"a byte order mark stands before {document.file.name}, and {dialect.program} does not take it",
                 help=f"save it as UTF-8 without a mark; {dialect.way_out}",
             )
-
-
-def _open_base(extends: Entry, report: Report) -> SpecFiles | None:
-    """The spec that `extends=` names: relative to the file that says it, or one of ours by name. Reports CS101, CS102."""
-    if not extends.value:
-        help = "name a file, or take the key out: this spec then stands on its own"
-        report.add("CS101", extends.value_span, "extends= names no file", help=help)
-        return None
-    path = _base_path(extends)
-    try:
-        if os.path.lexists(path) and not (Path(path).is_file() or Path(path).is_dir()):
-            raise DiagnosticError(Diagnostic("CS101", f"{path} is not a file to read specs from"))
-        file = read_source(path)
-        params_file = _params_source(file, None)
-    except DiagnosticError as error:
-        for diagnostic in error.diagnostics:
-            report.extend([diagnostic._replace(span=extends.value_span)])
-        return None
-    document = parse_document(file, report)
-    params = None if params_file is None else parse_document(params_file, report)
-    return SpecFiles(document, params, lacks_params=params is None and not _is_one_file(document))
-
-
-def _base_path(extends: Entry) -> str:
-    """A path beside the file that says it, or of a spec of ours."""
-    beside = str(Path(extends.value_span.file.name).parent / extends.value)
-    ours = _path_of(extends.value)
-    return beside if ours == extends.value or os.path.lexists(beside) else ours
-
-
-def _source(given: str | os.PathLike[str]) -> SourceFile:
-    if isinstance(given, str) and "\n" in given:
-        return SourceFile(_TEXT_NAME, given)
-    return read_source(_path_of(os.fspath(given)))
-
-
-def _path_of(given: str) -> str:
-    """The path itself; or, where nothing is there, the spec of ours that `specs/alexnet.cfg` or `alexnet.cfg` means."""
-    path = Path(given)
-    if os.path.lexists(given) or path.parent.name not in ("", "specs") or path.suffix != ".cfg":
-        return given
-    try:
-        return str(spec_path(path.name))
-    except FileNotFoundError:
-        return given
-
-
-def _params_source(file: SourceFile, given: str | os.PathLike[str] | None) -> SourceFile | None:
-    if given is not None:
-        return _source(given)
-    path = _params_beside(file)
-    return read_source(str(path)) if path is not None and path.is_file() else None
-
-
-def _params_beside(file: SourceFile) -> Path | None:
-    """`layer-params-x.cfg` for `layers-x.cfg`, as the originals' files are named."""
-    path = Path(file.name)
-    if file.name == _TEXT_NAME or not path.name.startswith("layers"):
-        return None
-    return path.with_name(f"layer-params{path.name.removeprefix('layers')}")
-
-
-def _is_one_file(document: Document) -> bool:
-    """Whether keys of both kinds stand in this file: it has a section of ours, extends a file, or has a learning rate."""
-    return extends_entry(document) is not None or any(
-        section.name.startswith("@") or any(entry.key in ("epsw", "coeff") for entry in section.entries)
-        for section in document.sections
-    )
-
-
-def _report_missing_params(file: SourceFile, report: Report) -> None:
-    if not file.text.strip():
-        return
-    beside = _params_beside(file)
-    looked = f"; {beside} is not there" if beside is not None else ""
-    report.add(
-        "CS112",
-        Span(file, 0, 0),
-        f"{file.name} says nothing of learning rates{looked}",
-        help="name the parameter file with --params, or put the keys in this file, defaults under [@params]",
-    )
-
-
-def _classes(graph: Graph, given: int | None) -> int | None:
-    return graph.net.classes if given is None else given
 
 
 def _input_dims(graph: Graph, given: Mapping[str, Sequence[int]], report: Report) -> dict[str, tuple[int, ...]]:

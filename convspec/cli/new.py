@@ -13,7 +13,7 @@ from convspec.cli.options import named, offering
 from convspec.cli.write import create_text
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, did_you_mean
 from convspec.diagnostics.visible import visible
-from convspec.graph.extension import extends_entry
+from convspec.graph.files import extends_entry
 from convspec.resources import spec_names, spec_path
 from convspec.syntax.document import Document, Entry, Line
 from convspec.syntax.parser import parse_document, read_source

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import click
 
-from convspec.checker import Checked, source_paths
+from convspec.checker import Checked
 from convspec.cli.messages import print_diagnostics
 from convspec.diagnostics import DiagnosticError
+from convspec.graph.files import source_paths
 
 _INTERVAL = 0.25
 # After a change: how long until the next look, and how many looks until the files are taken as they are.
@@ -37,7 +38,7 @@ def watch(spec: str, run: Callable[[], Checked], show: Callable[[Checked], int])
         click.clear()
         try:
             checked = run()
-            paths = source_paths(checked)
+            paths = source_paths(checked.sections.files)
             show(checked)
             if not checked.diagnostics:
                 click.echo(f"{spec}: no errors", err=True)

@@ -10,7 +10,8 @@ from itertools import chain as chained
 
 from convspec.diagnostics import Report
 from convspec.graph.dialect import recognize
-from convspec.graph.extension import Level, OpenBase, Ranks, SpecFiles, lay_over_one_another, read_chain
+from convspec.graph.extension import Level, Ranks, lay_over_one_another, read_chain
+from convspec.graph.files import SpecFiles
 from convspec.graph.merging import EDITS, Merged, Sections, join_files, needs_expansion
 from convspec.graph.overrides import apply_overrides
 from convspec.layers.dialects import NAMES, Dialect, dialect_named
@@ -20,7 +21,6 @@ from convspec.syntax.document import Entry
 def assemble(
     spec: SpecFiles,
     overrides: Sequence[str],
-    open_base: OpenBase,
     report: Report,
     *,
     dialect: Dialect | None = None,
@@ -31,9 +31,9 @@ def assemble(
     after that. Where there is more than plain sections, the two files of a spec are joined into one. dialect: in which
     to read them, over what `[@net]` says; without either it is recognised, by the file that extends nothing. Reports
     CS106, CS107, CS109, CS113, CS120 to CS124, CS203, CS207, CS208, CS213, CS301, CS307 and CS308, and what
-    `open_base` reports.
+    `read_base` reports.
     """
-    chain = read_chain(spec, open_base, report)
+    chain = read_chain(spec, report)
     if chain is None:
         return Sections({}, None, spec.sources, is_complete=False)
     levels = [Level.of(files, report) for files in chain]

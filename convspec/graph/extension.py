@@ -8,34 +8,19 @@ it expects sizes to be. A pair of layer file and parameter file counts as one fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from convspec.diagnostics import Report, SourceFile, Span
+from convspec.graph.files import EXTENDS, SpecFiles, extends_entry, read_base
 from convspec.graph.merging import CLAIM, Merged, join_files, merge_sections
 from convspec.layers import layer_type
 from convspec.layers.dialects import Dialect
-from convspec.syntax.document import Document, Entry
+from convspec.syntax.document import Entry
 
 MAXIMUM_FILES = 32
 _NET = "@net"
-_EXTENDS = "extends"
-_OF_ITS_FILE = {_NET: (_EXTENDS, "name", "note")}
-
-
-class SpecFiles(NamedTuple):
-    """A spec as it was read: its layer file, or its one file, and its parameter file.
-
-    lacks_params: the layers are those of a layer file, and there is no parameter file.
-    """
-
-    layers: Document
-    params: Document | None = None
-    lacks_params: bool = False
-
-    @property
-    def sources(self) -> tuple[SourceFile, ...]:
-        return (self.layers.file,) if self.params is None else (self.layers.file, self.params.file)
+_OF_ITS_FILE = {_NET: (EXTENDS, "name", "note")}
 
 
 class Level(NamedTuple):
@@ -65,16 +50,13 @@ class Ranks:
         return self._ranks.get(span.file, -1)
 
 
-# Opens the spec that an entry `extends=` names; None after a report.
-OpenBase = Callable[[Entry, Report], SpecFiles | None]
-
-
-def read_chain(spec: SpecFiles, open_base: OpenBase, report: Report) -> tuple[SpecFiles, ...] | None:
-    """The spec, the one that it extends, and so on; None where one of them cannot be had. Reports CS113."""
+def read_chain(spec: SpecFiles, report: Report) -> tuple[SpecFiles, ...] | None:
+    """The spec, the one that it extends, and so on; None where one of them cannot be had. Reports CS113, and what
+    `read_base` does."""
     chain = [spec]
     seen = {_identity(spec.layers.file)}
     while (entry := extends_entry(chain[-1].layers)) is not None:
-        base = open_base(entry, report)
+        base = read_base(entry, report)
         if base is None:
             return None
         if _identity(base.layers.file) in seen or len(chain) == MAXIMUM_FILES:
@@ -83,14 +65,6 @@ def read_chain(spec: SpecFiles, open_base: OpenBase, report: Report) -> tuple[Sp
         seen.add(_identity(base.layers.file))
         chain.append(base)
     return tuple(chain)
-
-
-def extends_entry(document: Document) -> Entry | None:
-    """The last `extends=` under `[@net]`; where there is none, one before the first section, which has been reported."""
-    sections = (section for section in document.sections if section.name == _NET)
-    lines = [document.prologue, *(section.lines for section in sections)]
-    entries = [line for each in lines for line in each if isinstance(line, Entry) and line.key == _EXTENDS]
-    return entries[-1] if entries else None
 
 
 def _identity(file: SourceFile) -> str:
@@ -125,7 +99,7 @@ def lay_over_one_another(levels: Sequence[Level], dialect: Dialect, report: Repo
         if position:
             below = _without_what_is_of_its_file(below)
     if _NET in below:
-        below[_NET] = below[_NET].without(_EXTENDS)
+        below[_NET] = below[_NET].without(EXTENDS)
     return below
 
 

@@ -14,9 +14,10 @@ from typing import IO
 
 import pytest
 
-from convspec.checker import check, source_paths
+from convspec.checker import check
 from convspec.cli import main
 from convspec.cli.watching import snapshot, wait_for_change
+from convspec.graph.files import source_paths
 
 SPEC = "[@net]\ninput=data:3x8x8\noutputs=n\n[data]\ntype=data\ndataIdx=0\n[n]\ntype=neuron\ninputs=data\nneuron=relu\n"
 
@@ -92,9 +93,9 @@ def test_a_file_replaced_by_one_as_long_and_as_old_is_a_change(tmp_path: Path) -
 def test_what_a_check_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "layers-x.cfg").write_text("[@net]\nextends=base.cfg\n")
-    assert source_paths(check("layers-x.cfg")) == ("layers-x.cfg", "layer-params-x.cfg", "base.cfg")
+    assert source_paths(check("layers-x.cfg").sections.files) == ("layers-x.cfg", "layer-params-x.cfg", "base.cfg")
     (tmp_path / "base.cfg").write_text("[@net]\nextends=alexnet.cfg\n")
-    *own, ours = source_paths(check("layers-x.cfg"))
+    *own, ours = source_paths(check("layers-x.cfg").sections.files)
     assert own == ["layers-x.cfg", "layer-params-x.cfg", "base.cfg"]
     assert Path(ours).name == "alexnet.cfg"
 
