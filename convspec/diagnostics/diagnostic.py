@@ -9,7 +9,7 @@ from typing import NamedTuple
 from convspec.diagnostics.codes import CODES, Severity
 from convspec.diagnostics.span import Span
 
-__all__ = ["Diagnostic", "DiagnosticError", "Label", "Report", "Severity", "closest", "did_you_mean"]
+__all__ = ["Diagnostic", "DiagnosticError", "Label", "Report", "Severity", "closest", "did_you_mean", "joined"]
 
 # Longest word and longest text of a message: what a file holds may be of any length, and a message quotes it.
 _LONGEST_WORD = 80

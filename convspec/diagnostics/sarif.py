@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convspec.diagnostics.codes import CODES
-from convspec.diagnostics.diagnostic import Diagnostic, Severity
+from convspec.diagnostics.diagnostic import Diagnostic
 from convspec.diagnostics.explain import explanation
 from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.span import SourceFile, Span
@@ -76,7 +76,7 @@ def _result(diagnostic: Diagnostic, rule_index: int, origin: Origin) -> _Object:
     result: _Object = {
         "ruleId": diagnostic.code,
         "ruleIndex": rule_index,
-        "level": _level(diagnostic.severity),
+        "level": diagnostic.severity.value,  # the words of SARIF happen to be ours
         "message": {"text": _message("\n".join(lines))},
         "locations": _locations(diagnostic.span, origin),
     }
@@ -87,11 +87,6 @@ def _result(diagnostic: Diagnostic, rule_index: int, origin: Origin) -> _Object:
             for number, label in enumerate(labels, start=1)
         ]
     return result
-
-
-def _level(severity: Severity) -> str:
-    """The words of SARIF happen to be ours."""
-    return severity.value
 
 
 def _locations(span: Span | None, origin: Origin) -> list[_Object]:

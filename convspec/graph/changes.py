@@ -10,7 +10,6 @@ from convspec.graph.expansion import expand
 from convspec.graph.extension import Ranks
 from convspec.graph.merging import Merged, Sections
 from convspec.graph.overrides import report_unused
-from convspec.layers import layer_type
 from convspec.layers.keyed import DEFAULTS
 
 
@@ -39,6 +38,5 @@ def _without_defaults_of(removed: Sequence[Merged], sections: dict[str, Merged])
 
 def _takes_default(sections: Iterable[Merged]) -> set[str]:
     """The keys that these layers take from `[@params]`."""
-    types = {entry.value for section in sections if (entry := section.entries.get("type")) is not None}
-    classes = [cls for cls in map(layer_type, types) if cls is not None]
+    classes = {cls for section in sections if (cls := section.layer_class) is not None}
     return {name for cls in classes for name, key in cls.keys.items() if key.takes_default}

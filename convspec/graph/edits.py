@@ -17,7 +17,6 @@ from convspec.diagnostics import Label, Report, Span, did_you_mean
 from convspec.graph.extension import Ranks
 from convspec.graph.merging import EDITS, Merged
 from convspec.graph.wires import Wire, inputs_entry, read_wires, write_wires
-from convspec.layers import layer_type
 from convspec.layers.keys import Key, flag
 from convspec.syntax.document import Entry
 from convspec.syntax.forms import NAME
@@ -246,8 +245,7 @@ def _sources(name: str, removed: Container[str], network: _Network) -> list[str]
 
 def _report_unjoinable(reader: Merged, section: Merged, sources: list[str], network: _Network, report: Report) -> bool:
     """Whether the reader of a removed layer cannot read what that layer read. Reports CS307."""
-    written = reader.entries.get("type")
-    cls = layer_type(written.value) if written is not None else None
+    cls = reader.layer_class
     most = cls.input_counts[1] if cls is not None else None
     count = len({wire.source for wire in network.wires[reader.name]} - {section.name} | set(sources))
     if sources and (most is None or count <= most):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convspec.diagnostics import Label, Report, SourceFile, Span
 from convspec.layers import layer_type
+from convspec.layers.base import Layer
 from convspec.layers.dialects import CONVSPEC, Dialect
-from convspec.layers.keys import Home
+from convspec.layers.keys import Home, Key
 from convspec.syntax.document import Document, Entry
 
 FOR_ALL = "DEFAULT"
@@ -40,6 +41,12 @@ class Merged(NamedTuple):
     @property
     def is_layer(self) -> bool:
         return not self.name.startswith("@") and self.name != FOR_ALL and bool(self.name.strip())
+
+    @property
+    def layer_class(self) -> type[Layer] | None:
+        """The class of its `type=`; None where it says none, or one that there is not."""
+        written = self.entries.get("type")
+        return None if written is None else layer_type(written.value)
 
     def without(self, *keys: str) -> Merged:
         if not any(key in self.entries for key in keys):
@@ -122,16 +129,15 @@ def _canonical(name: str) -> str:
     return " ".join(name.split()) if name.startswith("@") else name
 
 
-def home_of(name: str, entry: Entry, dialect: Dialect, *files: Mapping[str, Merged]) -> Home | None:
-    """The file that a key of a layer belongs to; None for a key that its layer does not know.
+def key_of(name: str, entry: Entry, dialect: Dialect, *files: Mapping[str, Merged]) -> Key[Any] | None:
+    """The key of a layer that an entry is for; None for one that its layer does not know.
 
     files: sections among which the type of the layer is, the nearest first.
     """
-    types = (sections[name].entries.get("type") for sections in files if name in sections)
-    written = next((entry for entry in types if entry is not None), None)
-    cls = layer_type(written.value) if written is not None else None
-    key = cls.keys_in(dialect).get(entry.key) if cls is not None else None
-    return None if key is None else key.home
+    typed = (sections[name] for sections in files if name in sections and "type" in sections[name].entries)
+    section = next(typed, None)
+    cls = None if section is None else section.layer_class
+    return None if cls is None else cls.keys_in(dialect).get(entry.key)
 
 
 def join_files(
@@ -164,23 +170,22 @@ def _at_home(
     """The entries of a section that belong into the file in which they stand."""
     kept = []
     for entry in section.entries.values():
-        found = home_of(section.name, entry, dialect, *files)
-        if found in (None, home):
+        key = key_of(section.name, entry, dialect, *files)
+        if key is None or key.home is home:
             kept.append(entry)
         elif report is not None:
-            report_misplaced(section.name, entry, home, found, report)
+            report_misplaced(section.name, entry, key, home, report)
     return kept
 
 
-def report_misplaced(section: str, entry: Entry, home: Home, right: Home | None, report: Report) -> None:
-    """Report CS208: a key in the other one of the two files."""
-    if right is not None:
-        report.add(
-            "CS208",
-            entry.key_span,
-            f"{entry.written_key} of {section} stands in the {home.value}, where nothing reads it",
-            help=f"move it to [{section}] of the {right.value}",
-        )
+def report_misplaced(section: str, entry: Entry, key: Key[Any], home: Home, report: Report) -> None:
+    """Report CS208 for a key that stands in the file `home`, and belongs into the other one."""
+    report.add(
+        "CS208",
+        entry.key_span,
+        f"{key.spelling} of {section} stands in the {home.value}, where nothing reads it",
+        help=f"move it to [{section}] of the {key.home.value}",
+    )
 
 
 def print_sections(sections: Sections, values: Mapping[str, Mapping[str, str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convspec.diagnostics import Report, SourceFile, Span, did_you_mean
-from convspec.graph.merging import OF_TYPE, Merged, home_of
+from convspec.graph.merging import OF_TYPE, Merged, key_of
 from convspec.graph.settings import SETTINGS
 from convspec.layers.dialects import Dialect
 from convspec.layers.keyed import DEFAULTS
@@ -37,7 +37,8 @@ def apply_overrides(
             continue
         section = document.sections[0]
         entry = next(section.entries)
-        is_parameter = home_of(section.name, entry, dialect, sections) is Home.PARAMS
+        key = key_of(section.name, entry, dialect, sections)
+        is_parameter = key is not None and key.home is Home.PARAMS
         place = parameters if parameters is not None and is_parameter else sections
         if makes_layers and section.name not in sections and not section.name.startswith("@"):
             added[section.name] = entry.key_span

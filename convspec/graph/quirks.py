@@ -27,7 +27,7 @@ class Quirk(NamedTuple):
 
 def report_quirks(graph: Graph, report: Report) -> None:
     """Report CS511, once for all layers that touch the same."""
-    for quirk in QUIRKS if not graph.dialect.is_ours else ():
+    for quirk in QUIRKS:
         if graph.dialect not in quirk.programs:
             continue
         layers = [layer for layer in graph.layers.values() if not layer.is_broken and quirk.is_in(layer, graph)]

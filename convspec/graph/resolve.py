@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
 from convspec.graph.connections import report_bad_inputs, report_unread_layers
 from convspec.graph.defaults import read_type_defaults, report_unread_defaults, report_unread_keys
 from convspec.graph.graph import Graph
 from convspec.graph.interpolation import interpolate
-from convspec.graph.merging import FOR_ALL, OF_TYPE, Merged, Sections
+from convspec.graph.merging import FOR_ALL, OF_TYPE, Merged, Sections, report_misplaced
 from convspec.graph.restrictions import report_stopped_gradients
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
 from convspec.graph.sharing import report_sources
@@ -21,6 +21,8 @@ from convspec.layers.keyed import DEFAULTS, Keyed, RawSection, Remark
 from convspec.layers.keys import REQUIRED, Home, Key, report_fault
 from convspec.syntax.document import Entry
 
+Settings = TypeVar("Settings", bound=Keyed)
+
 
 def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Graph:
     """The graph of the sections of a spec.
@@ -28,47 +30,23 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     lacks_params: the parameter file is missing, which has been reported, so that its keys are not asked for. Reports
     CS109, CS110, CS2xx and CS3xx.
     """
-    sections, parameters, file = spec.layers, spec.params, spec.files[0]
-    settings = {name: _settings(name, sections, report) for name in SETTINGS}
+    sections, parameters = spec.layers, spec.params
+    net = _settings("@net", NetSettings, sections, report)
+    train = _settings("@train", TrainSettings, sections, report)
+    data = _settings("@data", DataSettings, sections, report)
     _report_unknown_settings(sections, report)
-    defaults = sections[DEFAULTS].entries if DEFAULTS in sections else {}
-    if parameters is not None and DEFAULTS in parameters:
-        defaults = {**defaults, **parameters[DEFAULTS].entries}
-    by_type = read_type_defaults(sections, parameters or {}, spec.dialect, report)
-    for_all = {**_entries_of(FOR_ALL, sections), **_entries_of(FOR_ALL, parameters or {})}
+    defaults = _Defaults.of(spec, report)
     built: dict[str, Layer | None] = dict.fromkeys(spec.broken)
     for section in sections.values():
         if section.is_layer and not section.is_parameters:
-            own = _entries_of(section.name, sections)
-            of_params = None if parameters is None else _entries_of(section.name, parameters)
-            scope = {**defaults, **own, **(of_params or {})}
-            entries = interpolate(section.name, own, own)
-            raw = RawSection(
-                section.name,
-                section.header,
-                entries,
-                None if of_params is None else interpolate(section.name, of_params, of_params),
-                interpolate(section.name, defaults, scope),
-                lacks_params,
-                parameters[section.name].header if parameters and section.name in parameters else None,
-                for_all,
-                section.unreadable,
-                spec.dialect,
-                interpolate(section.name, by_type.get(entries["type"].value, {}), scope) if "type" in entries else {},
-                section.maker,
-            )
             since = len(report)
-            built[section.name] = _layer(raw, spec, report)
+            built[section.name] = _layer(_raw(section, spec, defaults, lacks_params=lacks_params), spec, report)
             if section.maker is not None and len(report) > since:
                 report.attribute(since, section.maker)
     if not built and spec.is_complete:
-        _report_no_layers(file, settings["@net"], sections, report)
+        _report_no_layers(spec.files[0], net, sections, report)
     _report_orphan_parameters(sections, parameters or {}, built, report)
-    report_unread_defaults(defaults, built, report)
-    net, train, data = settings["@net"], settings["@train"], settings["@data"]
-    assert isinstance(net, NetSettings)
-    assert isinstance(train, TrainSettings)
-    assert isinstance(data, DataSettings)
+    report_unread_defaults(defaults.entries, built, report)
     known = {name: layer for name, layer in built.items() if layer is not None}
     graph = Graph(known, net, train, data, spec.dialect)
     report_bad_inputs(graph, built, {name: s.again for name, s in sections.items() if s.again}, report)
@@ -81,7 +59,49 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     return graph
 
 
-def _report_no_layers(file: SourceFile, net: Keyed, sections: Mapping[str, Merged], report: Report) -> None:
+class _Defaults(NamedTuple):
+    """Entries that many layers share: of `[@params]`, of `[@params TYPE]` by type, and of `[DEFAULT]`."""
+
+    entries: Mapping[str, Entry]
+    by_type: Mapping[str, Mapping[str, Entry]]
+    for_all: Mapping[str, Entry]
+
+    @classmethod
+    def of(cls, spec: Sections, report: Report) -> _Defaults:
+        """Reports what `read_type_defaults` does."""
+        files = (spec.layers, spec.params or {})
+        entries, for_all = (
+            {key: entry for file in files if name in file for key, entry in file[name].entries.items()}
+            for name in (DEFAULTS, FOR_ALL)
+        )
+        return cls(entries, read_type_defaults(*files, spec.dialect, report), for_all)
+
+
+def _raw(section: Merged, spec: Sections, defaults: _Defaults, *, lacks_params: bool) -> RawSection:
+    """A section with all that may supply its keys, references in values filled in."""
+    name, params = section.name, spec.params
+    own = _entries_of(name, spec.layers)
+    of_params = None if params is None else _entries_of(name, params)
+    scope = {**defaults.entries, **own, **(of_params or {})}
+    entries = interpolate(name, own, own)
+    of_type = defaults.by_type.get(entries["type"].value, {}) if "type" in entries else {}
+    return RawSection(
+        name=name,
+        header=section.header,
+        layers=entries,
+        params=None if of_params is None else interpolate(name, of_params, of_params),
+        defaults=interpolate(name, defaults.entries, scope),
+        type_defaults=interpolate(name, of_type, scope),
+        for_all=defaults.for_all,
+        lacks_params=lacks_params,
+        params_header=params[name].header if params is not None and name in params else None,
+        unreadable=section.unreadable,
+        dialect=spec.dialect,
+        maker=section.maker,
+    )
+
+
+def _report_no_layers(file: SourceFile, net: NetSettings, sections: Mapping[str, Merged], report: Report) -> None:
     """Report CS110, at the key that was probably meant to be `extends`, if there is one."""
     written = sections["@net"].entries if "@net" in sections else {}
     guess = closest("extends", [key for key in written if key not in net.keys])
@@ -100,8 +120,7 @@ def _entries_of(name: str, sections: Mapping[str, Merged]) -> Mapping[str, Entry
     return {**for_all, **own} if for_all else own
 
 
-def _settings(name: str, sections: Mapping[str, Merged], report: Report) -> Keyed:
-    cls = SETTINGS[name]
+def _settings(name: str, cls: type[Settings], sections: Mapping[str, Merged], report: Report) -> Settings:
     merged = sections.get(name)
     if merged is None:
         return cls(RawSection(name, Span(SourceFile(name, ""), 0, 0), {}), report)
@@ -200,12 +219,7 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
         for entry in entries:
             key = keys.get(entry.key)
             if raw.params is not None and key is not None and key.home is not home:
-                report.add(
-                    "CS208",
-                    entry.key_span,
-                    f"{key.spelling} of {raw.name} stands in the {home.value}, where nothing reads it",
-                    help=f"move it to [{raw.name}] of the {key.home.value}",
-                )
+                report_misplaced(raw.name, entry, key, home, report)
 
 
 def _report_unread_in_dialect(layer: Layer, entry: Entry, report: Report) -> bool:

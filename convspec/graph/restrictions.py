@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from convspec.diagnostics import Label, Report
 from convspec.graph.graph import Graph
@@ -50,8 +50,7 @@ def report_shared_passes(graph: Graph, placement: Placement, report: Report) -> 
             taken.setdefault(name.text, []).append(layer)
 
 
-def _rival(
-    layer: PassLayer, others: list[PassLayer] | tuple[()], placement: Mapping[str, tuple[int, ...]]
-) -> Layer | None:
+def _rival(layer: PassLayer, others: Sequence[PassLayer], placement: Placement) -> Layer | None:
+    """Another one of these layers that is on a GPU of this one."""
     own = set(placement.get(layer.name, ()))
     return next((o for o in others if o is not layer and own & set(placement.get(o.name, ()))), None)

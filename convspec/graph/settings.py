@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from convspec.layers.base import Rounding
 from convspec.layers.dialects import NAMES
 from convspec.layers.keyed import Keyed
@@ -107,4 +105,4 @@ class DataSettings(Keyed):
     test_samples = integer("testSamples", default=25, minimum=1, doc="photos: test crops of each photograph")
 
 
-SETTINGS: Mapping[str, type[Keyed]] = {"@net": NetSettings, "@train": TrainSettings, "@data": DataSettings}
+SETTINGS = ("@net", "@train", "@data")

@@ -8,10 +8,10 @@ in our own dialect it may stand anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from convspec.diagnostics import Label, Report, did_you_mean
+from convspec.diagnostics import Label, Report, Span, did_you_mean
 from convspec.graph.graph import Graph
 from convspec.graph.shapes import Shapes
 from convspec.layers.weights import WeightLayer
@@ -49,56 +49,59 @@ def report_sources(graph: Graph, report: Report) -> None:
     sources = {matrix: Matrix(source.name.text, source.input) for _, matrix, source in _sources(graph)}
     reported: set[Matrix] = set()
     for layer, matrix, source in _sources(graph):
-        span = layer.part("weight_sources", source.name)
-        owner = graph.layers.get(source.name.text)
         cycle = _cycle(matrix, sources)
-        if owner is None:
-            message = f"{layer.name} takes its weights from {source.name.text}, which does not exist"
-            others = [other.name for other in graph.layers.values() if other.type == layer.type and other is not layer]
-            help = did_you_mean(source.name.text, others) or "name a layer of the same type above it"
-            report.add("CS309", span, message, help=help)
-        elif owner.type != layer.type:
-            message = (
-                f"{layer.name} is a {layer.type} layer, and takes its weights from {owner.name}, a {owner.type} layer"
-            )
-            report.add(
-                "CS310",
-                span,
-                message,
-                labels=[Label(owner.header, f"type={owner.type}")],
-                help="name a layer of the same type",
-            )
-        elif source.input >= max(owner.input_count, 1):
-            count = f"{owner.input_count} matrices" if owner.input_count != 1 else "one matrix"
-            message = f"{owner.name} has {count} of weights, one for each input, and no [{source.input}]"
-            help = f"inputs are counted from 0: write {owner.name}[{max(owner.input_count - 1, 0)}] for the last"
-            report.add("CS309", span, message, help=help)
+        layer.is_broken |= bool(cycle)
+        if _report_bad_source(layer, source, graph, report):
+            layer.is_broken = True
         elif cycle and not reported.intersection(cycle):
             reported.update(cycle)
-            text = " from ".join(map(str, [*cycle, cycle[0]]))
-            message = (
-                f"{matrix} takes its weights from itself" if len(cycle) == 1 else f"these weights have no owner: {text}"
-            )
-            report.add(
-                "CS317",
-                span,
-                message,
-                help="one of these layers has to have weights of its own: take its weightSource out",
-            )
+            _report_no_owner(layer.part("weight_sources", source.name), cycle, report)
         elif not cycle and not graph.dialect.reads_ahead:
-            here, there = (position[layer.name], matrix.input), (position[owner.name], source.input)
+            here, there = (position[layer.name], matrix.input), (position[source.name.text], source.input)
             if there > here:
-                message = (
-                    f"{layer.name} takes its weights from {source}, which {graph.dialect.program} has not read yet"
-                )
-                report.add(
-                    "CS309",
-                    span,
-                    message,
-                    labels=[Label(owner.header, "here")],
-                    help=f"move [{owner.name}] above [{layer.name}]",
-                )
-        layer.is_broken |= report.has("CS309", span) or report.has("CS310", span) or bool(cycle)
+                layer.is_broken = True
+                _report_source_ahead(layer, source, graph, report)
+
+
+def _report_bad_source(layer: WeightLayer, source: WeightSource, graph: Graph, report: Report) -> bool:
+    """Whether a source is not there, or has other weights. Reports CS309 and CS310."""
+    span = layer.part("weight_sources", source.name)
+    owner = graph.layers.get(source.name.text)
+    if owner is None:
+        message = f"{layer.name} takes its weights from {source.name}, which does not exist"
+        others = [other.name for other in graph.layers.values() if other.type == layer.type and other is not layer]
+        help = did_you_mean(source.name.text, others) or "name a layer of the same type above it"
+        report.add("CS309", span, message, help=help)
+    elif owner.type != layer.type:
+        message = f"{layer.name} is a {layer.type} layer, and takes its weights from {owner.name}, a {owner.type} layer"
+        labels = [Label(owner.header, f"type={owner.type}")]
+        report.add("CS310", span, message, labels=labels, help="name a layer of the same type")
+    elif source.input >= max(owner.input_count, 1):
+        count = f"{owner.input_count} matrices" if owner.input_count != 1 else "one matrix"
+        message = f"{owner.name} has {count} of weights, one for each input, and no [{source.input}]"
+        help = f"inputs are counted from 0: write {owner.name}[{max(owner.input_count - 1, 0)}] for the last"
+        report.add("CS309", span, message, help=help)
+    else:
+        return False
+    return True
+
+
+def _report_no_owner(span: Span, cycle: Sequence[Matrix], report: Report) -> None:
+    """Report CS317."""
+    message = f"{cycle[0]} takes its weights from itself"
+    if len(cycle) > 1:
+        message = f"these weights have no owner: {' from '.join(map(str, [*cycle, cycle[0]]))}"
+    help = "one of these layers has to have weights of its own: take its weightSource out"
+    report.add("CS317", span, message, help=help)
+
+
+def _report_source_ahead(layer: WeightLayer, source: WeightSource, graph: Graph, report: Report) -> None:
+    """Report CS309 for a source below its reader, or a later input of it, in a file that is read from above."""
+    owner = graph.layers[source.name.text]
+    message = f"{layer.name} takes its weights from {source}, which {graph.dialect.program} has not read yet"
+    help = f"move [{owner.name}] above [{layer.name}]"
+    span = layer.part("weight_sources", source.name)
+    report.add("CS309", span, message, labels=[Label(owner.header, "here")], help=help)
 
 
 def report_unlike_weights(graph: Graph, shapes: Shapes, report: Report) -> None:
