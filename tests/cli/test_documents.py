@@ -157,7 +157,9 @@ def test_examples_of_help_can_be_typed(name: str | None) -> None:
             understood(example)
 
 
-@pytest.mark.parametrize("command", ["train x.cfg --run-dri runs/x", "plan x.cfg --auto many", "tset runs/x", "diff a b c"])
+@pytest.mark.parametrize(
+    "command", ["train x.cfg --run-dri runs/x", "plan x.cfg --auto many", "tset runs/x", "diff a b c"]
+)
 def test_what_cannot_be_typed_is_told(command: str) -> None:
     with pytest.raises(click.UsageError):
         understood(command)
@@ -203,7 +205,7 @@ def test_the_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -
         "x": torch.rand(2, 32, 9, 9),
         "bias": torch.rand(32),
     }
-    exec(compile(small, page, "exec"), given)  # noqa: S102 - of ours
+    exec(compile(small, page, "exec"), given)
     if "net" in given:
         assert given["given"]["logprob"].isfinite()
         assert all(parameter.grad is not None for parameter in given["net"].parameters())
