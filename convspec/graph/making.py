@@ -9,13 +9,12 @@ from typing import Any
 from convspec.diagnostics import Label, Report, Span, closest, did_you_mean
 from convspec.graph.merging import TEMPLATE, Merged
 from convspec.graph.templates import RESERVED, Fragment, Instance, Said, Template, substituted
-from convspec.graph.wires import FORMS_WITH_NAMES, inputs_entry, names_in, with_names
+from convspec.graph.wires import FORMS_WITH_NAMES
 from convspec.layers import layer_type
 from convspec.layers.base import Layer
 from convspec.layers.keys import integer
-from convspec.syntax.document import Entry, Piece
+from convspec.syntax.document import Entry
 from convspec.syntax.forms import NAME, NAMES, Form
-from convspec.syntax.values import Name
 
 MAXIMUM_LAYERS = 20_000
 MAXIMUM_CHARACTERS = 2**22
@@ -105,7 +104,7 @@ class Maker:
         """How many layers these keys stand for; keys for one copy alone are not looked at. Raises _TooMuch."""
         copies = 1
         if REPEAT.name in keys:
-            copies = REPEAT.read("", _entry(keys[REPEAT.name]), Report()) or 1
+            copies = REPEAT.read("", keys[REPEAT.name].as_entry(), Report()) or 1
         template = self._templates.get(keys["type"].text) if "type" in keys else None
         instance = self._instance("", keys, template, Report()) if template is not None else None
         if instance is None or instance.template.name in above or len(above) == MAXIMUM_DEPTH:
@@ -124,17 +123,17 @@ class Maker:
         if repeat is None:
             self._make_one(name, keys, section, maker, above)
             return
-        copies = REPEAT.read(name, _entry(repeat), self._report)
+        copies = REPEAT.read(name, repeat.as_entry(), self._report)
         if copies is None:
             self._has_failed = True
             return
-        place = _entry(repeat).value_span
+        place = repeat.as_entry().value_span
         for number in range(1, copies + 1):
             copy = {key: said for key, said in keys.items() if number == copies or key not in _OF_THE_LAST}
             if number > 1:
-                copy["inputs"] = _reading(f"{name}_{number - 1}", place)
+                copy["inputs"] = Said.inputs(place, Fragment(f"{name}_{number - 1}", place))
             elif "inputs" not in keys and "after" in keys:
-                copy["inputs"] = Said(_reading("", place).entry, keys["after"].parts())
+                copy["inputs"] = Said.inputs(place, *keys["after"].parts())
             own_name = f"{name}_{number}"
             self._make_one(own_name, self._with_own_keys(own_name, copy, maker), section, maker, above)
         self._new_aliases[name] = f"{name}_{copies}"
@@ -149,7 +148,7 @@ class Maker:
             self._has_failed = True
         elif template.name in above or len(above) == MAXIMUM_DEPTH:
             self._has_failed = True
-            self._report_endless(_entry(written).value_span, template.name, above)
+            self._report_endless(written.as_entry().value_span, template.name, above)
         else:
             self._make_instance(name, keys, template, maker, above)
 
@@ -205,7 +204,7 @@ class Maker:
         """Report CS203, at the key that was probably meant to be the first one that is missing, if there is one."""
         unread = [key for key in keys if key not in (*template.parameters, *RESERVED)]
         guess = closest(missing[0].key, unread)
-        place = _entry(keys["type"]).value_span if guess is None else keys[guess].entry.key_span
+        place = keys["type"].as_entry().value_span if guess is None else keys[guess].entry.key_span
         if report.has("CS203", place):
             return
         listed = ", ".join(entry.written_key for entry in missing)
@@ -275,43 +274,9 @@ class Maker:
             self._report_taken(name, maker, maker)
             return
         self._names.add(name)
-        written = {"type": _entry(keys["type"])} if "type" in keys else {}
+        written = {"type": keys["type"].as_entry()} if "type" in keys else {}
         forms = keys_with_names(name, written)
-        entries = {key: _named(said, forms[key]) if key in forms else _entry(said) for key, said in keys.items()}
+        entries = {
+            key: said.as_entry_with_names(forms[key]) if key in forms else said.as_entry() for key, said in keys.items()
+        }
         self._made[name] = Merged(name, section.header, entries, section.unreadable, maker=maker)
-
-
-def _reading(name: str, place: Span) -> Said:
-    """An `inputs=` that no file has."""
-    return Said(inputs_entry((), place), (Fragment(name, place),))
-
-
-def _entry(said: Said) -> Entry:
-    """The key as an entry. A value that is one parameter stands where that is given."""
-    entry, fragments = said
-    if fragments is None or [(part.text, part.span) for part in fragments] == [(entry.value, entry.value_span)]:
-        return entry
-    pieces, end = [], 0
-    for fragment in fragments:
-        pieces.append(Piece(end, end + len(fragment.text), fragment.span))
-        end += len(fragment.text)
-    span = fragments[0].span if len(fragments) == 1 else entry.value_span
-    return entry._replace(value=said.text, value_span=span, pieces=tuple(pieces))
-
-
-def _named(said: Said, form: Form[Any]) -> Entry:
-    """The key as an entry in which the names of a template's layers are those of the instance's."""
-    entry = _entry(said)
-    names = names_in(entry, form) if said.fragments is not None else ()
-    meant = [_meant(name, said.parts()) for name in names]
-    return entry if meant == [name.text for name in names] else with_names(entry, names, meant)
-
-
-def _meant(name: Name, fragments: Sequence[Fragment]) -> str:
-    """The layer that a name means: in the instance of the fragment in which it begins."""
-    end = 0
-    for fragment in fragments:
-        end += len(fragment.text)
-        if name.start < end:
-            return fragment.instance.name_of(name.text) if fragment.instance is not None else name.text
-    return name.text

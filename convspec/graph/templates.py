@@ -23,12 +23,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convspec.diagnostics import Report, Span, did_you_mean
 from convspec.graph.merging import TEMPLATE, Merged, is_template_layer
+from convspec.graph.wires import inputs_entry, names_in, with_names
 from convspec.layers import layer_type
-from convspec.syntax.document import Entry
+from convspec.syntax.document import Entry, Piece
+from convspec.syntax.forms import Form
+from convspec.syntax.values import Name
 
 # Keys of an instance that say something of it, and are no parameters.
 RESERVED = ("type", "inputs", "repeat", "remove", "after", "expect")
@@ -71,6 +74,11 @@ class Said(NamedTuple):
     entry: Entry
     fragments: tuple[Fragment, ...] | None = None
 
+    @classmethod
+    def inputs(cls, place: Span, *fragments: Fragment) -> Said:
+        """An `inputs=` that no file has; `place` is what asks for it."""
+        return cls(inputs_entry((), place), fragments)
+
     def parts(self) -> tuple[Fragment, ...]:
         return (Fragment(self.entry.value, self.entry.value_span),) if self.fragments is None else self.fragments
 
@@ -79,6 +87,34 @@ class Said(NamedTuple):
         if self.fragments is None:
             return self.entry.value
         return "".join(fragment.text for fragment in self.fragments)
+
+    def as_entry(self) -> Entry:
+        """The key as an entry. A value that is one parameter stands where that is given."""
+        entry, fragments = self
+        if fragments is None or [(part.text, part.span) for part in fragments] == [(entry.value, entry.value_span)]:
+            return entry
+        pieces, end = [], 0
+        for fragment in fragments:
+            pieces.append(Piece(end, end + len(fragment.text), fragment.span))
+            end += len(fragment.text)
+        span = fragments[0].span if len(fragments) == 1 else entry.value_span
+        return entry._replace(value=self.text, value_span=span, pieces=tuple(pieces))
+
+    def as_entry_with_names(self, form: Form[Any]) -> Entry:
+        """The key as an entry in which the names of a template's layers are those of the instance's. form: of its value."""
+        entry = self.as_entry()
+        names = names_in(entry, form) if self.fragments is not None else ()
+        meant = [self._meant(name) for name in names]
+        return entry if meant == [name.text for name in names] else with_names(entry, names, meant)
+
+    def _meant(self, name: Name) -> str:
+        """The layer that a name means: in the instance of the fragment in which it begins."""
+        end = 0
+        for fragment in self.parts():
+            end += len(fragment.text)
+            if name.start < end:
+                return fragment.instance.name_of(name.text) if fragment.instance is not None else name.text
+        return name.text
 
 
 def read_templates(sections: Mapping[str, Merged], report: Report) -> dict[str, Template | None]:
