@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from convspec.diagnostics import Diagnostic, Report, Severity, SourceFile, Span, did_you_mean
+from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.assembly import assemble
 from convspec.graph.files import SpecFiles, read_spec
 from convspec.graph.graph import Graph
@@ -47,11 +47,21 @@ class Checked:
     @property
     def ok(self) -> bool:
         """Whether there are no errors; warnings and notes do not count."""
-        return all(d.severity is not Severity.ERROR for d in self.diagnostics)
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.diagnostics if d.severity is Severity.ERROR)
 
     @property
     def has_warnings(self) -> bool:
         return any(d.severity is Severity.WARNING for d in self.diagnostics)
+
+    def require_ok(self) -> Checked:
+        """The network itself. Raises DiagnosticError with its errors, where it has any."""
+        if not self.ok:
+            raise DiagnosticError(*self.errors)
+        return self
 
     @cached_property
     def layers(self) -> tuple[LayerSummary, ...]:

@@ -10,7 +10,6 @@ from convspec.checker import Checked
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
-from convspec.diagnostics import DiagnosticError, Severity
 
 
 @click.command(short_help="What each of the paper's choices is worth.")
@@ -49,8 +48,7 @@ def command(
     if checked.ok and settings:
         overrides = (*given.options["overrides"], *settings)
         checked = given._replace(options={**given.options, "overrides": overrides}).checked()
-    if not checked.ok:
-        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+    checked.require_ok()
     use_huge_pages()
     with extra("ablation needs"):
         from convspec.cli.ablating import run_ablation

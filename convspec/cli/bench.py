@@ -7,7 +7,6 @@ import click
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, spec_arguments
-from convspec.diagnostics import DiagnosticError
 
 
 @click.command(short_help="Time it here, beside plain PyTorch.")
@@ -35,9 +34,7 @@ def command(
     The plain network runs layer by layer and tower by tower on torch's own functions. All take turns in one process;
     ratios are medians over the rounds.
     """
-    checked = given.checked()
-    if not checked.ok:
-        raise DiagnosticError(*checked.diagnostics)
+    checked = given.checked().require_ok()
     use_huge_pages()
     with extra("timing needs"):
         from convspec.cli.benching import run_bench

@@ -13,7 +13,7 @@ import click
 from convspec.checker import Checked, check
 from convspec.cli.messages import print_diagnostics
 from convspec.cli.options import as_path, named, offering, parse_inputs
-from convspec.diagnostics import DiagnosticError, Severity
+from convspec.diagnostics import DiagnosticError
 from convspec.diagnostics.render import wants_color
 from convspec.diagnostics.visible import visible
 from convspec.difference.compare import Comparison, Counts, compare
@@ -92,7 +92,7 @@ def _checked(spec: str, params: str | None, overrides: tuple[str, ...], known: M
         return None
     if checked.ok:
         return checked
-    print_diagnostics([d for d in checked.diagnostics if d.severity is Severity.ERROR])
+    print_diagnostics(checked.errors)
     click.echo(f"{visible(spec)} has errors: there is nothing to compare", err=True)
     return None
 

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from convspec.cli.options import Given, named, spec_arguments
-from convspec.diagnostics import DiagnosticError
 from convspec.plan.amounts import parse_amount
 
 _EXAMPLES = {"B": "80GB or 24GiB", "FLOP/s": "67TFLOP/s", "B/s": "450GB/s"}
@@ -97,9 +96,7 @@ def command(
     from convspec.plan.plan import plan
     from convspec.plan.recorder import Precision, Processor
 
-    checked = (given if auto is None else _with_sizes_inside(given)).checked()
-    if not checked.ok:
-        raise DiagnosticError(*checked.diagnostics)
+    checked = (given if auto is None else _with_sizes_inside(given)).checked().require_ok()
     chosen = Precision[(precision or checked.graph.train.precision).upper()]
     rates = choose_rates(card, chosen, compute, memory, link)
     settings: dict[str, Any] = {

@@ -23,7 +23,7 @@ from convspec.report.run_charts import charts_of, weights_table
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, newest_state
 from convspec.train.metrics import Record, read_metrics
 from convspec.train.run import check_is_run, read_settings
-from convspec.train.saved import SPEC, SavedRun, only_errors, read_run
+from convspec.train.saved import SPEC, SavedRun, read_run
 from convspec.train.trained import open_saved
 
 T = TypeVar("T")
@@ -48,9 +48,7 @@ def page_of(run: Path, *, samples: int, notify: Notify) -> Page:
     """samples: test pictures to show with guesses. notify: is told what is left out."""
     check_is_run(run)
     settings, records = read_settings(run), read_metrics(run)
-    checked = check(run / SPEC)
-    if not checked.ok:
-        raise DiagnosticError(*only_errors(checked.diagnostics))
+    checked = check(run / SPEC).require_ok()
     saved = _read(run, notify)
     name, data = str(settings.get("name") or run.name), settings.get("data")
     state = newest_state(run / "checkpoints")

@@ -6,7 +6,6 @@ import click
 
 from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.write import refuse_inputs, replace_text
-from convspec.diagnostics import DiagnosticError, Severity
 
 
 @click.command(short_help="A picture of the network.")
@@ -24,9 +23,7 @@ def command(
     """
     if output is not None and output.lower().endswith((".png", ".pdf", ".jpg", ".jpeg", ".gif")):
         raise click.UsageError(f"{output}: a network is drawn as SVG; name FILE.svg and convert that")
-    checked = given.checked()
-    if not checked.ok:
-        raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
+    checked = given.checked().require_ok()
     if output is not None:
         refuse_inputs(output, checked)
     from convspec.report.network import draw_network

@@ -20,7 +20,7 @@ from convspec.checker import Checked, check
 from convspec.compiler import Compiled, compile_checked
 from convspec.data import Split
 from convspec.data.dataset import Notify
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.contract import CompiledSpec
 from convspec.train.inputs import label_capacity, picture_shape
 from convspec.train.metrics import Point, curve, thinned
@@ -47,10 +47,7 @@ class Contender:
     def checked(self, *overrides: str) -> Checked:
         """What `check` says of it, with overrides over those that it has. Raises DiagnosticError where it has errors."""
         options = {**self.options, "overrides": (*self.options.get("overrides", ()), *overrides)}
-        checked = check(self.layers, **options)
-        if not checked.ok:
-            raise DiagnosticError(*(d for d in checked.diagnostics if d.severity is Severity.ERROR))
-        return checked
+        return check(self.layers, **options).require_ok()
 
     def compiled(self, rate: float | None, seed: int) -> Compiled:
         """At a rate, see `rates`, or at its own, and with a seed."""

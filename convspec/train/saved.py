@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convspec.checker import Checked, check
 from convspec.data.dataset import Notify
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
+from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
 from convspec.train.run import check_is_run, read_settings
 
@@ -44,9 +44,7 @@ def read_run(run: str | Path, *, checkpoint: str | None = None, notify: Notify) 
     path = Path(run)
     check_is_run(path)
     settings = read_settings(path)
-    checked = check(path / SPEC, overrides=_stored_size(settings))
-    if not checked.ok:
-        raise DiagnosticError(*only_errors(checked.diagnostics))
+    checked = check(path / SPEC, overrides=_stored_size(settings)).require_ok()
     found = _newest(path, notify) if checkpoint is None else _named(path, checkpoint)
     return SavedRun(path, settings, checked, found)
 
@@ -121,10 +119,6 @@ def _stored_size(settings: Mapping[str, Any]) -> tuple[str, ...]:
             return (f"@data.size={height}",)
         case _:
             return ()
-
-
-def only_errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    return [diagnostic for diagnostic in diagnostics if diagnostic.severity is Severity.ERROR]
 
 
 def listed(names: Sequence[str]) -> str:

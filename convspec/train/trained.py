@@ -28,7 +28,7 @@ from convspec.program.costs import Cost
 from convspec.program.program import Program
 from convspec.train.device import note_slow_bf16, open_device
 from convspec.train.inputs import InputTensors, label_capacity, picture_shape
-from convspec.train.saved import SPEC, SavedRun, listed, only_errors, read_run
+from convspec.train.saved import SPEC, SavedRun, listed, read_run
 from convspec.train.scores import trained_cost
 
 
@@ -216,7 +216,7 @@ def open_saved(
         wanted = outputs(saved.checked) if callable(outputs) else outputs
         compiled = compile_checked(saved.checked, outputs=wanted, allow_init_imports=True)
     except DiagnosticError as error:
-        raise DiagnosticError(*only_errors(error.diagnostics)) from None
+        raise DiagnosticError(*(d for d in error.diagnostics if d.severity is Severity.ERROR)) from None
     _check_classes(compiled.program, saved)
     note_slow_bf16(place, compiled.train.precision, notify)
     mean = saved.checkpoint.training.get("mean")
