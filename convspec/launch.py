@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from convspec.diagnostics import Diagnostic, DiagnosticError
+
+_NUMBERS = {
+    "RANK": "",
+    "WORLD_SIZE": "",
+    "MASTER_PORT": "",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "TORCHELASTIC_RESTART_COUNT": "0",
+}
+"""With what they are where a launcher does not say."""
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -15,7 +24,9 @@ _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 class Launch:
     """rank: of this process among `world_size`, over all machines. local_rank: among the `local_world_size` of this one.
 
-    restarts: how many times all of them were started anew after one had ended.
+    restarts: how many times the processes of this machine were started anew after one of all had ended.
+    address, port: of the store through which the processes find one another. keeps_store: whether the launcher keeps it;
+    else the process of rank 0 does.
     """
 
     rank: int
@@ -23,30 +34,33 @@ class Launch:
     local_rank: int = 0
     local_world_size: int = 1
     restarts: int = 0
+    address: str = "localhost"
+    port: int = 0
+    keeps_store: bool = False
 
     @classmethod
     def find(cls) -> Launch | None:
-        """None in a process that nobody launched."""
+        """None in a process that nobody launched. Raises DiagnosticError CS753 for an environment that makes no sense."""
         if not all(os.environ.get(name) for name in _NEEDED):
             return None
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
-        defaults = ("", "", "0", "1", "0")
         try:
-            numbers = [int(os.environ.get(name, default)) for name, default in zip(names, defaults, strict=True)]
+            numbers = {name: int(os.environ.get(name, default)) for name, default in _NUMBERS.items()}
         except ValueError:
-            values = ", ".join(f"{name}={os.environ.get(name, '')}" for name in names)
+            values = ", ".join(f"{name}={os.environ.get(name, '')}" for name in _NUMBERS)
             message = f"the environment says which process this is by what are no numbers: {values}"
             raise DiagnosticError(Diagnostic("CS753", message, help="start the processes with torchrun")) from None
-        return cls(*numbers)
+        return cls(
+            rank=numbers["RANK"],
+            world_size=numbers["WORLD_SIZE"],
+            local_rank=numbers["LOCAL_RANK"],
+            local_world_size=numbers["LOCAL_WORLD_SIZE"],
+            restarts=numbers["TORCHELASTIC_RESTART_COUNT"],
+            address=os.environ["MASTER_ADDR"],
+            port=numbers["MASTER_PORT"],
+            keeps_store=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        )
 
-    def interrupted_run(self, run_dir: str | None) -> str | None:
-        """The run to go on with, where the launcher starts all processes anew; None where they start for the first time.
-
-        Raises DiagnosticError CS753 where nobody said which run that is.
-        """
-        if self.restarts == 0:
-            return None
-        if run_dir is None:
-            message = "the launcher started all processes anew, and nobody said which run they go on with"
-            raise DiagnosticError(Diagnostic("CS753", message, help="name the run: --run runs/NAME, or --resume DIR"))
-        return run_dir if (Path(run_dir) / "settings.json").is_file() else None
+    @property
+    def speaks(self) -> bool:
+        """Whether this process says what all processes know: one on each machine does, for its log."""
+        return self.local_rank == 0

@@ -12,7 +12,7 @@ from importlib import import_module
 
 import click
 
-from convspec.cli.messages import print_diagnostics
+from convspec.cli.messages import exit_code, print_diagnostics
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 COMMANDS = (
@@ -44,7 +44,6 @@ NAME = "convspec"
 # The variable by which a shell asks for completions; `convspec completion` prints the script that sets it.
 COMPLETE = "_CONVSPEC_COMPLETE"
 INTERRUPTED = 130
-_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS719", "CS801", "CS802"})
 
 
 class _Commands(click.Group):
@@ -115,7 +114,7 @@ def _run(arguments: list[str] | None) -> int:
         return code if isinstance(code, int) else 0
     except DiagnosticError as error:
         print_diagnostics(error.diagnostics)
-        return 2 if any(d.code in _USAGE_CODES for d in error.diagnostics) else 1
+        return exit_code(error)
     except click.ClickException as error:
         error.show()
         return 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from convspec.cli.extras import extra
+from convspec.cli.launched import failing_openly
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.cli.targets import choose_target, gpus_for, named_devices, target_option
@@ -90,14 +91,15 @@ def command(
     for key, source in (("init", init), ("initFrom", init_from)):
         if source is not None:
             options["overrides"] = (*options["overrides"], f"@train.{key}={source}")
-    compiled = compile_spec(
-        given.layers or _spec_of(resume),
-        given.parameters,
-        **options,
-        allow_init_imports=allow_init_imports,
-        target=chosen,
-    )
-    _require_cost(compiled)
+    with failing_openly(Launch.find()):
+        compiled = compile_spec(
+            given.layers or _spec_of(resume),
+            given.parameters,
+            **options,
+            allow_init_imports=allow_init_imports,
+            target=chosen,
+        )
+        _require_cost(compiled)
     use_huge_pages()
     with extra("training needs"):
         from convspec.cli.training import run_training

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from convspec.cli.extras import extra
+from convspec.cli.launched import SECONDS_TO_SPEAK, failing_openly
 from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.launch import Launch
 from convspec.train.evaluate import Validation
-from convspec.train.joining import join
+from convspec.train.joining import join, own_device
 from convspec.train.loop import Result
-from convspec.train.ranks import ElsewhereError
+from convspec.train.ranks import ElsewhereError, Ranks
 from convspec.train.signals import Interrupted
-from convspec.train.team import ALONE, Team
+from convspec.train.team import ALONE
 from convspec.train.trainer import train
 
 _NO_DATA = Diagnostic(
@@ -46,15 +48,15 @@ def run_training(
     tensorboard: bool,
 ) -> int:
     """Train and print what came of it; returns the exit code."""
-    team: Team = ALONE
-    launch = Launch.find()
-    if launch is not None:
-        resume = resume or launch.interrupted_run(run_dir)
-        team = joined = join(compiled, launch, device)
-        device = str(joined.device)
-    if data is None and resume is None and not compiled.data.is_given("provider") and team.is_chief:
-        print_diagnostics([_NO_DATA])
+    launch, team = Launch.find(), ALONE
     try:
+        if launch is not None:
+            options = {"--run-dir": run_dir, "--resume": resume, "--steps": steps, "--log-every": log_every}
+            team = joined = _joined(compiled, launch, device, options)
+            device = str(joined.device)
+            resume = resume or joined.interrupted_run(run_dir)
+        if data is None and resume is None and not compiled.data.is_given("provider") and team.is_chief:
+            print_diagnostics([_NO_DATA])
         result = train(
             compiled,
             data=data,
@@ -74,11 +76,18 @@ def run_training(
                 click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
     except ElsewhereError:
+        time.sleep(SECONDS_TO_SPEAK)
         return 1
     if team.is_chief:
         _write_report(result.run_dir)
         click.echo(_summary(compiled, result))
     return 0
+
+
+def _joined(compiled: Compiled, launch: Launch, device: str, options: Mapping[str, object]) -> Ranks:
+    with failing_openly(launch):
+        place = own_device(device, launch)
+    return join(compiled, launch, place, options)
 
 
 def _write_report(run: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from convspec.data import Batch, BatchStream, Dataset, Split
 from convspec.data.batches import steps_per_epoch
 from convspec.data.dataset import Notify
-from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics import Diagnostic
 from convspec.train.checkpoint import Checkpoint, remove_unfinished
 from convspec.train.contract import CompiledSpec, TrainOptions
 from convspec.train.device import peak_memory, rng_states, set_rng_states
@@ -167,7 +167,7 @@ class Training:
         losses = self.team.backward(self.net, outputs, own, cases)
         loss = losses.objective()
         if not isfinite(loss):
-            raise self.not_finite(loss, tensors, before)
+            raise self.team.known_to_all(self.not_finite(loss, tensors, before))
         self.optimizer.step(self.position.steps_done, cases / self.options.batch)
         self.optimizer.zero_grad()
         self.position.step += 1
@@ -308,18 +308,16 @@ class Training:
         if self.tensorboard is not None:
             self.tensorboard.take(record)
 
-    def not_finite(self, loss: float, tensors: dict[str, Tensor], before: dict[str, Tensor]) -> DiagnosticError:
+    def not_finite(self, loss: float, tensors: dict[str, Tensor], before: dict[str, Tensor]) -> Diagnostic:
         """CS707, with the layer that began it. The weights are those before the step."""
         self.optimizer.zero_grad()
         set_rng_states(before, self.device)
         where = first_nonfinite(self.net, self.program, tensors, self.autocast, self.team)
-        return DiagnosticError(
-            Diagnostic(
-                "CS707",
-                f"the loss is {loss} at step {self.position.steps_done + 1}; the first that is not finite is {where}",
-                notes=(f"the checkpoints in {self.run_folder.checkpoints} are from before this step",),
-                help="lower the learning rates (epsW, epsB) or the initial weights (initW) from that layer on",
-            )
+        return Diagnostic(
+            "CS707",
+            f"the loss is {loss} at step {self.position.steps_done + 1}; the first that is not finite is {where}",
+            notes=(f"the checkpoints in {self.run_folder.checkpoints} are from before this step",),
+            help="lower the learning rates (epsW, epsB) or the initial weights (initW) from that layer on",
         )
 
     # checkpoints

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
-from functools import partial
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,18 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # listed for no type checker
 from torch.distributed.device_mesh import init_device_mesh
 
-import convspec
 from convspec.data import Dataset
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import instantiate_part
-from convspec.launch import Launch
 from convspec.program.operators import Drawing, drawing_of
-from convspec.program.program import Block, Program
+from convspec.program.program import Program
 from convspec.train.checkpoint import Checkpoint, load_checkpoint, newest_whole
 from convspec.train.contract import CompiledSpec
 from convspec.train.display import as_line
-from convspec.train.reduction import GradientReduction
+from convspec.train.meeting import PATIENCE, Meeting
+from convspec.train.ownership import homes, ranks_of_parameters, tensor_names
+from convspec.train.reduction import GradientReduction, SharedLosses
 from convspec.train.run import RunFolder
 from convspec.train.shards import parameter_of, save_shards
 from convspec.train.signals import Interrupted
@@ -44,54 +44,50 @@ from convspec.train.team import Losses, T, Team
 from convspec.train.vigil import Vigil
 from convspec_kernels import Noise, Peers
 
-PATIENCE = timedelta(minutes=5)
-"""How long a process waits for another before it gives up."""
-
-
 SECONDS_TO_FIND = 10.0
 """How long to look for the process that was lost, after what another one did with it has failed."""
 
 
 class ElsewhereError(Exception):
-    """Another process cannot go on, and says why."""
+    """Another process cannot go on, or says why this one cannot."""
 
 
 class Ranks(Team):
     """The team of a run on several processes, in one of them."""
 
-    def __init__(self, compiled: CompiledSpec, launch: Launch, device: torch.device) -> None:
-        """Joins the other processes. compiled: for target spmd. device: of this process."""
-        self.launch, self.device = launch, device
-        self._program, self._parts = compiled.program, compiled.parts
-        self._gpus = tuple(compiled.parts)
-        replica, self._place = divmod(launch.rank, len(self._gpus))
-        self.share = (replica, launch.world_size // len(self._gpus))
-        self.is_chief, self.counts_cases = launch.rank == 0, self._place == 0
-        _meet(launch, "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-        shape = (self.share[1], len(self._gpus))
-        self.mesh = init_device_mesh(device.type, shape, mesh_dim_names=("replica", "gpu"))
-        self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, device)
+    def __init__(self, compiled: CompiledSpec, meeting: Meeting, device: torch.device) -> None:
+        """compiled: for target spmd, the same in all that came to the meeting. device: of this process."""
+        self.launch, self.meeting, self.device = meeting.launch, meeting, device
+        self._program, self._parts, self._gpus = compiled.program, compiled.parts, tuple(compiled.parts)
+        self._homes = homes(compiled.parts)
+        self._draws = any(drawing_of(op) is not Drawing.NEVER for op in self._program.operators)
+        replica, self._place = divmod(self.launch.rank, len(self._gpus))
+        self.share = (replica, self.launch.world_size // len(self._gpus))
+        self.is_chief, self.counts_cases = self.launch.rank == 0, self._place == 0
         self.reduction: GradientReduction | None = None
         self.run_path: Path | None = None
-        self.vigil = Vigil(launch, self._say_and_end)
-        self._homes = _homes(compiled.parts)
-        self._groups = self._groups_of_parameters()
-        self._draws = any(drawing_of(op) is not Drawing.NEVER for op in self._program.operators)
+        self.vigil = Vigil(meeting, self.described, self._say_and_end)
+        with self.talk():
+            self._form_groups()
 
-    def _groups_of_parameters(self) -> dict[str, dist.ProcessGroup]:
-        """The processes that have each parameter of this part, where there are several."""
-        replicas, count = self.share[1], len(self._gpus)
-        holders: dict[str, tuple[int, ...]] = {}
-        for place, part in enumerate(self._parts.values()):
-            for parameter in part.parameters:
-                holders[parameter.name] = (*holders.get(parameter.name, ()), place)
-        groups: dict[tuple[int, ...], dist.ProcessGroup] = {}
-        for places in sorted(set(holders.values())):
-            ranks = [replica * count + place for replica in range(replicas) for place in places]
-            if len(ranks) > 1:
-                groups[places] = dist.new_group(ranks, timeout=PATIENCE)
-        own = (parameter.name for parameter in self.part(self._program).parameters)
-        return {name: groups[holders[name]] for name in own if holders[name] in groups}
+    def _form_groups(self) -> None:
+        """That of all processes, those of a replica and of a GPU, and those that have a parameter together."""
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
+            store=PrefixStore("group", self.meeting.store),
+            rank=self.launch.rank,
+            world_size=self.launch.world_size,
+            timeout=PATIENCE,
+        )
+        shape = (self.share[1], len(self._gpus))
+        self.mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=("replica", "gpu"))
+        self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, self.device)
+        ranks = ranks_of_parameters(self._parts, self.share[1])
+        groups = {
+            each: dist.new_group(each, timeout=PATIENCE) for each in sorted({tuple(own) for own in ranks.values()})
+        }
+        own_part = (parameter.name for parameter in self.part(self._program).parameters)
+        self._groups = {name: groups[tuple(ranks[name])] for name in own_part if name in ranks}
 
     def described(self, rank: int) -> str:
         """A process, as a message names it."""
@@ -99,31 +95,32 @@ class Ranks(Team):
         of_replica = f" of replica {replica}" if self.share[1] > 1 else ""
         return f"process {rank} (GPU {self._gpus[place]}{of_replica})"
 
-    def loss_of(self, rank: int, problem: str) -> Diagnostic:
-        """CS755: another process is lost."""
+    def loss(self, problem: str) -> Diagnostic:
+        """CS755. problem: who is lost and how, as the vigil says it."""
         go_on = f"--resume {self.run_path}" if self.run_path is not None else "the same command"
         return Diagnostic(
             "CS755",
-            f"{self.described(rank)} {problem}, so that process {self.launch.rank} stops as well",
+            f"{problem}, so that process {self.launch.rank} stops as well",
             notes=("what was trained since the last checkpoint is lost",) if self.run_path is not None else (),
-            help=f"see what that process said last, and go on with {go_on}",
+            help=f"see what was said there last, and go on with {go_on}",
         )
 
-    def _say_and_end(self, rank: int, problem: str) -> None:
+    def _say_and_end(self, problem: str) -> None:
         """In the thread that watches: the main thread may wait for the lost process for ever."""
-        _say(self.loss_of(rank, problem))
+        _say(self.loss(problem))
         os._exit(1)
 
-    def go(self, work: Callable[[], T]) -> T:
+    @contextmanager
+    def talk(self) -> Iterator[None]:
         """Talk with a process that was lost fails at once, or waits until the thread that watches ends this one."""
         try:
-            return work()
+            yield
         except RuntimeError:
-            found = self.vigil.lost(SECONDS_TO_FIND)
-            if found is None:
+            problem = self.vigil.lost(SECONDS_TO_FIND)
+            if problem is None:
                 raise
             self.vigil.leave(failed=False)
-            _say(self.loss_of(*found))
+            _say(self.loss(problem))
             raise ElsewhereError from None
 
     # the network
@@ -206,28 +203,38 @@ class Ranks(Team):
             raise problem
         raise ElsewhereError
 
-    def each_opens(self, work: Callable[[], T]) -> T:
+    def each_does(self, work: Callable[[], T]) -> T:
         own: list[T] = []
         self.all_do(lambda: own.append(work()))
         return own[0]
 
-    def check_alike(self, compiled: CompiledSpec, dataset: Dataset) -> None:
-        here = {
-            "spec": hashlib.sha256(compiled.resolved_text.encode()).hexdigest()[:12],
-            "data": f"{dataset.name} ({dataset.fingerprint[:12]})",
-            "convspec": convspec.__version__,
-            "torch": torch.__version__,
-            "device": self.device.type,
-        }
-        found = self.all_do(lambda: here)
-        for rank, there in enumerate(found):
-            for what, value in there.items():
-                if value != found[0][what]:
-                    message = f"process {rank} has another {what} than process 0: {value}, not {found[0][what]}"
-                    help = "start all processes with the same command, versions and files"
-                    self.chief_does(partial(_raise, Diagnostic("CS754", message, help=help)))
+    def check_alike(self, dataset: Dataset) -> None:
+        found = self.all_do(lambda: f"{dataset.name} ({dataset.fingerprint[:12]})")
+        other = next((rank for rank, data in enumerate(found) if data != found[0]), None)
+        if other is not None:
+            message = f"process {other} has other data than process 0: {found[other]}, not {found[0]}"
+            help = "give all processes the same --data, and all machines the same files"
+            raise self.known_to_all(Diagnostic("CS754", message, help=help))
+
+    def known_to_all(self, diagnostic: Diagnostic) -> Exception:
+        """One process on each machine says it, for its log."""
+        self.vigil.leave(failed=False)
+        return DiagnosticError(diagnostic) if self.launch.speaks else ElsewhereError()
 
     # what is written
+
+    def interrupted_run(self, run_dir: str | None) -> str | None:
+        """The run to go on with, where the launcher starts all processes anew; None where it has not begun.
+
+        Raises DiagnosticError CS753 where nobody said which run that is.
+        """
+        if not self.meeting.is_restart:
+            return None
+        if run_dir is None:
+            message = "the launcher started all processes anew, and nobody said which run they go on with"
+            help = "name the run: --run-dir runs/NAME, or --resume DIR"
+            raise self.known_to_all(Diagnostic("CS753", message, help=help))
+        return self.chief_does(lambda: run_dir if (Path(run_dir) / "settings.json").is_file() else None)
 
     def open_run(self, make: Callable[[], RunFolder]) -> RunFolder:
         made: list[RunFolder] = []
@@ -237,7 +244,19 @@ class Ranks(Team):
             return made[0].path
 
         path = self.run_path = self.chief_does(path_of_made)
+        if self.is_chief:
+            self.meeting.note_begun()
+        self._check_shared(path)
         return made[0] if made else RunFolder(path, is_locked=False)
+
+    def _check_shared(self, path: Path) -> None:
+        """Before the first step rather than at the first checkpoint, to which all of them write."""
+        found = self.all_do(lambda: _fingerprint(path / "settings.json"))
+        other = next((rank for rank, seen in enumerate(found) if seen != found[0]), None)
+        if other is not None:
+            message = f"process {other} does not see the run {path} that process 0 has, but a folder of its own or none"
+            help = "name a folder that all machines share: --run-dir DIR"
+            raise self.known_to_all(Diagnostic("CS754", message, help=help))
 
     @property
     def file_number(self) -> tuple[int, int] | None:
@@ -253,9 +272,7 @@ class Ranks(Team):
         path = self.chief_does(lambda: newest_whole(folder, notify))
         if path is None:
             return None
-        part = self.part(self._program)
-        own = {block.name for blocks in _blocks(part) for block in blocks}
-        others = self._homes.keys() - own
+        others = self._homes.keys() - set(tensor_names(self.part(self._program)))
         return load_checkpoint(path, wanted=lambda name: (parameter_of(name) or name) not in others)
 
     def close(self) -> None:
@@ -267,57 +284,15 @@ class Ranks(Team):
             dist.destroy_process_group()
 
 
-class SharedLosses(Losses):
-    """The losses of a step over the whole minibatch, wherever they were computed."""
-
-    def __init__(self, program: Program, outputs: Mapping[str, Tensor], share: float, device: torch.device) -> None:
-        """share: of the minibatch, that this process has."""
-        self._costs = program.costs
-        sums = torch.zeros(len(self._costs), dtype=torch.float64, device=device)
-        for i, cost in enumerate(self._costs):
-            if cost.name in outputs:
-                sums[i] = outputs[cost.name].detach() * share
-        self._sums, self._values = sums, list[float]()
-        self._work = dist.all_reduce(sums, async_op=True)
-
-    def objective(self) -> float:
-        return sum(cost.coefficient * self.of_cost(cost.name) for cost in self._costs if cost.coefficient)
-
-    def of_cost(self, name: str) -> float:
-        if not self._values:
-            self._work.wait()
-            self._values = self._sums.tolist()
-        return next(value for cost, value in zip(self._costs, self._values, strict=True) if cost.name == name)
+def _fingerprint(file: Path) -> str | None:
+    """Of what is in a file; None where there is none, also after a moment, which disks that machines share may need."""
+    for _ in range(10):
+        with suppress(OSError):
+            return hashlib.sha256(file.read_bytes()).hexdigest()
+        time.sleep(0.2)
+    return None
 
 
 def _say(diagnostic: Diagnostic) -> None:
     """Past Python's streams, which another thread may be in the middle of using."""
     os.write(2, f"{as_line(diagnostic)}\n".encode())
-
-
-def _raise(diagnostic: Diagnostic) -> None:
-    raise DiagnosticError(diagnostic)
-
-
-def _meet(launch: Launch, backend: str) -> None:
-    """Make the group of all processes. A store that outlives a restart has addresses of processes that ended: each start
-    has a part of the store for itself."""
-    store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]  # listed for no type checker
-    own = PrefixStore(f"start {launch.restarts}", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=world_size, timeout=PATIENCE)
-
-
-def _homes(parts: Mapping[int, Program]) -> dict[str, int]:
-    """The GPU whose process writes each tensor, by canonical name."""
-    homes: dict[str, int] = {}
-    for gpu, part in parts.items():
-        for blocks in _blocks(part):
-            for block in blocks:
-                homes.setdefault(block.name, gpu)
-    return homes
-
-
-def _blocks(part: Program) -> Iterator[tuple[Block, ...]]:
-    """The canonical pieces of each tensor."""
-    yield from (parameter.blocks for parameter in part.parameters)
-    yield from (buffer.blocks for buffer in part.buffers)

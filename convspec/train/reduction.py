@@ -1,6 +1,6 @@
-"""Gradients of parameters that several processes have, added up in buckets while the backward pass goes on.
+"""What processes add up while the backward pass goes on: losses, and the gradients of parameters that several of them have.
 
-A bucket is full when the backward pass has given the last of its gradients; then its sum is on its way, and the backward
+Gradients are summed in buckets. A bucket is full when the backward pass has given the last of its gradients; then its sum is on its way, and the backward
 pass goes on. Buckets of one group of processes start in one order in all of them, whatever order gradients come in.
 """
 
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from convspec.program.program import Program
+from convspec.train.team import Losses
 
 BUCKET_BYTES = 25 << 20
 """About this many bytes of gradients are summed at a time, as in torch's DistributedDataParallel."""
@@ -101,3 +104,26 @@ def _buckets(groups: Mapping[nn.Parameter, dist.ProcessGroup]) -> list[_Bucket]:
 def _pieces(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     pieces: Sequence[Tensor] = flat.split([tensor.numel() for tensor in tensors])  # type: ignore[no-untyped-call]
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+class SharedLosses(Losses):
+    """The losses of a step over the whole minibatch, wherever they were computed."""
+
+    def __init__(self, program: Program, outputs: Mapping[str, Tensor], share: float, device: torch.device) -> None:
+        """share: of the minibatch, that this process has."""
+        self._costs = program.costs
+        sums = torch.zeros(len(self._costs), dtype=torch.float64, device=device)
+        for i, cost in enumerate(self._costs):
+            if cost.name in outputs:
+                sums[i] = outputs[cost.name].detach() * share
+        self._sums, self._values = sums, list[float]()
+        self._work = dist.all_reduce(sums, async_op=True)
+
+    def objective(self) -> float:
+        return sum(cost.coefficient * self.of_cost(cost.name) for cost in self._costs if cost.coefficient)
+
+    def of_cost(self, name: str) -> float:
+        if not self._values:
+            self._work.wait()
+            self._values = self._sums.tolist()
+        return next(value for cost, value in zip(self._costs, self._values, strict=True) if cost.name == name)

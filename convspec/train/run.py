@@ -80,7 +80,7 @@ class RunFolder:
                 Diagnostic(
                     "CS709",
                     f"{self.path} was made from another spec",
-                    notes=(_first_difference(before, resolved_text),),
+                    notes=(first_difference(before, resolved_text),),
                     help=f"train without --resume, or go back to the spec in {self.path / 'resolved.cfg'}",
                 )
             )
@@ -268,11 +268,12 @@ def _lock(folder: Path) -> IO[bytes]:
             ) from None
 
 
-def _first_difference(before: str, after: str) -> str:
+def first_difference(before: str, after: str, was: str = "was", is_: str = "is") -> str:
+    """The first line in which two resolved specs differ, as a note."""
     pairs = zip_longest(before.splitlines(), after.splitlines(), fillvalue="(nothing)")
     for number, (old, new) in enumerate(pairs, 1):
         if old != new:
-            return f"line {number} of the resolved spec was '{old}' and is '{new}'"
+            return f"line {number} of the resolved spec {was} '{old}' and {is_} '{new}'"
     return "the resolved specs differ in their line ends"
 
 

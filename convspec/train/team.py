@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from convspec.data import Dataset
 from convspec.data.dataset import Notify
+from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.program.program import Program
 from convspec.train.checkpoint import Checkpoint, load_newest, save_checkpoint
 from convspec.train.contract import CompiledSpec
@@ -55,9 +57,9 @@ class Team:
 
         return instantiate(compiled.source, compiled.name)
 
-    def go(self, work: Callable[[], T]) -> T:
-        """What `work` gives, which talks with the other processes."""
-        return work()
+    def talk(self) -> AbstractContextManager[None]:
+        """Around all that is done with the other processes."""
+        return nullcontext()
 
     def watch(self, net: nn.Module) -> None:
         """Get ready for the backward passes of `net`, whose parameters are known to learn or not."""
@@ -106,12 +108,16 @@ class Team:
         """What `work` gives, by process; where it raises in one, none goes on."""
         return [work()]
 
-    def each_opens(self, work: Callable[[], T]) -> T:
+    def each_does(self, work: Callable[[], T]) -> T:
         """What `work` gives this process; where it raises in one, none goes on."""
         return work()
 
-    def check_alike(self, compiled: CompiledSpec, dataset: Dataset) -> None:
-        """Raises DiagnosticError CS754 where the processes have different things before them."""
+    def known_to_all(self, diagnostic: Diagnostic) -> Exception:
+        """What to raise in each process where all have found the same."""
+        return DiagnosticError(diagnostic)
+
+    def check_alike(self, dataset: Dataset) -> None:
+        """Raises DiagnosticError CS754 where the processes have different data before them."""
 
     def open_run(self, make: Callable[[], RunFolder]) -> RunFolder:
         """The folder of the run, made or opened by the chief."""

@@ -75,26 +75,22 @@ def train(
     """
     display = display or (open_display() if team.is_chief else SilentDisplay())
     notify = notify or (lambda diagnostic: display.line(as_line(diagnostic)))
-    check_trainable(compiled.program)
-    if tensorboard:
-        require_tensorboard()
     options = compiled.train
-    places = open_devices(compiled.name, compiled.program, devices) if devices else (open_device(device),)
-    note_slow_bf16(places[0], options.precision, notify)
-    note_grey(compiled, notify)
     with ExitStack() as stack:
         stack.callback(team.close)
         stack.callback(display.close)
+        stack.enter_context(team.talk())
+        places = team.each_does(lambda: _places(compiled, device, devices, notify, tensorboard=tensorboard))
         if resume is not None:
             run = team.open_run(lambda: _reopened(compiled, resume))
             stack.callback(run.close)
             data = data or run.settings().get("data")
-        dataset = team.each_opens(lambda: open_data(compiled, data, notify))
+        dataset = team.each_does(lambda: _opened(compiled, data, notify))
         stack.callback(dataset.close)
-        team.check_alike(compiled, dataset)
-        check_batches(compiled.program, dataset.count(Split.TRAIN), options.batch)
+        team.check_alike(dataset)
         # before there is a folder: what is wrong with the other run leaves none behind
-        inherited = None if resume is not None and list_checkpoints(run.checkpoints) else inherit(compiled, notify)
+        is_begun = resume is not None and list_checkpoints(run.checkpoints)
+        inherited = None if is_begun else team.each_does(lambda: inherit(compiled, notify))
         if resume is None:
             run = team.open_run(lambda: _created(compiled, dataset, run_dir, numbered, log_every, inherited))
             stack.callback(run.close)
@@ -108,15 +104,15 @@ def train(
         if inherited is not None:
             inherited.put_into(net)
         if checkpoint is None:
-            set_initial_values(net, compiled.initial_values, options.init_from, notify)
+            team.each_does(lambda: set_initial_values(net, compiled.initial_values, options.init_from, notify))
         place(net, places)
         torch.manual_seed(options.seed)  # again: how much was drawn for first weights depends on the target
-        statistics = statistics_of_input(compiled, dataset, {} if checkpoint is None else checkpoint.training)
+        kept = {} if checkpoint is None else checkpoint.training
         training = Training(
             compiled,
             net,
             dataset,
-            statistics,
+            team.each_does(lambda: statistics_of_input(compiled, dataset, kept)),
             run,
             places,
             display,
@@ -126,11 +122,32 @@ def train(
             team=team,
         )
         stack.callback(training.close)
-        training.restore(checkpoint, notify)
+        team.each_does(lambda: training.restore(checkpoint, notify))
         with StopSignals() as signals:
-            return team.go(
-                lambda: training.run(max_steps, should_stop=lambda: team.agree(signals.received), is_enough=is_enough)
-            )
+            return training.run(max_steps, should_stop=lambda: team.agree(signals.received), is_enough=is_enough)
+
+
+def _places(
+    compiled: CompiledSpec, device: str, devices: Sequence[str], notify: Notify, *, tensorboard: bool
+) -> tuple[torch.device, ...]:
+    """The devices, once it is known that there is something to train on them."""
+    check_trainable(compiled.program)
+    if tensorboard:
+        require_tensorboard()
+    places = open_devices(compiled.name, compiled.program, devices) if devices else (open_device(device),)
+    note_slow_bf16(places[0], compiled.train.precision, notify)
+    note_grey(compiled, notify)
+    return places
+
+
+def _opened(compiled: CompiledSpec, data: str | None, notify: Notify) -> Dataset:
+    dataset = open_data(compiled, data, notify)
+    try:
+        check_batches(compiled.program, dataset.count(Split.TRAIN), compiled.train.batch)
+    except DiagnosticError:
+        dataset.close()
+        raise
+    return dataset
 
 
 def _reopened(compiled: CompiledSpec, resume: str | Path) -> RunFolder:

@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from pathlib import Path
 
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # listed for no type checker
-
-from convspec.launch import Launch
+from convspec.train.meeting import Meeting, keeper
 
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 60.0
+SECONDS_TO_SPEAK = 0.5
+"""That a process leaves to another to say what is wrong: launchers end all of a machine as soon as one has ended."""
 
 _LIVES, _FAILED, _LEFT = "lives", "failed", "left"
 
@@ -29,21 +29,19 @@ _LIVES, _FAILED, _LEFT = "lives", "failed", "left"
 class Vigil:
     """Watches the other processes from when it is made until `leave`."""
 
-    def __init__(self, launch: Launch, on_loss: Callable[[int, str], None]) -> None:
-        """on_loss: called once, in the thread, with the rank of a process and what happened to it."""
-        self._launch, self._on_loss = launch, on_loss
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        # a connection of its own: that of the process group may be in the middle of waiting
-        store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30))
-        self._store = PrefixStore(f"convspec/{launch.restarts}", store)
+    def __init__(self, meeting: Meeting, named: Callable[[int], str], on_loss: Callable[[str], None]) -> None:
+        """named: the process of a rank, as the beginning of a sentence. on_loss: called once, in the thread, with who is
+        lost and how, such as `process 1 has ended`."""
+        self._launch, self._named, self._on_loss = meeting.launch, named, on_loss
+        self._store = meeting.connect()
         self._heard: dict[int, tuple[str, float]] = {}
         self._beats, self._over, self._lock = 0, threading.Event(), threading.Lock()
         self._say(_LIVES)
         self._thread = threading.Thread(target=self._watch, name="convspec-vigil", daemon=True)
         self._thread.start()
 
-    def lost(self, seconds: float) -> tuple[int, str] | None:
-        """A process that is found to be lost within some seconds, and what happened to it."""
+    def lost(self, seconds: float) -> str | None:
+        """Who is found to be lost within some seconds, and how."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             found = self._look()
@@ -63,50 +61,63 @@ class Vigil:
 
     def _watch(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            with suppress(RuntimeError):
+            with suppress(RuntimeError):  # `_look` meets it as well
                 self._say(_LIVES)
             found = self._look()
-            if found is not None and not self._over.is_set():
-                self._on_loss(*found)
+            if found is not None and not self._over.wait(SECONDS_TO_SPEAK):
+                self._on_loss(found)
                 return
 
     def _say(self, state: str) -> None:
         self._beats += 1
         with self._lock:
-            self._store.set(str(self._launch.rank), f"{state} {self._beats} {os.getpid()} {socket.gethostname()}")
+            self._store.set(str(self._launch.rank), f"{state} {self._beats} {os.getpid()} {_MACHINE}")
 
-    def _look(self) -> tuple[int, str] | None:
+    def _look(self) -> str | None:
         for rank in range(self._launch.world_size):
-            if rank != self._launch.rank:
+            if rank == self._launch.rank:
+                continue
+            try:
                 problem = self._problem(rank)
-                if problem is not None:
-                    return rank, problem
+            except RuntimeError:
+                return (
+                    f"{keeper(self._launch)}, where the processes hear of one another, has ended or cannot be reached"
+                )
+            if problem is not None:
+                return f"{self._named(rank)} {problem}"
         return None
 
     def _problem(self, rank: int) -> str | None:
-        """What happened to a process; None where it lives, or left as it should."""
+        """What happened to a process; None where it lives, or left as it should. Raises RuntimeError without a store."""
         now = time.monotonic()
-        try:
-            with self._lock:
-                is_known = self._store.check([str(rank)])
-                said = self._store.get(str(rank)).decode() if is_known else ""
-        except RuntimeError:
-            # whoever keeps the store has gone: the first process, unless the launcher does
-            return "has ended, or cannot be reached" if rank == 0 else None
+        with self._lock:
+            said = self._store.get(str(rank)).decode() if self._store.check([str(rank)]) else ""
         before, since = self._heard.get(rank, ("", now))
         if said != before:
             since = now
         self._heard[rank] = said, since
-        if not said:
-            return None
-        state, _, pid, host = said.split(" ", 3)
+        state, _, pid, machine = said.split(" ", 3) if said else (_LIVES, "", "", "")
         if state == _LEFT:
             return None
         if state == _FAILED:
             return "has stopped; it says why"
-        if host == socket.gethostname() and not _is_running(int(pid)):
+        if machine == _MACHINE and not _is_running(int(pid)):
             return "has ended"
         return f"has said nothing for {SILENCE_SECONDS:.0f} s" if now - since > SILENCE_SECONDS else None
+
+
+def _machine() -> str:
+    """Where the number of a process means the same process: one start of one machine, and one container of it."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return " ".join(parts)
+
+
+_MACHINE = _machine()
 
 
 def _is_running(pid: int) -> bool:

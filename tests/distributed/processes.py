@@ -1,5 +1,8 @@
-"""Processes that stay for many jobs, so that torch starts once in each: `together(count, function, *arguments)` calls a
-function in `count` of them, as a launcher would start them, and gives what it returns in each.
+"""Processes as a launcher would start them: `together(count, function, *arguments)` calls a function in `count` of them, and
+gives what it returns in each. `outcomes` does as well where some of them may raise, end, or be killed.
+
+They stay for many jobs, and are forked from a process that has imported torch and trained nothing, so that new ones cost
+little where some have ended.
 """
 
 from __future__ import annotations
@@ -7,10 +10,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,18 @@ class JobError(Exception):
     """A job raised in some process; the message has its traceback."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job in one process. result: what it returned. problem: its traceback, or "ended"; else empty.
+
+    seconds: after which this was known, from the start of the job.
+    """
+
+    result: Any
+    problem: str
+    seconds: float
+
+
 @cache
 def _processes() -> list[Any]:
     return []
@@ -34,7 +51,8 @@ def _processes() -> list[Any]:
 
 def _started(count: int) -> list[Any]:
     processes = _processes()
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["convspec.train.joining", "tests.distributed.test_training"])
     while len(processes) < count:
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there,), daemon=True)
@@ -43,13 +61,23 @@ def _started(count: int) -> list[Any]:
             process.start()
         finally:
             sys.path.pop()
+        there.close()  # so that the end of the process is heard
         processes.append((process, here))
     return processes[:count]
 
 
 def together(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """function: of a module, with picklable arguments. Raises JobError."""
-    port = free_port()
+    """function: of a module, with picklable arguments. Raises JobError where it raised somewhere."""
+    found = outcomes(count, function, *arguments)
+    problems = [f"process {rank}: {outcome.problem}" for rank, outcome in enumerate(found) if outcome.problem]
+    if problems:
+        raise JobError("\n".join(problems))
+    return [outcome.result for outcome in found]
+
+
+def outcomes(count: int, function: Callable[..., Any], *arguments: Any) -> list[Outcome]:
+    """As `together`, whatever becomes of the processes. Raises JobError for one that hangs."""
+    port, began = free_port(), time.monotonic()
     started = _started(count)
     for rank, (_, pipe) in enumerate(started):
         environment = {
@@ -61,23 +89,23 @@ def together(count: int, function: Callable[..., Any], *arguments: Any) -> list[
             "MASTER_PORT": str(port),
         }
         pipe.send((environment, function, arguments))
-    results: list[Any] = []
-    problems: list[str] = []
-    for rank, (_, pipe) in enumerate(started):
-        if not pipe.poll(SECONDS):
+    found: dict[int, Outcome] = {}
+    ranks = {pipe: rank for rank, (_, pipe) in enumerate(started)}
+    while ranks:
+        ready = wait(list(ranks), timeout=SECONDS)
+        if not ready:
             stop()
-            raise JobError(f"process {rank} hangs; {' '.join(problems)}")
-        try:
-            has_result, result = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            has_result, result = False, "ended"
-        results.append(result)
-        problems += [] if has_result else [f"process {rank}: {result}"]
-    if any(problem.endswith(": ended") for problem in problems):
+            raise JobError(f"processes {sorted(ranks.values())} hang; {found}")
+        for pipe in ready:
+            assert isinstance(pipe, Connection)
+            try:
+                result, problem = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                result, problem = None, "ended"
+            found[ranks.pop(pipe)] = Outcome(result, problem, time.monotonic() - began)
+    if any(outcome.problem == "ended" for outcome in found.values()):
         stop()
-    if problems:
-        raise JobError("\n".join(problems))
-    return results
+    return [found[rank] for rank in range(count)]
 
 
 def stop() -> None:
@@ -105,9 +133,9 @@ def _serve(pipe: Connection) -> None:
             return
         os.environ.update(environment)
         try:
-            pipe.send((True, function(*arguments)))
+            pipe.send((function(*arguments), ""))
         except BaseException:
-            pipe.send((False, traceback.format_exc()))
+            pipe.send((None, traceback.format_exc()))
         finally:
             if torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()

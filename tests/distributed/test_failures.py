@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
-import convspec
+from convspec.cli import main
 from convspec.compiler import compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.launch import Launch
@@ -21,7 +25,7 @@ from convspec.passes.pipeline import Target
 from convspec.train import shards
 from convspec.train.checkpoint import list_checkpoints
 from convspec.train.display import SilentDisplay
-from convspec.train.joining import check_fits, join, own_device
+from convspec.train.joining import check_fits, own_device
 from convspec.train.trainer import train
 from tests.distributed.processes import JobError, free_port, together
 from tests.distributed.test_training import TOWERS, assert_equal_runs, run, train_in_process
@@ -69,8 +73,9 @@ def test_a_gpu_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(DiagnosticError, match="CS710: 2 processes on this machine take a GPU each, and there is 1"):
         own_device("cuda", Launch(0, 2, 0, 2))
-    assert own_device("cuda", Launch(3, 4, 0, 1)) == "cuda:0"
-    assert own_device("cpu", Launch(0, 2, 0, 2)) == "cpu"
+    monkeypatch.setattr("convspec.train.joining.open_device", torch.device)
+    assert own_device("cuda", Launch(3, 4, 0, 1)) == torch.device("cuda:0")
+    assert own_device("cpu", Launch(0, 2, 0, 2)) == torch.device("cpu")
 
 
 def test_an_environment_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,42 +85,133 @@ def test_an_environment_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> 
         Launch.find()
 
 
-def test_a_restart_needs_the_name_of_the_run(tmp_path: Path) -> None:
-    assert Launch(0, 2).interrupted_run(None) is None
-    assert Launch(0, 2, restarts=1).interrupted_run(str(tmp_path)) is None
-    (tmp_path / "settings.json").write_text("{}")
-    assert Launch(0, 2, restarts=1).interrupted_run(str(tmp_path)) == str(tmp_path)
-    with pytest.raises(DiagnosticError, match="CS753: the launcher started all processes anew, and nobody said"):
-        Launch(0, 2, restarts=1).interrupted_run(None)
+Arguments = Sequence[Sequence[str]]
 
 
-def train_something_else(spec: Path, folder: Path, what: str) -> str:
-    """In process 1 something is another than in process 0. Returns what is said there."""
-    launch = Launch.find()
-    assert launch is not None
-    is_other = launch.rank == 1
-    version = convspec.__version__
-    if what == "convspec" and is_other:
-        convspec.__version__ = "0.0.1"
-    overrides = ["@train.seed=7"] if what == "spec" and is_other else []
-    compiled = compile_spec(spec, target=Target.SPMD, overrides=overrides)
-    data = "photos" if what == "data" and is_other else None
+def command(arguments: Arguments, folder: Path, other: Mapping[str, str], machines: int) -> tuple[int, str]:
+    """The command line in each process, by rank: its exit code, and what it said. other: what is another in process 1, by
+    module and name in it. machines: 2 for each process on its own."""
+    rank = int(os.environ["RANK"])
+    if machines == 2:
+        os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+    said, here = folder / f"said-{rank}", Path.cwd()
+    with pytest.MonkeyPatch.context() as patch, output_to(said):
+        for place, value in other.items() if rank == 1 else ():
+            patch.setattr(place, value)
+        os.chdir(folder)
+        code = main([*arguments[rank]])
+        os.chdir(here)
+    return code, said.read_text()
+
+
+@contextmanager
+def output_to(file: Path) -> Iterator[None]:
+    """All that this process writes, also past Python's streams."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = [(number, os.dup(number)) for number in (1, 2)]
+    with file.open("ab") as opened:
+        for number, _ in before:
+            os.dup2(opened.fileno(), number)
     try:
-        train(compiled, data=data, run_dir=folder, display=SilentDisplay(), team=join(compiled, launch, "cpu"))
-    except Exception as error:
-        return f"{type(error).__name__} {error}"
+        yield
     finally:
-        convspec.__version__ = version
-    return "nothing"
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, kept in before:
+            os.dup2(kept, number)
+            os.close(kept)
 
 
-@pytest.mark.parametrize("what", ["spec", "convspec"])
-def test_processes_that_differ(towers: Path, tmp_path: Path, what: str) -> None:
-    """Said once, before there is a run."""
-    first, second = together(2, train_something_else, towers, tmp_path / "run", what)
-    assert re.match(rf"DiagnosticError CS754: process 1 has another {what} than process 0: .*, not ", first)
-    assert second == "ElsewhereError "
-    assert not (tmp_path / "run").exists()
+def said_by(
+    arguments: Arguments, folder: Path, *, other: Mapping[str, str] | None = None, machines: int = 1
+) -> list[tuple[int, str]]:
+    """See `command`, which ends in all processes and leaves no run."""
+    found = together(len(arguments), command, arguments, folder, other or {}, machines)
+    assert not (folder / "run").exists()
+    return found
+
+
+def class_folders(root: Path, count: int) -> None:
+    """Pictures of two classes."""
+    for label in range(2):
+        (root / f"class{label}").mkdir(parents=True)
+        for i in range(count):
+            Image.new("L", (16, 16), 80 * label + i).save(root / f"class{label}" / f"{i}.png")
+
+
+TRAIN = ["train", "towers.cfg", "--run-dir", "run", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("more", "other", "says"),
+    [
+        (["--set", "@train.seed=7"], {}, "process 1 has another spec than process 0"),
+        (["--set", "fcb.gpu=2"], {}, "process 1 has another spec than process 0"),
+        (["--steps", "7"], {}, "process 1 has another --steps than process 0: 7, not nothing"),
+        (["--log-every", "2"], {}, "process 1 has another --log-every than process 0: 2, not nothing"),
+        ([], {"convspec.__version__": "0.0.1"}, "process 1 has another convspec than process 0: 0.0.1, not "),
+        ([], {"torch.__version__": "1.2"}, "process 1 has another torch than process 0: 1.2, not "),
+        (["--data", "other"], {}, "process 1 has other data than process 0: other ("),
+    ],
+)
+def test_processes_that_differ(towers: Path, tmp_path: Path, more: list[str], other: dict[str, str], says: str) -> None:
+    """Said once on each machine, before there is a run."""
+    for name, count in (("pictures", 8), ("other", 9)):
+        class_folders(tmp_path / name, count)
+    data = ["--data", "pictures"]
+    for machines in (1, 2):
+        arguments = [[*TRAIN, *data], [*TRAIN, *data, *more]]
+        (code, first), (other_code, second) = said_by(arguments, tmp_path, other=other, machines=machines)
+        assert code == other_code == 1
+        assert f"error[CS754]: {says}" in first
+        assert (f"error[CS754]: {says}" in second) == (machines == 2)
+        assert bool(second) == (machines == 2)
+        for path in tmp_path.glob("said-*"):
+            path.unlink()
+
+
+def test_the_line_in_which_specs_differ(towers: Path, tmp_path: Path) -> None:
+    [(_, said), _] = said_by([TRAIN, [*TRAIN, "--set", "fca.outputs=13"]], tmp_path)
+    assert re.search(r"line \d+ of the resolved spec in process 0 is 'outputs=12' and in process 1 'outputs=13'", said)
+
+
+def test_a_process_that_fails_before_it_meets_the_others(towers: Path, tmp_path: Path) -> None:
+    """It says why, and the others do not wait for it."""
+    began = time.monotonic()
+    missing = [TRAIN[0], "missing.cfg", *TRAIN[2:]]
+    (code, first), (other_code, second) = said_by([TRAIN, missing], tmp_path)
+    assert (code, other_code) == (1, 2)
+    assert "error[CS755]: process 1 has failed before the first step; it says why" in first
+    assert "missing.cfg" in second
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("more", "says", "machines"),
+    [
+        (["--set", "fca.outputs=none"], "fca", 1),
+        (["--set", "fca.outputs=none"], "fca", 2),
+        (["--device", "cuda:7"], "error[CS710]", 1),
+        (["--device", "cuda:7"], "error[CS710]", 2),
+        (["--data", "missing"], "error[CS701]", 1),
+    ],
+)
+def test_what_all_processes_fail_at_is_said_once_on_each_machine(
+    towers: Path, tmp_path: Path, more: list[str], says: str, machines: int
+) -> None:
+    (code, first), (other_code, second) = said_by([[*TRAIN, *more]] * 2, tmp_path, machines=machines)
+    assert code
+    assert other_code
+    assert says in first
+    assert second == (first if machines == 2 else "")
+
+
+def test_a_number_of_processes_that_does_not_fit_is_said_once(towers: Path, tmp_path: Path) -> None:
+    (code, first), *others = said_by([TRAIN] * 3, tmp_path)
+    assert code == 1
+    assert "error[CS753]: Talking is on GPUs 0 and 1, one for each process, and there are 3 processes" in first
+    assert others == [(1, ""), (1, "")]
 
 
 def end_while_saving(spec: Path, options: dict[str, Any], is_sudden: bool) -> str:

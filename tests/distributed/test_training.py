@@ -92,7 +92,7 @@ def train_in_process(spec: Path, options: Mapping[str, Any]) -> Mapping[str, Any
         if launch is None:
             result = train(compiled, display=SilentDisplay(), log_every=1, **options)
             return {"steps": result.steps}
-        team = join(compiled, launch, "cpu")
+        team = join(compiled, launch, torch.device("cpu"))
         result = train(compiled, display=SilentDisplay(), log_every=1, team=team, **options)
         return {"steps": result.steps, "held": held(team)}
     finally:
