@@ -10,6 +10,10 @@ from torch import Tensor
 from convspec.program.program import Block, Parameter
 
 
+class Misfit(ValueError):
+    """A tensor of a checkpoint that is none of this network's; the message says which, and why."""
+
+
 def split(parameter: Parameter, tensor: Tensor) -> dict[str, Tensor]:
     """The canonical blocks of `tensor`, laid out like `parameter`: contiguous copies by name."""
     return {
@@ -19,10 +23,17 @@ def split(parameter: Parameter, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def join(parameter: Parameter, blocks: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    """The tensor that has these blocks, with the strides, type and device of `like`. KeyError for a missing one."""
+    """The tensor that has these blocks, with the strides, type and device of `like`. Raises KeyError for a missing one, and
+    Misfit for one that is not of its shape, or has no real numbers."""
     tensor = torch.zeros_like(like)
     for block in parameter.blocks:
-        tensor[region(block)] = blocks[block.name].to(tensor.device, tensor.dtype)
+        place, piece = tensor[region(block)], blocks[block.name]
+        if piece.shape != place.shape or not piece.is_floating_point():
+            found, wanted = ("x".join(map(str, shape)) for shape in (piece.shape, place.shape))
+            raise Misfit(
+                f"what it keeps for {block.name} is {found} of {piece.dtype}, and not {wanted} of {like.dtype}"
+            )
+        place.copy_(piece)
     return tensor
 
 

@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, TypeVar
 
 import safetensors
@@ -28,24 +27,11 @@ from torch import Tensor
 from convspec.data.durable import sync_folder, write_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.durable import reporting_write_errors
+from convspec.train.integrity import misfits, without_rates
 
 FORMAT, FORMAT_OF_SHARDS = 1, 2
 
 T = TypeVar("T")
-
-KINDS: Mapping[str, type | UnionType] = {
-    "epoch": int,
-    "step": int,
-    "step_in_epoch": int,
-    "finished": bool,
-    "best_error": int | float | None,
-    "epoch_sums": list,
-    "plateau": dict,
-    "momentum_rates": dict,
-    "metrics_lines": int,
-    "made_with": dict,
-}
-"""Of what is in a state, by key."""
 
 _NAME = re.compile(r"(\d{4,})-(\d{8,})")
 _TEMPORARY = ".writing-"
@@ -170,6 +156,8 @@ def load_checkpoint(path: Path, *, wanted: Callable[[str], bool] = lambda name: 
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenCheckpoint("state.json is not what was written") from error
+    if unknown := without_rates(training, state):
+        raise BrokenCheckpoint(f"state.json is not what was written: momentum_rates lacks {', '.join(unknown)}")
     return Checkpoint(weights, training, state)
 
 
@@ -192,9 +180,9 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise BrokenCheckpoint(f"it has format {document['format']}, and this version reads {FORMAT_OF_SHARDS}")
         if digests["state"] != _digest(_canonical(state)):
             raise BrokenCheckpoint("state.json does not have the digest that it was written with")
-        misfits = [key for key, kind in KINDS.items() if key in state and not isinstance(state[key], kind)]
-        if misfits or min(state["epoch"], state["step"]) < 0:
-            raise BrokenCheckpoint(f"state.json is not what was written: {', '.join(misfits) or 'its position'}")
+        spoilt = [key for key in ("epoch", "step") if key not in state] or misfits(state)
+        if spoilt:
+            raise BrokenCheckpoint(f"state.json is not what was written: {', '.join(spoilt)}")
     except OSError as error:
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.devices import Asked, check_device_count, device_list
 from convspec.program.program import Program
+from convspec.train.blocks import Misfit
 
 
 def open_device(name: str, option: str = "--device") -> torch.device:
@@ -76,11 +77,17 @@ def rng_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """Put the generators back; a state of a device that this run does not use is left out, and one that was not kept."""
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+    """Put the generators back; a state of a device that this run does not use is left out, and one that was not kept.
+
+    Raises Misfit for what is no state of a generator.
+    """
+    try:
+        if "cpu" in states:
+            torch.set_rng_state(states["cpu"])
+        if device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+    except (RuntimeError, TypeError) as error:
+        raise Misfit("what it keeps of the random generators is no state of theirs") from error
 
 
 class Uploads:

@@ -44,6 +44,11 @@ class EpochSums:
         error = {"error": wrong / cases} if has_error(self._cost) else {}
         return {"cases": int(cases), "loss": costs[self._cost.name], **error, "costs": costs}
 
+    @property
+    def count(self) -> int:
+        """How many sums there are in `state`."""
+        return len(self._sums)
+
     def clear(self) -> None:
         self._sums.zero_()
 

@@ -175,7 +175,7 @@ def _checkpoint(
             "share_of_epoch": state.share,
             "finished": state.epochs >= epochs,
             "best_error": None,
-            "epoch_sums": [0.0, 0.0, 0.0],
+            "epoch_sums": [0.0] * (2 + len(compiled.program.costs)),
             "plateau": Plateau().state(),
             "momentum_rates": rates,
             "metrics_lines": 0,

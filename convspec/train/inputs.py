@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from convspec.data.batches import Batch
 from convspec.data.dataset import ColorPca, Pictures
+from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, LogSquareError
 from convspec.program.operators import Input
 from convspec.program.program import Program
@@ -46,11 +47,25 @@ class PictureStatistics:
         return {name: torch.from_numpy(part) for name, part in parts.items()}
 
     @classmethod
-    def kept(cls, tensors: Mapping[str, Tensor], *, with_colors: bool) -> PictureStatistics | None:
-        """What `tensors` gave to a checkpoint; None where not all that is wanted is in it, as after an import."""
+    def kept(
+        cls, tensors: Mapping[str, Tensor], shape: tuple[int, int, int], *, with_colors: bool
+    ) -> PictureStatistics | None:
+        """What `tensors` gave to a checkpoint; None where not all that is wanted is in it, as after an import.
+
+        shape: of an input, (channels, height, width). Raises DiagnosticError CS709 where the mean is not of this shape, or
+        anything is not what it should be.
+        """
         names = ("mean", *(_PCA_NAMES if with_colors else ()))
         if not all(name in tensors for name in names):
             return None
+        channels, height, width = shape
+        for name, wanted in zip(names, ((height, width, channels), (3,), (3, 3)), strict=False):
+            found = tensors[name]
+            if tuple(found.shape) != wanted or found.dtype != torch.float32:
+                sizes, others = ("x".join(map(str, each)) for each in (found.shape, wanted))
+                kinds = f"{sizes} of {found.dtype}, and not {others} of torch.float32"
+                message = f"the checkpoint is not one of this network: its {name} is {kinds}"
+                raise DiagnosticError(Diagnostic("CS709", message, help="go on from another checkpoint, or train anew"))
         mean, *pca = (tensors[name].numpy() for name in names)
         return cls(mean, (pca[0], pca[1]) if pca else None)
 

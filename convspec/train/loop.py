@@ -95,7 +95,7 @@ class Training:
         self.inputs = InputTensors(self.program, self.mean, device, options.batch)
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
-        self.position, self.sums = Position(self.steps), EpochSums(self.program, device, team)
+        self.position, self.sums = Position(self.steps, options.epochs), EpochSums(self.program, device, team)
         self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, devices)
         self.validation: Validation | None = None
         self.data_wait = 0.0
@@ -338,7 +338,7 @@ class Training:
             self.state.restore(checkpoint, self.run_folder.checkpoints, notify)
         lines = 0 if checkpoint is None else checkpoint.state["metrics_lines"]
         if self.team.is_chief:
-            self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines)
+            self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines, notify=notify)
             if self.uses_tensorboard:
                 self.tensorboard = TensorBoardLog(self.run_folder.path, self.position.steps_done)
 

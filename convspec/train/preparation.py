@@ -96,10 +96,11 @@ def statistics_of_input(compiled: CompiledSpec, dataset: Dataset, kept: Mapping[
     """What the run takes its training pictures to be. kept: what a checkpoint has, which wins; empty for a new run."""
     options = compiled.data
     has_colors = options.color_noise > 0 and dataset.shape[2] == 3
-    found = PictureStatistics.kept(kept, with_colors=has_colors)
+    shape = picture_shape(compiled.program)
+    found = PictureStatistics.kept(kept, shape, with_colors=has_colors)
     if found is not None:
         return found
-    _, height, width = picture_shape(compiled.program)
+    _, height, width = shape
     if not has_colors:
         return PictureStatistics(center_crop(mean_image(dataset, options.mean), height, width))
     statistics = statistics_of(dataset)

@@ -31,7 +31,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import instantiate_part
 from convspec.program.operators import Drawing, drawing_of
 from convspec.program.program import Program
-from convspec.train.checkpoint import Checkpoint, load_checkpoint, newest_whole
+from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, load_checkpoint, newest_whole
 from convspec.train.contract import CompiledSpec
 from convspec.train.display import as_line
 from convspec.train.meeting import PATIENCE, Meeting
@@ -273,7 +273,10 @@ class Ranks(Team):
         if path is None:
             return None
         others = self._homes.keys() - set(tensor_names(self.part(self._program)))
-        return load_checkpoint(path, wanted=lambda name: (parameter_of(name) or name) not in others)
+        try:
+            return load_checkpoint(path, wanted=lambda name: (parameter_of(name) or name) not in others)
+        except BrokenCheckpoint as error:
+            raise DiagnosticError(Diagnostic("CS708", f"{path} cannot be used: {error}")) from error
 
     def close(self) -> None:
         error = sys.exc_info()[1]

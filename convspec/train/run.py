@@ -181,8 +181,11 @@ def _is_text(value: Any) -> bool:
 class MetricsLog:
     """metrics.jsonl: one JSON object a line. `lines` is how many there are."""
 
-    def __init__(self, path: Path, *, keep_lines: int = 0) -> None:
-        """Open for appending, after cutting off all but the first `keep_lines`: what a resumed run will write again."""
+    def __init__(self, path: Path, *, keep_lines: int = 0, notify: Notify = lambda diagnostic: None) -> None:
+        """Open for appending, after cutting off all but the first `keep_lines`: what a resumed run will write again.
+
+        notify: is told where there are not so many, because somebody or a disk took some.
+        """
         self._path = path
         with reporting_write_errors(path.parent):
             # unbuffered: what a full disk refuses must not come up again when the file is closed
@@ -190,6 +193,11 @@ class MetricsLog:
             self.lines, end = _first_lines(path, keep_lines)
             if path.stat().st_size > end:
                 self._file.truncate(end)
+        if self.lines < keep_lines:
+            message = (
+                f"{path} has {self.lines} whole lines, and the checkpoint counts {keep_lines}: the others are lost"
+            )
+            notify(Diagnostic("CS708", message, severity=Severity.WARNING))
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(_as_json(record), allow_nan=False).encode() + b"\n"

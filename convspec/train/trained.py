@@ -27,7 +27,7 @@ from convspec.emit.load import instantiate
 from convspec.program.costs import Cost
 from convspec.program.program import Program
 from convspec.train.device import note_slow_bf16, open_device
-from convspec.train.inputs import InputTensors, label_capacity, picture_shape
+from convspec.train.inputs import InputTensors, PictureStatistics, label_capacity, picture_shape
 from convspec.train.saved import SPEC, SavedRun, listed, read_run
 from convspec.train.scores import trained_cost
 
@@ -219,7 +219,7 @@ def open_saved(
         raise DiagnosticError(*(d for d in error.diagnostics if d.severity is Severity.ERROR)) from None
     _check_classes(compiled.program, saved)
     note_slow_bf16(place, compiled.train.precision, notify)
-    mean = saved.checkpoint.training.get("mean")
+    statistics = PictureStatistics.kept(saved.checkpoint.training, picture_shape(compiled.program), with_colors=False)
     return Trained(
         run_dir=saved.path,
         compiled=compiled,
@@ -228,7 +228,7 @@ def open_saved(
         checkpoint=saved.checkpoint.name,
         state=saved.checkpoint.state,
         settings=saved.settings,
-        mean=None if mean is None else mean.numpy(),
+        mean=None if statistics is None else statistics.mean,
     )
 
 

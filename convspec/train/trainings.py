@@ -9,12 +9,12 @@ loss ceased to be finite, from diverged.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convspec.data.batches import steps_of
 from convspec.data.dataset import Notify
@@ -24,6 +24,7 @@ from convspec.train.checkpoint import newest_state
 from convspec.train.contract import CompiledSpec
 from convspec.train.display import Display
 from convspec.train.durable import reporting_write_errors
+from convspec.train.integrity import check_complete
 from convspec.train.metrics import Record, read_metrics
 from convspec.train.run import RunFolder, read_settings
 from convspec.train.trainer import train
@@ -123,7 +124,7 @@ class Trainings:
             return None
         with closing(RunFolder.reopen(run)) as opened:
             opened.check_spec(compiled.resolved_text)
-        state = newest_state(run / "checkpoints")
+        state = _newest_state(run)
         progress = _progress(run, compiled)
         trouble = _read_divergence(run)
         if trouble is not None:
@@ -155,10 +156,18 @@ def _progress(run: Path, compiled: CompiledSpec) -> Progress:
     if pictures is None:
         raise DiagnosticError(Diagnostic("CS709", f"{run} was not trained by this command: it tells of no data"))
     steps_per_epoch = steps_of(pictures, compiled.train.batch)
-    state = newest_state(run / "checkpoints")
+    state = _newest_state(run)
     if state is None:
         return Progress(0, steps_per_epoch, [])
     return Progress(state["step"], steps_per_epoch, read_metrics(run, lines=state["metrics_lines"]))
+
+
+def _newest_state(run: Path) -> Mapping[str, Any] | None:
+    """None before the first checkpoint. Raises DiagnosticError CS708 where another version wrote it."""
+    state = newest_state(run / "checkpoints")
+    if state is not None:
+        check_complete(state, run)
+    return state
 
 
 def _read_divergence(run: Path) -> str | None:

@@ -92,7 +92,19 @@ def test_a_changed_number_in_the_state_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("epoch", None), ("step", 1.5), ("step", -1), ("best_error", "low"), ("finished", 0), ("momentum_rates", [])],
+    [
+        *[("epoch", value) for value in (None, True, "1", 10**40)],
+        *[("step", value) for value in (1.5, -1)],
+        *[("best_error", value) for value in ("low", 10**400, True)],
+        ("finished", 0),
+        *[("epoch_sums", value) for value in ([], [1.0], [1.0, "2", 3.0], {})],
+        *[("plateau", value) for value in ({}, [], {"best": 0.1, "stalled": -1, "dropped": 0, "is_finished": False})],
+        ("plateau", {"best": None, "stalled": 0, "dropped": 0, "is_finished": 0}),
+        *[("momentum_rates", value) for value in ([], {}, {"conv1.weight": 0.0}, {"conv1.weight": 1})],
+        ("metrics_lines", 0.5),
+        ("made_with", {"threads": "2"}),
+        ("share_of_epoch", 1.5),
+    ],
 )
 def test_a_state_that_makes_no_sense_is_none(tmp_path: Path, key: str, value: Any) -> None:
     path = save_checkpoint(tmp_path, at(1, 5), keep=2)

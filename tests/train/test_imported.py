@@ -337,6 +337,15 @@ def test_it_goes_on_where_it_stood(tmp_path: Path) -> None:
         train(compiled, resume=run)
 
 
+def test_a_network_with_two_costs_goes_on(tmp_path: Path) -> None:
+    net = ccn1()
+    net.cost("again", ["labels", "probs"])
+    run = imported(net, tmp_path)
+    compiled, checkpoint = load(run)
+    assert checkpoint.state["epoch_sums"] == [0.0] * 4
+    assert train(compiled, data="digits", resume=run, max_steps=2 * 15 + 6 + 1).steps == 37
+
+
 def test_two_ways_of_going_on_give_the_same_bits(tmp_path: Path) -> None:
     weights = []
     for name, stops in (("whole", [40]), ("parts", [37, 40])):
