@@ -15,7 +15,8 @@ from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.table import network_table
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.origin import Origin
-from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
+from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line
+from convspec.diagnostics.style import wants_color
 from convspec.diagnostics.visible import visible
 from convspec.graph.summary import LayerSummary, Load
 

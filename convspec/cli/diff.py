@@ -14,7 +14,7 @@ from convspec.checker import Checked, check
 from convspec.cli.messages import print_diagnostics
 from convspec.cli.options import as_path, named, offering, parse_inputs
 from convspec.diagnostics import DiagnosticError
-from convspec.diagnostics.render import wants_color
+from convspec.diagnostics.style import Style, painted, wants_color
 from convspec.diagnostics.visible import visible
 from convspec.difference.compare import Comparison, Counts, compare
 from convspec.difference.finding import Category, Change, Difference
@@ -24,7 +24,7 @@ from convspec.layers.dialects import NAMES
 EQUAL, DIFFERENT, TROUBLE = 0, 1, 2
 _WIDTH = 110
 _SIGNS = {Change.ADDED: "+", Change.REMOVED: "-"}
-_COLORS = {"+": "32", "-": "31", "~": "33"}
+_STYLES = {"+": Style.ADDED, "-": Style.REMOVED, "~": Style.CHANGED}
 
 
 @click.command(short_help="What differs between two specs.")
@@ -123,7 +123,7 @@ def _text(comparison: Comparison, a: str, b: str, *, color: bool) -> str:
     for category in Category:
         found = [d for d in comparison.differences if d.category is category]
         if found:
-            lines += ["", _paint(category.value, "1", color=color)]
+            lines += ["", painted(category.value, Style.STRONG, color=color)]
             lines += [line for difference in found for line in _row(difference, color=color)]
     lines += ["", _counts(comparison.a, comparison.b)]
     return "\n".join(lines) + "\n"
@@ -139,7 +139,7 @@ def _row(difference: Difference, *, color: bool) -> list[str]:
         difference.text,
     ]
     first, *rest = wrap(": ".join(filter(None, parts)), _WIDTH - 4, break_long_words=False, break_on_hyphens=False)
-    return [f"  {_paint(sign, _COLORS[sign], color=color)} {first}", *(f"      {line}" for line in rest)]
+    return [f"  {painted(sign, _STYLES[sign], color=color)} {first}", *(f"      {line}" for line in rest)]
 
 
 def _subject(difference: Difference) -> str:
@@ -158,7 +158,3 @@ def _counts(a: Counts, b: Counts) -> str:
 
 def _count(counts: Counts) -> str:
     return f"{counts.layers} layers, {counts.parameters:,} parameters, {counts.macs:,} multiply-adds an image"
-
-
-def _paint(text: str, style: str, *, color: bool) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m" if color else text

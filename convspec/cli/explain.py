@@ -10,7 +10,7 @@ import click
 from convspec.cli.options import offering
 from convspec.diagnostics.codes import CODES, GROUPS, Severity
 from convspec.diagnostics.explain import explanation
-from convspec.diagnostics.render import Style, wants_color
+from convspec.diagnostics.style import Style, painted, wants_color
 
 
 @click.command(short_help="What a diagnostic means, or a list of all.")
@@ -35,13 +35,9 @@ def _list(*, color: bool) -> str:
     blocks = []
     for digit, names in groupby(CODES, key=lambda name: name.removeprefix("CS")[0]):
         rows = [f"  {name}  {_severity(CODES[name].severity, color=color)}  {CODES[name].title}" for name in names]
-        blocks.append("\n".join([_painted(GROUPS[digit], Style.MESSAGE, color=color), *rows]))
+        blocks.append("\n".join([painted(GROUPS[digit], Style.STRONG, color=color), *rows]))
     return "\n\n".join(blocks) + "\n"
 
 
 def _severity(severity: Severity, *, color: bool) -> str:
-    return _painted(f"{severity.value:<7}", Style[severity.name], color=color)
-
-
-def _painted(text: str, style: Style, *, color: bool) -> str:
-    return f"\x1b[{style.value}m{text}\x1b[0m" if color else text
+    return painted(f"{severity.value:<7}", Style[severity.name], color=color)

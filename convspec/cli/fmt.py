@@ -11,12 +11,12 @@ from convspec.cli.messages import print_diagnostics
 from convspec.cli.options import named, offering
 from convspec.cli.write import replace_file
 from convspec.diagnostics import DiagnosticError, Report, SourceFile
-from convspec.diagnostics.render import wants_color
+from convspec.diagnostics.style import Style, painted, wants_color
 from convspec.diagnostics.visible import visible
 from convspec.syntax.formatter import format_document
 from convspec.syntax.parser import parse_document, read_source
 
-_COLORS = {"+": "32", "-": "31", "@": "36"}
+_STYLES = {"+": Style.ADDED, "-": Style.REMOVED, "@": Style.PLACE}
 
 
 @click.command(short_help="Lay out files the one way.")
@@ -67,7 +67,7 @@ def _formatted(path: str) -> tuple[SourceFile, str]:
 def _difference(path: str, text: str, formatted: str, *, color: bool) -> str:
     """A unified diff, as `patch` reads it. A line end that is not `\\n`, or is missing, is said as in `diff`."""
     lines = unified_diff(_lines(text), _lines(formatted), path, path, n=2)
-    return "".join(_painted(line) if color else line for line in lines)
+    return "".join(_painted(line, color=color) for line in lines)
 
 
 def _lines(text: str) -> list[str]:
@@ -77,6 +77,6 @@ def _lines(text: str) -> list[str]:
     return [*lines[:-1], f"{lines[-1]}\\ No newline at end of file\n"]
 
 
-def _painted(line: str) -> str:
-    style = _COLORS.get(line[:1])
-    return line if style is None else f"\x1b[{style}m{line.rstrip(chr(10))}\x1b[0m\n"
+def _painted(line: str, *, color: bool) -> str:
+    style = _STYLES.get(line[:1])
+    return line if style is None else painted(line.rstrip("\n"), style, color=color) + "\n"

@@ -13,7 +13,8 @@ _USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", 
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
-    from convspec.diagnostics.render import Format, render, wants_color
+    from convspec.diagnostics.render import Format, render
+    from convspec.diagnostics.style import wants_color
 
     color = wants_color(sys.stderr)
     click.echo(render(diagnostics, Format.FULL, color=color), err=True, nl=False, color=color)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convspec.checker import Checked
+from convspec.diagnostics.style import Style, painted
 from convspec.graph.summary import LayerSummary, Load
 
 _HEADINGS = ("layer", "type", "reads", "window", "output", "parameters", "multiply-adds", "gpu")
@@ -46,8 +47,7 @@ def _aligned(rows: Sequence[Sequence[str]], *, color: bool) -> str:
             for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
-    if color:
-        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    lines[0] = painted(lines[0], Style.STRONG, color=color)
     return "\n".join(lines) + "\n"
 
 

@@ -6,21 +6,24 @@ of their own. Nothing is read from disk: spans carry their files.
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 from convspec.diagnostics.diagnostic import Diagnostic, Label, Severity
 from convspec.diagnostics.origin import Origin
 from convspec.diagnostics.span import SourceFile, Span
+from convspec.diagnostics.style import Style, painted
 from convspec.diagnostics.visible import escape, is_harmful, visible
 
 # A line longer than this is cut to so many characters, a third of them before the place of interest.
 _LONGEST_LINE = 120
 _TAB = 4
 _NOWHERE = Origin()
+
+_Paint = Callable[[str, Style], str]
 
 
 class Format(Enum):
@@ -31,27 +34,12 @@ class Format(Enum):
     GITHUB = "github"
 
 
-class Style(Enum):
-    """Colours of a terminal (ECMA-48)."""
-
-    ERROR = "1;31"
-    WARNING = "1;33"
-    NOTE = "1;36"
-    MESSAGE = "1"
-    GUTTER = "1;34"
-    LABEL = "34"
-
-
-class _Stream(Protocol):
-    def isatty(self) -> bool: ...
-
-
 def render(diagnostics: Iterable[Diagnostic], format: Format, *, color: bool = False, origin: Origin = _NOWHERE) -> str:
     """The diagnostics in their order, with a line end behind the last; empty text for none (JSON and SARIF: data).
 
     color: whether FULL and CONCISE have terminal colours. origin: what SARIF and GITHUB say of the run.
     """
-    paint = _Paint(is_colored=color)
+    paint = partial(painted, color=color)
     match format:
         case Format.FULL:
             return "\n".join(_full(diagnostic, paint) for diagnostic in diagnostics)
@@ -71,18 +59,6 @@ def render(diagnostics: Iterable[Diagnostic], format: Format, *, color: bool = F
             from convspec.diagnostics.github import workflow_command
 
             return "".join(f"{workflow_command(diagnostic, origin)}\n" for diagnostic in diagnostics)
-
-
-def wants_color(stream: _Stream) -> bool:
-    """Whether to write colours to a stream: never under NO_COLOR, always under FORCE_COLOR, else on a terminal.
-
-    An environment variable that is empty counts as absent (no-color.org).
-    """
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def summary_line(diagnostics: Iterable[Diagnostic]) -> str:
@@ -117,16 +93,6 @@ def _place(span: Span | None) -> Mapping[str, str | int | None]:
     return {"file": span.file.name, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
-class _Paint:
-    """Puts text into a style, or leaves it as it is."""
-
-    def __init__(self, *, is_colored: bool) -> None:
-        self._is_colored = is_colored
-
-    def __call__(self, text: str, style: Style) -> str:
-        return f"\033[{style.value}m{text}\033[0m" if self._is_colored and text else text
-
-
 class _Mark(NamedTuple):
     """Characters `start` to `end` of a line to underline, and what to say of them. `end` is above `start`."""
 
@@ -143,7 +109,7 @@ def _concise(diagnostic: Diagnostic, paint: _Paint) -> str:
 
 def _title(diagnostic: Diagnostic, paint: _Paint) -> str:
     head = paint(f"{diagnostic.severity.value}[{diagnostic.code}]", Style[diagnostic.severity.name])
-    return f"{head}: {paint(visible(diagnostic.message), Style.MESSAGE)}"
+    return f"{head}: {paint(visible(diagnostic.message), Style.STRONG)}"
 
 
 def _full(diagnostic: Diagnostic, paint: _Paint) -> str:
@@ -173,7 +139,7 @@ def _aside(margin: str, kind: str, text: str, paint: _Paint) -> str:
     """`= help: ...`; further lines of the text stand under the first."""
     below = "\n" + margin + " " * len(f"= {kind}: ")
     lines = below.join(visible(line) for line in text.splitlines())
-    return f"{margin}{paint('=', Style.GUTTER)} {paint(kind, Style.MESSAGE)}: {lines}"
+    return f"{margin}{paint('=', Style.GUTTER)} {paint(kind, Style.STRONG)}: {lines}"
 
 
 def _marked_files(diagnostic: Diagnostic) -> dict[SourceFile, dict[int, list[_Mark]]]:

@@ -14,7 +14,8 @@ import pytest
 
 from convspec.checker import check
 from convspec.diagnostics import Diagnostic, Label, Report, Severity, SourceFile, Span
-from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line, wants_color
+from convspec.diagnostics.render import Format, diagnostic_as_data, render, summary_line
+from convspec.diagnostics.style import wants_color
 
 HERE = Path(__file__).parent
 PINNED = {
