@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from convspec.checker import Checked
+from convspec.cli.columns import aligned
 from convspec.cli.many import Once, display_of
 from convspec.data.durable import replace_file
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
-from convspec.report.ablation_table import as_csv, markdown, table
+from convspec.report.ablation_table import as_csv, cells_of, markdown, notes_on
 from convspec.train.ablation import VIEWS, Ablation, Row, ablate, choices_of
 from convspec.train.signals import Interrupted
 from convspec.train.trainings import Trainings, writing_results
@@ -54,6 +55,13 @@ def run_ablation(
         f"{visible(str(folder))}: ablate.md, ablate.csv, ablate.json, a spec for each network, a run for each training"
     )
     return 0
+
+
+def table(ablation: Ablation) -> str:
+    """For a terminal: a row a network, and below it what the figures are of."""
+    heads, rows = cells_of(ablation)
+    lines = aligned([heads, *rows], left={0, len(heads) - 2, len(heads) - 1})
+    return "\n".join([*lines, "", *notes_on(ablation)])
 
 
 def write_tables(ablation: Ablation, folder: Path) -> None:

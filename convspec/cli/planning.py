@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from convspec.checker import Checked
+from convspec.cli.columns import aligned
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
 from convspec.passes.pipeline import Target
@@ -15,8 +16,6 @@ from convspec.plan.plan import Plan, Reduced, Share, places_of, program_for
 from convspec.plan.rates import CARDS, Rates
 from convspec.plan.recorder import Precision
 from convspec.program.crossings import Crossing
-
-_LEFT = 0
 
 
 def choose_target(checked: Checked, named: str | None, rooms: Sequence[int]) -> Target:
@@ -144,7 +143,7 @@ class PlanReport:
             f"{mebibytes(share.memory.saved)}"
             for share in self.plan.shares
         ]
-        return aligned(rows) + "\n".join(peaks) + "\n"
+        return _table(rows) + "\n".join(peaks) + "\n"
 
     def _work(self) -> str:
         rows = [("work of a step", *(f"GPU {share.gpu}" for share in self.plan.shares))]
@@ -156,7 +155,7 @@ class PlanReport:
         if len(busy) > 1:
             rows.append(("ms of waiting", *(f"{1e3 * each.waiting:.3g}" for each in busy)))
             rows.append(("ms of the link", *(f"{1e3 * each.sending:.3g}" for each in busy)))
-        return aligned(rows)
+        return _table(rows)
 
     def _crossings(self) -> str:
         plan, width = self.plan, self.plan.precision.value
@@ -174,7 +173,7 @@ class PlanReport:
                     visible(", ".join(each.readers)),
                 )
             )
-        lines = aligned(rows) if plan.crossings else "no value crosses\n"
+        lines = _table(rows, left=(0, 6)) if plan.crossings else "no value crosses\n"
         forward = sum(each.bytes_forward(width) for each in plan.crossings) * plan.batch
         backward = sum(each.bytes_backward(width) for each in plan.crossings) * plan.batch
         lines += f"values that cross: {mebibytes(forward)} forward, {mebibytes(backward)} backward\n"
@@ -230,14 +229,5 @@ def _reductions(reduced: Sequence[Reduced]) -> str:
     return f"gradients that GPUs add up: {mebibytes(size)}, for which each sends and gets {mebibytes(sent)}\n"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns, the first and the last to the left where they are words."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i in (_LEFT, 6) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+def _table(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> str:
+    return "".join(f"{line}\n" for line in aligned(rows, left=left))

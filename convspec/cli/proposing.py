@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from convspec.checker import Checked
-from convspec.cli.planning import PlanReport, aligned
+from convspec.cli.columns import aligned
+from convspec.cli.planning import PlanReport
 from convspec.cli.write import refuse_inputs, replace_text
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
@@ -104,7 +105,12 @@ def _table(proposals: Sequence[Proposal], best: Proposal, output: str | None) ->
         most = max(share.memory.total for share in each.plan.shares)
         time = f"{1e3 * each.plan.time.seconds:.3g} ms"
         rows.append((each.scheme.value, time, each.plan.time.bound, mebibytes(each.sent), mebibytes(most), fits))
-    lines = [aligned(rows), f"proposed: {best.scheme.value}: {_WAYS[best.scheme]}", _reason(proposals, best)]
+    lines = [
+        *aligned(rows, left=[0]),
+        "",
+        f"proposed: {best.scheme.value}: {_WAYS[best.scheme]}",
+        _reason(proposals, best),
+    ]
     if output is not None:
         lines.append(f"wrote {visible(output)}\nnext: convspec check {visible(output)}")
     return "\n".join(lines) + "\n"

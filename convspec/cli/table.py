@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from convspec.checker import Checked
+from convspec.cli.columns import aligned
 from convspec.diagnostics.style import Style, painted
 from convspec.graph.summary import LayerSummary, Load
 
 _HEADINGS = ("layer", "type", "reads", "window", "output", "parameters", "multiply-adds", "gpu")
-_RIGHT = {"parameters", "multiply-adds"}
+_WORDS = (0, 1, 2, 3, 4, 7)
 _MEBIBYTE = 2**20
 
 
 def network_table(checked: Checked, *, color: bool) -> str:
     """A row a layer, then the totals of each GPU, the neurons of the layers that learn, and the spec's own note."""
     headings, rows = layer_rows(checked)
-    parts = [_aligned([headings, *rows], color=color), _totals(checked)]
-    return "\n".join(parts)
+    head, *lines = aligned([headings, *rows], left=_WORDS)
+    return "\n".join([painted(head, Style.STRONG, color=color), *lines, "", _totals(checked)])
 
 
 def layer_rows(checked: Checked) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -36,19 +35,6 @@ def _row(row: LayerSummary) -> tuple[str, ...]:
         f"{row.macs:,}" if row.macs else "",
         ",".join(map(str, row.gpus)),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]], *, color: bool) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
-            for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines[0] = painted(lines[0], Style.STRONG, color=color)
-    return "\n".join(lines) + "\n"
 
 
 def _totals(checked: Checked) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from convspec.cli.columns import aligned
 from convspec.diagnostics.visible import visible
 from convspec.train.confusion import Confusion
 from convspec.train.member import TOP
@@ -62,15 +63,7 @@ def _rates(cost: CostResult, top5: float | None, loss: str) -> dict[str, str]:
 def _aligned(rows: list[dict[str, str]]) -> list[str]:
     headings = list(dict.fromkeys(heading for row in rows for heading in row))
     cells = [headings, *([row.get(heading, "") for heading in headings] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
-    is_text = {"run", "checkpoint"}
-    return [
-        "  ".join(
-            cell.ljust(width) if heading in is_text else cell.rjust(width)
-            for cell, width, heading in zip(row, widths, headings, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
+    return aligned(cells, left=[headings.index(heading) for heading in ("run", "checkpoint")])
 
 
 def _what(result: Result) -> str:
@@ -92,9 +85,7 @@ def _mistakes(confusion: Confusion) -> list[str]:
         }
         for mistake in found[:SHOWN_MISTAKES]
     ]
-    widths = {heading: max(len(heading), *(len(row[heading]) for row in rows)) for heading in rows[0]}
-    lines = ["  ".join(text.ljust(widths[heading]) for heading, text in row.items()).rstrip() for row in rows]
-    return ["", "  ".join(heading.ljust(width) for heading, width in widths.items()).rstrip(), *lines]
+    return ["", *aligned([list(rows[0]), *(list(row.values()) for row in rows)], left=range(len(rows[0])))]
 
 
 def as_data(result: Result) -> dict[str, object]:

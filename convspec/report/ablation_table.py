@@ -1,4 +1,4 @@
-"""The table of an ablation: on a terminal, as Markdown and as CSV."""
+"""The table of an ablation: its cells, and all of it as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -13,19 +13,11 @@ from convspec.train.ablation import Ablation, summary
 _NONE = "-"
 
 
-def table(ablation: Ablation) -> str:
-    """For a terminal: a row a network, and below it what the figures are of."""
-    heads, rows = _cells(ablation)
-    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    lines = [_padded(heads, widths), *(_padded(row, widths) for row in rows)]
-    return "\n".join([*lines, "", *_troubles(ablation), *about(ablation)])
-
-
 def markdown(ablation: Ablation) -> str:
-    """The same for a page."""
-    heads, rows = _cells(ablation)
+    """A row a network, and below it what the figures are of."""
+    heads, rows = cells_of(ablation)
     lines = [_piped(heads), _piped(["---", *["---:"] * (len(heads) - 3), "---", "---"]), *map(_piped, rows)]
-    notes = [f"- {line}" for line in (*_troubles(ablation), *about(ablation))]
+    notes = [f"- {line}" for line in notes_on(ablation)]
     return "\n".join([f"# {visible(Path(ablation.spec).name)}, its choices one by one", "", *lines, "", *notes]) + "\n"
 
 
@@ -50,8 +42,12 @@ def as_csv(ablation: Ablation) -> str:
     return out.getvalue()
 
 
-def about(ablation: Ablation) -> list[str]:
-    """What was measured, on what, by what."""
+def notes_on(ablation: Ablation) -> list[str]:
+    """What is missing and why; what was measured, on what, by what."""
+    return [*_troubles(ablation), *_about(ablation)]
+
+
+def _about(ablation: Ablation) -> list[str]:
     settings, machine = ablation.settings, ablation.machine
     seeds = ", ".join(map(str, ablation.seeds))
     several = len(ablation.seeds) > 1
@@ -66,7 +62,8 @@ def about(ablation: Ablation) -> list[str]:
     ]
 
 
-def _cells(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
+def cells_of(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row a network: its name first, where the paper says what it is worth last, and numbers between."""
     base = ablation.rows[0]
     heads = ["network", "parameters", "top-1 error", "change"]
     shown = ["error"]
@@ -96,16 +93,6 @@ def _troubles(ablation: Ablation) -> list[str]:
     short = [row for row in ablation.rows if not row.trouble and 0 < len(row.scores) < len(ablation.seeds)]
     lines = [f"{row.title}: {visible(row.trouble)}" for row in missing]
     return lines + [f"{row.title}: {len(row.scores)} of {len(ablation.seeds)} seeds so far" for row in short]
-
-
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Texts to the left, numbers to the right."""
-    last = len(cells) - 2
-    padded = [
-        cell.ljust(width) if place == 0 or place >= last else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
 
 
 def _piped(cells: Sequence[str]) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from convspec.checker import check
+from convspec.cli.ablating import table
 from convspec.diagnostics import DiagnosticError
-from convspec.report.ablation_table import as_csv, markdown, table
+from convspec.report.ablation_table import as_csv, markdown
 from convspec.train import trainings as module
 from convspec.train.ablation import Ablation, ablate
 from convspec.train.display import SilentDisplay
