@@ -21,6 +21,9 @@ from convspec.program.operators import (
 )
 from convspec.program.program import Parameter, Program
 
+# Operators whose parameters a module of torch, or one like them, can hold.
+HeldByModule = Conv2d | Linear | TreeLinear | BatchNorm
+
 # Columns that a statement of a method has.
 _WIDTH = 112
 
@@ -37,14 +40,14 @@ class Holders:
         self._modules = self._find_modules()
         self._paths = {path_of(op.weight) for op in self._modules.values()}
 
-    def _find_modules(self) -> dict[str, Conv2d | Linear | TreeLinear | BatchNorm]:
+    def _find_modules(self) -> dict[str, HeldByModule]:
         """Operators whose parameters a module of torch holds, by name: one for each weight at most."""
-        modules: dict[str, Conv2d | Linear | TreeLinear | BatchNorm] = {}
-        users: dict[str, list[Conv2d | Linear | TreeLinear | BatchNorm]] = {}
+        modules: dict[str, HeldByModule] = {}
+        users: dict[str, list[HeldByModule]] = {}
         for op in self._program.operators:
             if self.has_bias_map(op) or _scales_gradient(op):
                 continue
-            if isinstance(op, Conv2d | Linear | TreeLinear | BatchNorm):
+            if isinstance(op, HeldByModule):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
             beside = {parameter.name for parameter in self._beside[path_of(weight)]}
@@ -53,7 +56,7 @@ class Holders:
                 modules[first.name] = first
         return modules
 
-    def _brought_by(self, op: Conv2d | Linear | TreeLinear | BatchNorm) -> set[str]:
+    def _brought_by(self, op: HeldByModule) -> set[str]:
         """The parameters that torch's module for `op` has: also a bias that another operator adds in its place."""
         bias = f"{path_of(op.weight)}.bias" if self._leaves_out_bias(op) else op.bias
         return {op.weight} if bias is None else {op.weight, bias}
@@ -131,7 +134,7 @@ class Holders:
         """The trees of the network, by the attribute whose layer is over their leaves."""
         return {path_of(op.weight): op.parents for op in self._program.operators if isinstance(op, TreeLinear)}
 
-    def _constructor(self, op: Conv2d | Linear | TreeLinear | BatchNorm) -> str:
+    def _constructor(self, op: HeldByModule) -> str:
         if isinstance(op, TreeLinear):
             path = path_of(op.weight)
             return f'TreeLinear({self._program.parameter[op.weight].shape[1]}, PARENTS["{path}"])'

@@ -14,12 +14,12 @@ from itertools import groupby
 
 from convspec.emit.expressions import literal, slice_size
 from convspec.emit.header import class_name, header, imports
-from convspec.emit.holders import Holders
+from convspec.emit.holders import HeldByModule, Holders
 from convspec.emit.lines import WIDTH
 from convspec.emit.tables import PARTIAL_HOOKS, blocks_table, parents_table
 from convspec.emit.writer import Writer
 from convspec.program.costs import CostOperator
-from convspec.program.operators import Input, Op, Receive, Send, TakeCases
+from convspec.program.operators import BatchNorm, Input, Op, Receive, Send, TakeCases
 from convspec.program.program import Buffer, Parameter, Program
 
 
@@ -44,13 +44,22 @@ def part_name(name: str, gpu: int) -> str:
     return f"{class_name(name)}GPU{gpu}"
 
 
+class PartHolders(Holders):
+    """Batch normalisation is told of the processes that have other cases of the minibatch."""
+
+    def _constructor(self, op: HeldByModule) -> str:
+        if isinstance(op, BatchNorm):
+            return f"SyncBatchNorm({op.shape.channels}, peers, eps={op.eps!r}, momentum={op.momentum!r})"
+        return super()._constructor(op)
+
+
 class PartWriter(Writer):
     """program: the whole network. part: what one GPU has of it."""
 
     def __init__(self, program: Program, part: Program, gpu: int) -> None:
         self.whole, self.name = program, part_name(program.name, gpu)
         self.totals = sorted({op.cases.total for op in part.operators if op.cases is not None})
-        super().__init__(part, Holders(part))
+        super().__init__(part, PartHolders(part))
         # a process that trains has all inputs, and must come to every exchange
         self.optional = {}
 

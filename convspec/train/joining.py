@@ -12,7 +12,6 @@ import convspec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.diagnostic import joined
 from convspec.launch import Launch
-from convspec.program.operators import BatchNorm
 from convspec.program.program import Program
 from convspec.train.contract import CompiledSpec
 from convspec.train.device import open_device
@@ -78,8 +77,7 @@ def _difference(meeting: Meeting, other: int, resolved_text: str) -> tuple[str, 
 
 
 def check_fits(program: Program, gpus: Collection[int], launch: Launch) -> None:
-    """Raises DiagnosticError CS753 where there are not as many processes as GPUs, or a multiple, or where a layer cannot
-    work on a share of the minibatch."""
+    """Raises DiagnosticError CS753 where there are not as many processes as GPUs, or a multiple."""
     count, processes = len(gpus), launch.world_size
     if processes % count:
         named = f"GPU {next(iter(gpus))}" if count == 1 else f"GPUs {joined([str(gpu) for gpu in gpus])}"
@@ -89,14 +87,6 @@ def check_fits(program: Program, gpus: Collection[int], launch: Launch) -> None:
         if processes == 1:
             help += "; one process without torchrun runs the whole network"
         message = f"{program.name} is on {named}, one for each process, and {there}"
-        raise DiagnosticError(Diagnostic("CS753", message, help=help))
-    norms = [op for op in program.operators if isinstance(op, BatchNorm)]
-    if processes > count and norms:
-        message = (
-            f"{norms[0].layers[0]} takes its mean over a whole minibatch, "
-            f"and {processes // count} replicas would have a share of it each"
-        )
-        help = f"start {count} process{'' if count == 1 else 'es'}: one replica of the network"
         raise DiagnosticError(Diagnostic("CS753", message, help=help))
 
 

@@ -29,7 +29,7 @@ from convspec.data import Dataset
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import instantiate_part
-from convspec.program.operators import Drawing, drawing_of
+from convspec.program.operators import BatchNorm, Drawing, drawing_of
 from convspec.program.program import Program
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, load_checkpoint, newest_whole
 from convspec.train.contract import CompiledSpec
@@ -42,7 +42,7 @@ from convspec.train.shards import parameter_of, save_shards
 from convspec.train.signals import Interrupted
 from convspec.train.team import Losses, T, Team
 from convspec.train.vigil import Vigil
-from convspec_kernels import Noise, Peers
+from convspec_kernels import Noise, Peers, Replicas
 
 SECONDS_TO_FIND = 10.0
 """How long to look for the process that was lost, after what another one did with it has failed."""
@@ -81,7 +81,8 @@ class Ranks(Team):
         )
         shape = (self.share[1], len(self._gpus))
         self.mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=("replica", "gpu"))
-        self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, self.device)
+        self.replicas = Replicas(self.mesh.get_group("replica"))
+        self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, self.device, self.replicas)
         ranks = ranks_of_parameters(self._parts, self.share[1])
         groups = {
             each: dist.new_group(each, timeout=PATIENCE) for each in sorted({tuple(own) for own in ranks.values()})
@@ -138,10 +139,12 @@ class Ranks(Team):
 
     def forward(self, net: nn.Module, tensors: dict[str, Tensor], own: int, cases: int) -> dict[str, Tensor]:
         replica, replicas = self.share
+        each = -(-cases // replicas)
+        self.replicas.active = -(-cases // each)
         noise = Noise.draw(self._draws)
         if own == 0:
             return {}
-        drawn = {} if noise is None else {"noise": noise.from_case(replica * -(-cases // replicas))}
+        drawn = {} if noise is None else {"noise": noise.from_case(replica * each)}
         outputs: dict[str, Tensor] = net(tensors, **drawn)
         return outputs
 
@@ -152,7 +155,16 @@ class Ranks(Team):
             objective: Tensor = net.objective(outputs)  # type: ignore[operator]  # emitted modules have one
             (objective if own == cases else objective * (own / cases)).backward()  # type: ignore[no-untyped-call]
         self.reduction.finish()
+        if self.replicas.active < self.replicas.count:
+            self._share_statistics(net)
         return losses
+
+    def _share_statistics(self, net: nn.Module) -> None:
+        """What normalisation keeps of minibatches, for a replica that had no case of this one."""
+        group = self.mesh.get_group("replica")
+        for op in self.part(self._program).operators:
+            for name in op.statistics if isinstance(op, BatchNorm) else ():
+                dist.broadcast(net.get_buffer(name), group=group, group_src=0)
 
     # agreement
 

@@ -28,6 +28,7 @@ from convspec_kernels.augmentation import augment
 from convspec_kernels.images import gaussian_blur, random_rescale, resize_bilinear, rgb_to_lab, rgb_to_yuv
 from convspec_kernels.local import locally_connected2d
 from convspec_kernels.noise import Noise, dropout, normal_like
+from convspec_kernels.normalization import SyncBatchNorm
 from convspec_kernels.objectives import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -41,6 +42,7 @@ from convspec_kernels.objectives import (
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.peers import Peers
 from convspec_kernels.pooling import channel_max_pool, max_abs_pool2d, maximum, sum_pool2d
+from convspec_kernels.replicas import Replicas
 from convspec_kernels.scaling import scale_gradient
 from convspec_kernels.trees import TreeLinear
 from convspec_kernels.windows import Axes, as_axes
@@ -48,6 +50,8 @@ from convspec_kernels.windows import Axes, as_axes
 __all__ = [
     "Noise",
     "Peers",
+    "Replicas",
+    "SyncBatchNorm",
     "TreeLinear",
     "augment",
     "avg_pool2d",

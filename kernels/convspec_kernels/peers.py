@@ -21,6 +21,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from convspec_kernels.messages import send_and_receive
+from convspec_kernels.replicas import Replicas
+
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.bool)
 _MOST_DIMENSIONS = 6
 
@@ -77,9 +80,16 @@ class _Leg:
 class Peers:
     """The processes that have the other parts of a network, by their GPUs."""
 
-    def __init__(self, group: dist.ProcessGroup, gpus: Sequence[int], device: torch.device) -> None:
-        """group: a process for each of `gpus`, in this order. device: where this process has its part."""
-        self._group, self._device = group, device
+    def __init__(
+        self,
+        group: dist.ProcessGroup,
+        gpus: Sequence[int],
+        device: torch.device,
+        replicas: Replicas | None = None,
+    ) -> None:
+        """group: a process for each of `gpus`, in this order. device: where this process has its part. replicas: the
+        processes that have this part too, and other cases of each minibatch."""
+        self._group, self._device, self.replicas = group, device, replicas
         self._ranks = {gpu: dist.get_global_rank(group, i) for i, gpu in enumerate(gpus)}
         self.gpu = gpus[dist.get_rank(group)]
         self.traffic: Counter[tuple[str, int, int, str]] = Counter()
@@ -127,8 +137,10 @@ class Peers:
         if key not in self._forms:
             length = 4 + _MOST_DIMENSIONS
             headers = [torch.empty(length, dtype=torch.int64, device=self._device) for _ in sources]
-            self._batch(
-                [(leg.form.header(self._device), leg.peer) for leg in sent], list(zip(headers, sources, strict=True))
+            send_and_receive(
+                [(leg.form.header(self._device), self._ranks[leg.peer]) for leg in sent],
+                [(header, self._ranks[gpu]) for header, gpu in zip(headers, sources, strict=True)],
+                self._group,
             )
             self._forms[key] = [_Form.from_header(header) for header in headers]
         return self._forms[key]
@@ -136,24 +148,16 @@ class Peers:
     def _swap(self, sent: Sequence[_Leg], values: Sequence[Tensor], received: Sequence[_Leg], way: str) -> list[Tensor]:
         came = [leg.form.empty(self._device) for leg in received]
         began = time.perf_counter()
-        self._batch(
-            [(leg.form.flat(value.detach()), leg.peer) for leg, value in zip(sent, values, strict=True)],
-            [(leg.form.flat(tensor), leg.peer) for leg, tensor in zip(received, came, strict=True)],
+        send_and_receive(
+            [(leg.form.flat(value.detach()), self._ranks[leg.peer]) for leg, value in zip(sent, values, strict=True)],
+            [(leg.form.flat(tensor), self._ranks[leg.peer]) for leg, tensor in zip(received, came, strict=True)],
+            self._group,
         )
         self.seconds += time.perf_counter() - began
         for leg in sent:
             ends = (self.gpu, leg.peer) if way == "forward" else (leg.peer, self.gpu)
             self.traffic[leg.value, *ends, way] += leg.form.bytes
         return came
-
-    def _batch(self, out: Sequence[tuple[Tensor, int]], come: Sequence[tuple[Tensor, int]]) -> None:
-        operations = [
-            dist.P2POp(function, tensor, self._ranks[gpu], self._group)
-            for function, tensors in ((dist.isend, out), (dist.irecv, come))
-            for tensor, gpu in tensors
-        ]
-        for work in dist.batch_isend_irecv(operations) if operations else ():
-            work.wait()
 
 
 class _Exchange(torch.autograd.Function):

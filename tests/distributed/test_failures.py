@@ -59,16 +59,6 @@ def test_a_number_of_processes_that_does_not_fit(towers: Path) -> None:
         check_fits(compiled.program, compiled.parts, Launch(0, processes))
 
 
-def test_replicas_of_a_batch_normalisation(towers: Path) -> None:
-    normed = TOWERS.replace("[dropa]", "[norm]\ntype=batchnorm\ninputs=conva\n[dropa]").replace(
-        "inputs=conva\nkeep", "inputs=norm\nkeep"
-    )
-    towers.write_text(normed)
-    compiled = compile_spec(towers, target=Target.SPMD)
-    check_fits(compiled.program, compiled.parts, Launch(0, 2))
-    assert "norm takes its mean over a whole minibatch, and 2 replicas" in refused(towers, 4).message
-
-
 def test_a_gpu_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(DiagnosticError, match="CS710: 2 processes on this machine take a GPU each, and there is 1"):

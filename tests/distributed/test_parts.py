@@ -52,9 +52,13 @@ def run_part(source: str, gpus: tuple[int, ...], batch: dict[str, Array], state:
 
 
 def gradients(net: torch.nn.Module) -> dict[str, Array]:
-    peers, net.peers = net.peers, None  # type: ignore[assignment]  # processes cannot be copied
+    holders = [module for module in net.modules() if hasattr(module, "peers")]
+    peers = net.peers
+    for holder in holders:
+        holder.peers = None  # type: ignore[assignment]  # processes cannot be copied
     twin = copy.deepcopy(net)
-    net.peers = peers
+    for holder in holders:
+        holder.peers = peers
     with torch.no_grad():
         for parameter, own in zip(twin.parameters(), net.parameters(), strict=True):
             parameter.copy_(torch.zeros_like(own) if own.grad is None else own.grad)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convspec.compiler import compile_spec
 from convspec.launch import Launch
@@ -80,6 +80,21 @@ HYBRID = (
     + layer("join", type="concat", inputs="fca,fcb", gpu="0,1")
     + layer("scores", type="fc", inputs="join", outputs=10, gpu=1)
     + COST.replace("gpu=0", "gpu=1")
+)
+NORMED = (
+    NET
+    + "".join(
+        layer(f"conv{t}", type="conv", inputs="data", filters=4, filterSize=5, stride=2, gpu=g)
+        + layer(f"norm{t}", type="batchnorm", inputs=f"conv{t}", momentum=0.3)
+        + layer(f"act{t}", type="neuron", inputs=f"norm{t}", neuron="relu")
+        + layer(f"fc{t}", type="fc", inputs="acta,actb", outputs=12, gpu=g)
+        for g, t in enumerate("ab")
+    )
+    + layer("scores", type="fc", inputs="fca,fcb", outputs=10, gpu=0)
+    + COST
+)
+NORMED_VECTORS = NORMED.replace(
+    "[scores]\ntype=fc\ninputs=fca,fcb", "[normed]\ntype=batchnorm\ninputs=fcb\n[scores]\ntype=fc\ninputs=fca,normed"
 )
 
 
@@ -183,6 +198,51 @@ def test_a_hybrid_network(hybrid: Path, tmp_path: Path) -> None:
     for processes in (1, 4):
         run(processes, hybrid, run_dir=tmp_path / str(processes), max_steps=10)
     assert_equal_runs(tmp_path / "1", tmp_path / "4")
+
+
+def test_batch_normalisation_over_replicas(tmp_path: Path) -> None:
+    """Of maps and of vectors: means and variances of the whole minibatch, and running ones, as on one device."""
+    spec = tmp_path / "normed.cfg"
+    spec.write_text(NORMED_VECTORS)
+    assert "[normed]" in NORMED_VECTORS
+    for processes in (1, 2, 4):
+        run(processes, spec, run_dir=tmp_path / str(processes), max_steps=10)
+    for processes in (2, 4):
+        assert_equal_runs(tmp_path / "1", tmp_path / str(processes))
+    weights = newest(tmp_path / "4").weights
+    assert weights["norma.num_batches_tracked"] == 10
+    assert weights["norma.running_mean"].abs().min() > 0
+
+
+def running_statistics(spec: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What this process has of them after a run."""
+    launch, nets = Launch.find(), list[nn.Module]()
+    assert launch is not None
+    compiled = compile_spec(spec, target=Target.SPMD)
+    team = join(compiled, launch, torch.device("cpu"))
+    watch = team.watch
+
+    def watched(net: nn.Module) -> None:
+        nets.append(net)
+        watch(net)
+
+    team.watch = watched  # type: ignore[method-assign]
+    train(compiled, display=SilentDisplay(), team=team, **options)
+    return dict(nets[0].named_buffers())
+
+
+def test_batch_normalisation_with_an_idle_replica(tmp_path: Path) -> None:
+    """The last minibatch of each epoch has one image, so that the second replica has none: it is told what the first one's
+    statistics are then, with which it validates as well."""
+    spec = tmp_path / "normed.cfg"
+    spec.write_text(NORMED.replace("batch=50", "batch=479"))
+    for processes in (1, 4):
+        run(processes, spec, run_dir=tmp_path / str(processes))
+    assert_equal_runs(tmp_path / "1", tmp_path / "4")
+    first, second, *others = together(4, running_statistics, spec, {"run_dir": tmp_path / "again", "max_steps": 4})
+    assert {*first} == {f"norma.{leaf}" for leaf in ("running_mean", "running_var", "num_batches_tracked")}
+    for own, other in zip((first, second), others, strict=True):
+        assert all(torch.equal(other[name], value) for name, value in own.items())
 
 
 def test_whole_epochs_with_validation(towers: Path, tmp_path: Path) -> None:
