@@ -5,11 +5,24 @@ from __future__ import annotations
 import hashlib
 import sys
 from types import ModuleType
+from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from convspec.emit.header import class_name
 from convspec_kernels import Peers
+
+
+class Undrawn(TorchFunctionMode):
+    """Around `instantiate`: weights keep what was in their memory, where torch's layers and the emitted module would each draw
+    a number for it. For whoever sets all parameters next."""
+
+    def __torch_function__(self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_):
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def instantiate(source: str, name: str) -> torch.nn.Module:

@@ -4,6 +4,8 @@ a process that has some of them.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor, nn
 
@@ -13,18 +15,23 @@ from convspec.train.blocks import region
 from convspec_kernels.noise import stream_of
 
 
-@torch.no_grad()
 def draw_weights(net: nn.Module, program: Program, seed: int) -> None:
-    """Give parameters and drawn buffers of `net` their first values, over what it drew itself. program: that it was
-    emitted from."""
+    """Give parameters and drawn buffers of `net` their first values, over what it drew itself, several at a time. program:
+    that it was emitted from."""
     parameters, buffers = dict(net.named_parameters()), dict(net.named_buffers())
-    for parameter in program.parameters:
-        for block in parameter.blocks:
-            parameters[parameter.name][region(block)] = _drawn(parameter, block, seed)
-    for buffer in program.buffers:
-        if isinstance(buffer.initial, Permutations):
-            for block in buffer.blocks:
-                buffers[buffer.name][region(block)] = _permutations(buffer, buffer.initial.length, block, seed)
+
+    def draw(tensor: Parameter | Buffer, block: Block) -> None:
+        with torch.no_grad():  # a thread's own affair
+            if isinstance(tensor, Parameter):
+                parameters[tensor.name][region(block)] = _drawn(tensor, block, seed)
+            elif isinstance(tensor.initial, Permutations):
+                buffers[tensor.name][region(block)] = _permutations(tensor, tensor.initial.length, block, seed)
+
+    tensors: list[Parameter | Buffer] = [*program.parameters, *program.buffers]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        jobs = [pool.submit(draw, tensor, block) for tensor in tensors for block in tensor.blocks]
+    for job in jobs:
+        job.result()
 
 
 def _drawn(parameter: Parameter, block: Block, seed: int) -> Tensor:

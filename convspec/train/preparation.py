@@ -82,11 +82,15 @@ def check_batches(program: Program, images: int, batch: int) -> None:
     raise DiagnosticError(Diagnostic("CS715", message, help=f"write batch={enough} under [@train]"))
 
 
-def initial_network(compiled: CompiledSpec, network: nn.Module | None, team: Team = ALONE) -> nn.Module:
-    """What this process of `team` has of the emitted module, or `network` in its place, with first weights."""
+def initial_network(
+    compiled: CompiledSpec, network: nn.Module | None, team: Team = ALONE, *, is_drawn: bool = True
+) -> nn.Module:
+    """What this process of `team` has of the emitted module, or `network` in its place, with first weights. is_drawn: False
+    where a checkpoint has all of them, so that they need no value before."""
     if network is None:
         network = team.network(compiled)
-        draw_weights(network, team.part(compiled.program), compiled.train.seed)
+        if is_drawn:
+            draw_weights(network, team.part(compiled.program), compiled.train.seed)
         return network
     network.reset_parameters()  # type: ignore[operator]  # emitted modules have one
     return network

@@ -28,7 +28,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from convspec.data import Dataset
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.emit.load import instantiate_part
+from convspec.emit.load import Undrawn, instantiate_part
 from convspec.program.operators import BatchNorm, Drawing, drawing_of
 from convspec.program.program import Program
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, load_checkpoint, newest_whole
@@ -130,7 +130,8 @@ class Ranks(Team):
         return self._parts[self._gpus[self._place]]
 
     def network(self, compiled: CompiledSpec) -> nn.Module:
-        return instantiate_part(compiled.source, self._gpus[self._place], self.peers)
+        with Undrawn():
+            return instantiate_part(compiled.source, self._gpus[self._place], self.peers)
 
     def watch(self, net: nn.Module) -> None:
         tensors = dict(net.named_parameters())

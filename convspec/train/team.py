@@ -52,10 +52,11 @@ class Team:
         return program
 
     def network(self, compiled: CompiledSpec) -> nn.Module:
-        """The module of what this process has."""
-        from convspec.emit.load import instantiate
+        """The module of what this process has, its weights not drawn."""
+        from convspec.emit.load import Undrawn, instantiate
 
-        return instantiate(compiled.source, compiled.name)
+        with Undrawn():
+            return instantiate(compiled.source, compiled.name)
 
     def talk(self) -> AbstractContextManager[None]:
         """Around all that is done with the other processes."""

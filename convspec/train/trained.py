@@ -23,7 +23,7 @@ from convspec.data.layout import TEST_SHARE
 from convspec.data.relabelled import Relabelled
 from convspec.data.statistics import mean_image
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
-from convspec.emit.load import instantiate
+from convspec.emit.load import Undrawn, instantiate
 from convspec.program.costs import Cost
 from convspec.program.program import Program
 from convspec.train.device import note_slow_bf16, open_device
@@ -241,7 +241,8 @@ def _check_classes(program: Program, saved: SavedRun) -> None:
 
 
 def _network(compiled: Compiled, saved: SavedRun) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    # the caller's random numbers stay as they are; connections are drawn all the same
+    with torch.random.fork_rng(devices=[]), Undrawn():
         net = instantiate(compiled.source, compiled.name)
     try:
         net.load_state_dict(dict(saved.checkpoint.weights))

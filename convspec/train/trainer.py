@@ -100,7 +100,7 @@ def train(
             team.chief_does(lambda: run.begin_again(options.checkpoint_every, notify))
 
         torch.manual_seed(options.seed)
-        net = initial_network(compiled, network, team)
+        net = initial_network(compiled, network, team, is_drawn=checkpoint is None)
         if inherited is not None:
             inherited.put_into(net)
         if checkpoint is None:
