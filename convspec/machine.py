@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def usable_cores() -> int:
@@ -107,3 +110,8 @@ def compiler() -> str | None:
     """The C compiler that Triton would call for its launchers."""
     names = (os.environ.get("CC", ""), "cc", "gcc", "clang")
     return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or what the user may have of it, is full."""
+    return error.errno in _FULL

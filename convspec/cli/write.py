@@ -14,24 +14,27 @@ import click
 from convspec.checker import Checked
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
+_ELSEWHERE = "name a file in a folder of yours"
+
 
 def replace_text(path: str, text: str) -> None:
     """`replace_file` in UTF-8."""
     replace_file(path, text.encode())
 
 
-def replace_file(path: str, content: bytes, help: str = "name a file in a folder of yours") -> None:
+def replace_file(path: str, content: bytes, help: str = _ELSEWHERE) -> None:
     """Write a whole file, as `replacing` does."""
     with replacing(path, help) as file:
         file.write(content)
 
 
 @contextmanager
-def replacing(path: str, help: str = "name a file in a folder of yours") -> Iterator[IO[bytes]]:
+def replacing(path: str, help: str = _ELSEWHERE) -> Iterator[IO[bytes]]:
     """A file to write to: it has a temporary name beside `path`, and takes its place at the end, if all went well.
 
     A link stays one, and what it leads to is written. What is not a regular file (a pipe, a device) is written to directly.
-    Raises DiagnosticError CS101 where it cannot be written, at once where its folder will not have it.
+    Raises DiagnosticError CS101 where it cannot be written, at once where its folder will not have it, and CS711 where the
+    disk is full.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -54,7 +57,7 @@ def replacing(path: str, help: str = "name a file in a folder of yours") -> Iter
     except OSError as error:
         if isinstance(error.filename, str) and Path(error.filename).parent != target.parent:
             raise  # of something that was read meanwhile
-        raise DiagnosticError(Diagnostic("CS101", f"{path} cannot be written: {error.strerror}", help=help)) from None
+        raise _refused(path, error, help) from None
 
 
 def refuse_inputs(output: str, checked: Checked) -> None:
@@ -69,12 +72,13 @@ def create_text(target: Path, text: str) -> None:
     try:
         content = text.encode()
     except ValueError as error:
-        raise _not_written(target, str(error)) from None
+        raise _refused(str(target), error) from None
     create_file(target, content)
 
 
 def create_file(target: Path, content: bytes) -> None:
-    """Write a new file. Raises DiagnosticError with CS114 where there is one of this name, CS101 where it cannot be."""
+    """Write a new file. Raises DiagnosticError with CS114 where there is one of this name, CS711 for a full disk, CS101
+    where it cannot be for another reason."""
     try:
         with target.open("xb") as file:
             try:
@@ -88,13 +92,20 @@ def create_file(target: Path, content: bytes) -> None:
             Diagnostic("CS114", f"{target} is there already", help="take another name, or delete the file first")
         ) from None
     except (OSError, ValueError) as error:
-        raise _not_written(target, (error.strerror if isinstance(error, OSError) else None) or str(error)) from None
+        raise _refused(str(target), error) from None
 
 
-def _not_written(target: Path, reason: str) -> DiagnosticError:
-    return DiagnosticError(
-        Diagnostic("CS101", f"{target} cannot be written: {reason}", help="name a file in a folder of yours")
-    )
+def _refused(path: str, error: OSError | ValueError, help: str = _ELSEWHERE) -> DiagnosticError:
+    """CS711 for a disk that is full, CS101 for all else."""
+    from convspec.machine import is_full
+
+    if isinstance(error, OSError) and is_full(error):
+        message = f"the disk is full, while writing {path}; what was there before is as it was"
+        return DiagnosticError(
+            Diagnostic("CS711", message, help="free some space and type the same command again, or name another disk")
+        )
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DiagnosticError(Diagnostic("CS101", f"{path} cannot be written: {reason}", help=help))
 
 
 def _default_mode() -> int:

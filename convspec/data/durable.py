@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def locked(path: Path) -> IO[bytes]:
@@ -60,8 +57,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk, or what the user may have of it, is full."""
-    return error.errno in _FULL

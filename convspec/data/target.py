@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from convspec.data.dataset import Split
-from convspec.data.durable import is_full, locked, replace_file, sync_folder
+from convspec.data.durable import locked, replace_file, sync_folder
 from convspec.data.manifest import MANIFEST, WORK, FileEntry
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.machine import is_full
 
 _PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
 

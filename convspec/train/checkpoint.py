@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,7 +71,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Whatever goes wrong, the checkpoints that were there before are untouched.
     """
     temporary = folder / temporary_folder(checkpoint.name)
-    with reporting_write_errors(folder, kept_note(folder)):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
         try:
@@ -80,6 +81,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def writing_to(folder: Path) -> AbstractContextManager[None]:
+    """Around what is written among the checkpoints of a run. Raises DiagnosticError CS711 or CS706, with what is safe."""
+    return reporting_write_errors(folder, lambda: kept_note(folder), run=folder.parent)
 
 
 def put_in_place(folder: Path, temporary: Path, name: str, *, keep: int) -> Path:

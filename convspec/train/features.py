@@ -23,9 +23,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from convspec.data.dataset import Notify
-from convspec.data.durable import is_full, sync_folder
+from convspec.data.durable import sync_folder
 from convspec.data.gallery import Gallery
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.machine import is_full
 from convspec.train.looking import Looker
 
 FOLDER = "features"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import count, zip_longest
 from math import isfinite
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import IO, Any
 from convspec.data.dataset import Notify
 from convspec.data.durable import locked, replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.train.checkpoint import kept_note
 from convspec.train.contract import CompiledSpec
 from convspec.train.durable import reporting_write_errors
 
@@ -54,14 +55,14 @@ class RunFolder:
     def describe(self, compiled: CompiledSpec, settings: Mapping[str, Any]) -> None:
         """Write what the run is made from; settings.json comes last, and marks the folder as that of a run."""
         files = {"spec.cfg": compiled.spec_text, "resolved.cfg": compiled.resolved_text, "model.py": compiled.source}
-        with reporting_write_errors(self.path, "the run has not begun: there is nothing to resume"):
+        with reporting_write_errors(self.path, lambda: "the run has not begun: there is nothing to resume"):
             for name, text in files.items():
                 replace_file(self.path / name, text.encode())
         self.adopt(settings)
 
     def adopt(self, settings: Mapping[str, Any]) -> None:
         """Write settings anew: those of an imported run tell nothing of data until it meets some."""
-        with reporting_write_errors(self.path):
+        with reporting_write_errors(self.path, run=_begun(self.path)):
             replace_file(self.path / "settings.json", (json.dumps(settings, indent=1) + "\n").encode())
 
     def settings(self) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class MetricsLog:
         notify: is told where there are not so many, because somebody or a disk took some.
         """
         self._path = path
-        with reporting_write_errors(path.parent):
+        with self._reporting():
             # unbuffered: what a full disk refuses must not come up again when the file is closed
             self._file = path.open("ab", buffering=0)
             self.lines, end = _first_lines(path, keep_lines)
@@ -201,18 +202,22 @@ class MetricsLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(_as_json(record), allow_nan=False).encode() + b"\n"
-        with reporting_write_errors(self._path.parent):
+        with self._reporting():
             while line:
                 line = line[self._file.write(line) :]
         self.lines += 1
 
     def sync(self) -> None:
         """Make what was written last, before a checkpoint counts on it."""
-        with reporting_write_errors(self._path.parent):
+        with self._reporting():
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+
+    def _reporting(self) -> AbstractContextManager[None]:
+        run = self._path.parent
+        return reporting_write_errors(run, lambda: kept_note(run / "checkpoints"), run=run)
 
 
 def _as_json(value: Any) -> Any:
@@ -264,9 +269,14 @@ def _make_numbered(runs: Path, name: str) -> Path:
     raise AssertionError("count() does not end")
 
 
+def _begun(folder: Path) -> Path | None:
+    """The folder, if there is a run in it that can go on."""
+    return folder if (folder / "settings.json").is_file() else None
+
+
 def _lock(folder: Path) -> IO[bytes]:
     """Raises DiagnosticError CS706 where another process trains in the folder."""
-    with reporting_write_errors(folder):
+    with reporting_write_errors(folder, run=_begun(folder)):
         try:
             return locked(folder / _LOCK)
         except BlockingIOError:

@@ -25,13 +25,12 @@ from torch import Tensor
 from convspec.data.durable import sync_folder, write_file
 from convspec.train.checkpoint import (
     Checkpoint,
-    kept_note,
     put_in_place,
     temporary_folder,
     write_state,
     write_tensors,
+    writing_to,
 )
-from convspec.train.durable import reporting_write_errors
 
 T = TypeVar("T")
 
@@ -57,14 +56,13 @@ class Writers(Protocol):
 def save_shards(writers: Writers, folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """As `save_checkpoint`; all processes call it. checkpoint: what this one has."""
     temporary = folder / temporary_folder(checkpoint.name)
-    kept = kept_note(folder)
-    with reporting_write_errors(folder, kept):
+    with writing_to(folder):
         try:
             writers.chief_does(lambda: _begin(folder, temporary))
-            digests = writers.all_do(lambda: _write_own(writers, temporary, checkpoint, kept))
+            digests = writers.all_do(lambda: _write_own(writers, temporary, checkpoint))
             rates = writers.union(checkpoint.state["momentum_rates"])
             whole = replace(checkpoint, state={**checkpoint.state, "momentum_rates": rates})
-            return writers.chief_does(lambda: _finish(folder, temporary, whole, digests, kept, keep))
+            return writers.chief_does(lambda: _finish(folder, temporary, whole, digests, keep))
         except BaseException:
             if writers.is_chief:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -72,13 +70,13 @@ def save_shards(writers: Writers, folder: Path, checkpoint: Checkpoint, *, keep:
 
 
 def _begin(folder: Path, temporary: Path) -> None:
-    with reporting_write_errors(folder, kept_note(folder)):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
 
 
-def _write_own(writers: Writers, temporary: Path, checkpoint: Checkpoint, kept: str) -> dict[str, Any]:
+def _write_own(writers: Writers, temporary: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """Write the files of this process; returns their digests and names of tensors."""
     if writers.file_number is None:
         return {}
@@ -86,7 +84,7 @@ def _write_own(writers: Writers, temporary: Path, checkpoint: Checkpoint, kept: 
     weights = {name: tensor for name, tensor in checkpoint.weights.items() if writers.owns(name)}
     training = {name: tensor for name, tensor in checkpoint.training.items() if _is_own(writers, name)}
     written: dict[str, Any] = {}
-    with reporting_write_errors(temporary.parent, kept):
+    with writing_to(temporary.parent):
         for kind, tensors in (("weights", weights), ("training", training)):
             stem = f"{kind}-{number + 1:05d}-of-{count:05d}"
             written[stem] = write_tensors(temporary, stem, tensors), _sizes(tensors)
@@ -110,11 +108,9 @@ def parameter_of(name: str) -> str | None:
     return rest if kind in ("momentum", "learning") else None
 
 
-def _finish(
-    folder: Path, temporary: Path, checkpoint: Checkpoint, written: list[dict[str, Any]], kept: str, keep: int
-) -> Path:
+def _finish(folder: Path, temporary: Path, checkpoint: Checkpoint, written: list[dict[str, Any]], keep: int) -> Path:
     """Write what names all files, and give the folder its name."""
-    with reporting_write_errors(folder, kept):
+    with writing_to(folder):
         files = {stem: own for each in written for stem, own in each.items()}
         places = {
             name: f"{stem}.safetensors"

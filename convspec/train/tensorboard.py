@@ -26,17 +26,17 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
-        with reporting_write_errors(run):
+        with reporting_write_errors(run, run=run):
             # steps are counted from 1, and TensorBoard drops what it had from `purge_step` on
             self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1)
 
     def take(self, record: Mapping[str, Any]) -> None:
-        with reporting_write_errors(self._run):
+        with reporting_write_errors(self._run, run=self._run):
             for name, value in scalars(record):
                 self._writer.add_scalar(name, value, record["step"])
 
     def sync(self) -> None:
-        with reporting_write_errors(self._run):
+        with reporting_write_errors(self._run, run=self._run):
             self._writer.flush()
 
     def close(self) -> None:

@@ -194,6 +194,8 @@ def with_help(error: DiagnosticError) -> DiagnosticError:
 
     def help_of(diagnostic: Diagnostic) -> str | None:
         help = _HELP.get(diagnostic.code, diagnostic.help)
+        if help is not None and "--resume" in help and diagnostic.code == "CS706":
+            return "let it be written; then the same command goes on"
         return None if help is None else help.replace("with --run", "with -o")
 
     return DiagnosticError(*(d._replace(help=help_of(d)) for d in error.diagnostics))
