@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from convspec.collector import collector_at_rest
 from convspec.diagnostics import Diagnostic, DiagnosticError, Report, Severity, SourceFile, Span, did_you_mean
 from convspec.graph.assembly import assemble
 from convspec.graph.files import SpecFiles, read_spec
@@ -79,20 +78,7 @@ class Checked:
         return total(self.layers, self.graph.train.batch or 1)
 
 
-@contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Without cyclic garbage collection, which would walk the growing network again and again and find nothing to free:
-    a check stays linear in the length of its spec."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@_collector_at_rest()
+@collector_at_rest()
 def check(
     layers: str | os.PathLike[str],
     params: str | os.PathLike[str] | None = None,

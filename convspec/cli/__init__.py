@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from convspec.cli.messages import exit_code, print_diagnostics
+from convspec.collector import collector_at_rest
 from convspec.diagnostics import Diagnostic, DiagnosticError
 
 COMMANDS = (
@@ -55,7 +56,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"convspec.cli.{_MODULES.get(cmd_name, cmd_name)}").command
+        with collector_at_rest():
+            command = import_module(f"convspec.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from convspec.diagnostics.codes import CODES, Severity
@@ -126,6 +125,8 @@ def closest(word: str, choices: Collection[str]) -> str | None:
     if len(word) > _LONGEST_WORD:
         return None
     if len(choices) <= _FEW_CHOICES:
+        from difflib import get_close_matches
+
         return next(iter(get_close_matches(word, sorted(choices), n=1, cutoff=0.6)), None)
     known = choices if isinstance(choices, Mapping | Set) else set(choices)
     return next((edited for edited in _one_edit_away(word) if edited in known), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from convspec.diagnostics import Report
 from convspec.layers.base import Inference, Layer, Rounding
@@ -10,8 +10,7 @@ from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+class Windows(NamedTuple):
     """Windows of `kernel` pixels, `stride` apart, over `size` pixels that have `before` and `after` zeros around them.
 
     `before` may be negative: pixels are skipped. The originals count up, 1 + ceil((before + size + after - kernel) /
@@ -68,7 +67,7 @@ def infer_windows(channels: int, rows: Windows, columns: Windows, rounding: Roun
     """`channels` maps with a pixel for each window; each axis has one at least. The arithmetic is that of the columns, or of
     the rows where they alone do not divide exactly; of both where the windows themselves differ."""
     shown = rows if columns.is_exact and not rows.is_exact else columns
-    are_alike = replace(rows, size=0) == replace(columns, size=0)
+    are_alike = rows._replace(size=0) == columns._replace(size=0)
     both = f"{rows.arithmetic(rounding)} by {columns.arithmetic(rounding)}"
     return Inference(
         Shape.of_maps(channels, rows.count(rounding), columns.count(rounding)),

@@ -169,8 +169,22 @@ def test_nothing_is_imported_that_a_check_does_not_need() -> None:
         "unneeded = {'convspec.program.operators', 'convspec.program.builder', 'convspec.passes', 'convspec.emit',"
         " 'convspec.difference', 'convspec.report', 'convspec.train', 'convspec.data', 'convspec.diagnostics.sarif',"
         " 'convspec.diagnostics.github', 'convspec.cli.completing', 'convspec.cli.watching', 'convspec.cli.fits',"
-        " 'convspec.graph.fitting', 'click.shell_completion', 'importlib.metadata'} & set(sys.modules)\n"
+        " 'convspec.graph.fitting', 'click.shell_completion', 'difflib', 'importlib.metadata'} & set(sys.modules)\n"
         "assert not unneeded, unneeded\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_collector_rests_while_modules_are_imported_and_works_afterwards() -> None:
+    script = (
+        "import gc, sys\n"
+        "from convspec.__main__ import main\n"
+        f"sys.argv = ['convspec', 'check', {ALEXNET!r}]\n"
+        "collections = []\n"
+        "gc.callbacks.append(lambda phase, info: collections.append(phase))\n"
+        "assert main() == 0\n"
+        "assert gc.isenabled()\n"
+        "assert len(collections) < 20, len(collections)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
