@@ -17,14 +17,16 @@ from torch import Tensor
 
 from convspec_kernels import numba_loops
 from convspec_kernels.layout import memory_format, result_shape
-from convspec_kernels.numba_loops import Bytes, Constants, Floats
+from convspec_kernels.numba_lanes import LANES
+from convspec_kernels.numba_loops import Bytes, Floats, Norm
 from convspec_kernels.options import FusedOptions, Ties
 from convspec_kernels.threads import Work, share
 
 _LEAST_ELEMENTS = 1 << 15
 """A range of fewer is not worth a thread: some 30 microseconds."""
 
-_NO_ROWS, _NO_PLANES = np.empty((0, 0, 0, 0), np.float32), np.empty((0, 0, 0, 0, 0), np.float32)
+_NO_ROWS, _NO_PLANES = np.empty((0, 0), np.float32), np.empty((0, 0, 0, 0), np.float32)
+_CACHE_LINE = 64
 
 
 def unsupported(x: Tensor, options: FusedOptions) -> str | None:
@@ -48,15 +50,18 @@ def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tupl
     if options.pool is not None:
         argmax = torch.empty(y.shape, dtype=torch.uint8, memory_format=torch.channels_last)
     if y.numel():
-        maps, result = _Maps.of(x, x, options), _Maps.of(y, x, options)
-        shifts, constants = _bias(bias, maps.row), _constants(x, options)
-        taps = np.empty((0, 0), np.uint8) if argmax is None else _bytes(argmax).reshape(-1, result.row_elements)
+        maps, result = _Maps.of(x, x), _Maps.of(y, x)
+        shifts, constants = _bias(bias, x), _constants(x, options)
+        elements = y.shape[1] * y.shape[3]
+        taps = np.empty((0, 0), np.uint8) if argmax is None else _bytes(argmax).reshape(-1, elements)
+        kernel_size = 0 if options.pool is None else options.pool.kernel_size
 
         def worker() -> Work:
-            own = result.rows if result.rows.size else np.empty((1, *result.row), np.float32)
-            results = (own, own.reshape(-1, result.row_elements), result.planes, taps)
-            scratch = _forward_scratch(maps.row, result.row[0], options)
-            arguments: tuple[Any, ...] = (maps.rows, maps.planes, shifts, *constants, *scratch, *results)
+            scratch = tuple(_rows(2, maps.elements)), tuple(_spread_rows(2, x, options))
+            ring = _aligned(kernel_size, elements), np.empty((kernel_size, elements), np.uint8)
+            own_y = result.rows if result.rows.size else _rows(1, elements)
+            sources = maps.rows, maps.planes, shifts, *constants
+            arguments: tuple[Any, ...] = (*sources, *scratch, *ring, own_y, result.planes, taps)
             return lambda first, last: numba_loops.forward(*arguments, first, last)
 
         _share_rows(worker, y)
@@ -67,52 +72,46 @@ def fused_backward(
     grad_y: Tensor, x: Tensor, bias: Tensor | None, argmax: Tensor | None, options: FusedOptions
 ) -> tuple[Tensor, Tensor | None]:
     grad_x = torch.empty(x.shape, memory_format=memory_format(x))
-    per_row = np.zeros((0, 0, 0), np.float32)
+    per_row = np.empty((0, 0), np.float32)
     if x.numel():
-        grads, maps, result = (_Maps.of(tensor, x, options) for tensor in (grad_y, x, grad_x))
-        shifts, constants = _bias(bias, maps.row), _constants(x, options)
-        taps = np.empty((0, 0, 0, 0), np.uint8) if argmax is None else _bytes(argmax).reshape(-1, *grads.row)
+        grads, maps, result = (_Maps.of(tensor, x) for tensor in (grad_y, x, grad_x))
+        shifts, constants = _bias(bias, x), _constants(x, options)
+        taps = np.empty((0, 0), np.uint8) if argmax is None else _bytes(argmax).reshape(-1, grads.elements)
         if bias is not None:
-            per_row = np.empty((x.shape[0] * x.shape[2], *maps.row[1:]), np.float32)
+            per_row = np.empty((x.shape[0] * x.shape[2], x.shape[1]), np.float32)
 
         def worker() -> Work:
-            scratch = _backward_scratch(maps.row, grads.row[0], options)
-            sources = (grads.rows, grads.planes, maps.rows, maps.planes, shifts, taps)
-            arguments: tuple[Any, ...] = (*sources, *constants, *scratch, result.rows, result.planes, per_row)
+            turned, collected = _rows(2, maps.elements)
+            scratch = (turned, *_rows(1, grads.elements), collected), tuple(_spread_rows(4, x, options))
+            own_x = result.rows if result.rows.size else _rows(1, result.elements)
+            sources = grads.rows, grads.planes, maps.rows, maps.planes, shifts, taps, *constants
+            arguments: tuple[Any, ...] = (*sources, *scratch, own_x, result.planes, per_row)
             return lambda first, last: numba_loops.backward(*arguments, first, last)
 
         _share_rows(worker, grad_x)
     if bias is None:
         return grad_x.to(x.dtype), None
-    sums = torch.from_numpy(per_row.sum(axis=0, dtype=np.float64).reshape(-1)) if x.numel() else torch.zeros(x.shape[1])
+    sums = torch.from_numpy(per_row.sum(axis=0, dtype=np.float64)) if x.numel() else torch.zeros(x.shape[1])
     return grad_x.to(x.dtype), sums.to(bias.dtype)
 
 
 @dataclass(frozen=True)
 class _Maps:
-    """A tensor (N, C, H, W) as the loops take it.
+    """A tensor (N, C, H, W) as the loops take it. elements: of a row. rows: (N*H, W*C), of channels-last maps.
+    planes: (N, C, H, W), of others."""
 
-    row: W, groups, C/groups. rows: (N*H, *row), of channels-last maps. planes: (N, groups, C/groups, H, W), of others.
-    """
-
-    row: tuple[int, int, int]
+    elements: int
     rows: Floats
     planes: Floats
 
     @classmethod
-    def of(cls, tensor: Tensor, x: Tensor, options: FusedOptions) -> _Maps:
+    def of(cls, tensor: Tensor, x: Tensor) -> _Maps:
         """In the memory format of x; the memory of `tensor` where it is in that format and float32."""
         cases, channels, height, width = tensor.shape
-        groups = options.lrn.groups if options.lrn is not None else 1
-        row = (width, groups, channels // groups)
         maps = tensor.detach().to(torch.float32).contiguous(memory_format=memory_format(x))
         if memory_format(x) is torch.channels_last:
-            return cls(row, maps.permute(0, 2, 3, 1).numpy().reshape(cases * height, *row), _NO_PLANES)
-        return cls(row, _NO_ROWS, maps.numpy().reshape(cases, *row[1:], height, width))
-
-    @property
-    def row_elements(self) -> int:
-        return self.row[0] * self.row[1] * self.row[2]
+            return cls(width * channels, maps.permute(0, 2, 3, 1).numpy().reshape(cases * height, -1), _NO_PLANES)
+        return cls(width * channels, _NO_ROWS, maps.numpy())
 
 
 def _share_rows(worker: Callable[[], Work], maps: Tensor) -> None:
@@ -125,52 +124,47 @@ def _bytes(argmax: Tensor) -> Bytes:
     return array
 
 
-def _bias(bias: Tensor | None, row: tuple[int, int, int]) -> Floats:
+def _bias(bias: Tensor | None, x: Tensor) -> Floats:
     if bias is None:
-        return np.zeros(row[1:], np.float32)
+        return np.zeros(x.shape[1], np.float32)
     shifts: Floats = bias.detach().to(torch.float32).contiguous().numpy()
-    return shifts.reshape(row[1:])
+    return shifts
 
 
-def _constants(x: Tensor, options: FusedOptions) -> Constants:
-    lrn, pool, height = options.lrn, options.pool, x.shape[2]
+def _constants(x: Tensor, options: FusedOptions) -> tuple[tuple[bool, bool], Norm, numba_loops.Pool]:
+    lrn, pool, height, channels = options.lrn, options.pool, x.shape[2], x.shape[1]
     return (
         (options.relu_before, options.relu_after),
-        (0, np.float32(0), 0.0, np.float32(0))
+        (0, np.float32(0), np.float32(0), np.float32(0), channels)
         if lrn is None
-        else (lrn.size, np.float32(lrn.alpha / lrn.size), float(lrn.beta), np.float32(lrn.k)),
+        else (
+            lrn.size,
+            np.float32(lrn.alpha / lrn.size),
+            np.float32(lrn.beta),
+            np.float32(lrn.k),
+            channels // lrn.groups,
+        ),
         (height, height, 0, 1, 0)
         if pool is None
         else (height, pool.out_height, pool.kernel_size, pool.stride, pool.start),
     )
 
 
-def _spread_row(row: tuple[int, int, int], size: int, lead: int) -> tuple[Floats, Floats]:
-    """A flat row of zeros with room for size - 1 behind each group, and the same without `lead` at its start."""
-    width, groups, channels = row
-    length = width * groups * (channels + max(size - 1, 0))
-    flat = np.zeros(length + size, np.float32)
-    return flat, flat[lead:][:length]
+def _aligned(rows: int, elements: int) -> Floats:
+    """Zeros, each row from the beginning of a cache line on, so that no load of lanes crosses two; and as long as they take."""
+    room = -(-4 * elements // _CACHE_LINE) * _CACHE_LINE
+    memory = np.zeros(rows * room + _CACHE_LINE, np.uint8)
+    lead = -memory.ctypes.data % _CACHE_LINE
+    return memory[lead:][: rows * room].view(np.float32).reshape(rows, room // 4)
 
 
-def _forward_scratch(row: tuple[int, int, int], columns: int, options: FusedOptions) -> tuple[object, ...]:
-    """rows, spread_rows, flat_ring and ring of `numba_loops.forward`."""
-    size = options.lrn.size if options.lrn is not None else 0
-    kernel_size = options.pool.kernel_size if options.pool is not None else 0
-    squares, own_squares = _spread_row(row, size, size // 2)
-    own, rest, normed = np.zeros((3, own_squares.size), np.float32)
-    ring = np.empty((kernel_size + 1, 2, columns, *row[1:]), np.float32)
-    spread_rows = (own.reshape(*row[:2], -1), normed.reshape(*row[:2], -1))
-    return (own, squares, own_squares, rest, normed), spread_rows, ring.reshape(kernel_size + 1, 2, -1), ring
+def _rows(rows: int, elements: int) -> Floats:
+    return _aligned(rows, elements)[:, :elements]
 
 
-def _backward_scratch(row: tuple[int, int, int], columns: int, options: FusedOptions) -> tuple[object, ...]:
-    """rows, spread_rows and no_bias of `numba_loops.backward`."""
-    size = options.lrn.size if options.lrn is not None else 0
-    squares, own_squares = _spread_row(row, size, size // 2)
-    shares, own_shares = _spread_row(row, size, max(size - 1, 0) - size // 2)
-    own, rest, powers, grads = np.zeros((4, own_squares.size), np.float32)
-    rows = (own, squares, own_squares, rest, powers, shares, own_shares, grads)
-    grad_row = np.empty((columns, *row[1:]), np.float32)
-    spread_rows = (own.reshape(*row[:2], -1), grads.reshape(*row[:2], -1), grad_row)
-    return rows, spread_rows, np.zeros(row[1:], np.float32)
+def _spread_rows(count: int, x: Tensor, options: FusedOptions) -> Floats:
+    """Rows with room for size - 1 zeros behind each group, and for the lanes and the window of the last pixel."""
+    if options.lrn is None:
+        return np.zeros((count, 0), np.float32)
+    size, groups = options.lrn.size, options.lrn.groups
+    return _aligned(count, x.shape[3] * (x.shape[1] + groups * (size - 1)) + 4 * LANES + size)

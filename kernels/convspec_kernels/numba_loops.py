@@ -1,22 +1,22 @@
-"""The fused operator as loops over float32 rows of pixels, compiled by numba when first called.
+"""The fused operator as loops over float32 rows of pixels, sixteen channels at a time, compiled by numba when first called.
 
-All compiled functions are in this file, because numba's cache on disk looks at the date of the caller's file alone.
 They work on one row of pixels at a time, so that everything between the maps and the result stays in the caches:
 
-    maps row -> bias, ReLU -> [LRN] -> largest of each window's columns -> largest of each window's rows -> result
+    maps row -> bias, ReLU, [LRN] -> largest of each window's columns -> largest of each window's rows -> result
 
-A row is (W, groups, C/groups). Where it is normalised it is spread to (W, groups, C/groups + size - 1): each run of
-channels that see one another is followed by zeros, the windows need no border, and a whole row is one long loop. What
-those loops compute for the zeros themselves is never read. Maps that are not channels last are turned row by row, while
-the row is in the caches.
+A row is flat: (W, groups, channels), channels being those of a group. The paper's window of five needs no memory for its
+squares and sums: the channels on either side are in the registers of the lanes before and behind. Other windows are read
+from a row in which the channels of each group are followed by zeros, so that they need no border. Maps that are not
+channels last are turned row by row, while the row is in the caches.
 
 Every number is computed from its own row alone and in the same order whatever the range that a thread was given: the
 bits do not depend on the number of threads. NaN spreads, as in torch: it wins its window.
+
+numba's cache on disk looks at the date of this file alone: a change of `numba_lanes` must touch it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,235 +24,279 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from convspec_kernels.numba_lanes import (
+    FAST,
+    LANES,
+    all_of,
+    at_least,
+    at_most,
+    choose,
+    equal,
+    from_1,
+    from_2,
+    from_14,
+    from_15,
+    load,
+    load_first,
+    power,
+    prefetch,
+    rsqrt,
+    store,
+    store_first,
+    wins,
+)
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-Constants = tuple[tuple[bool, bool], tuple[int, np.float32, float, np.float32], tuple[int, int, int, int, int]]
-"""ReLU before and after; LRN's size, alpha/size, beta, k, with size 0 for none; rows of a map and of a result, and the
-pool's kernel_size, stride, start, with kernel_size 0 for none."""
-Loops = Callable[..., None]
-
-# Sums may be contracted and 1/sqrt taken from the estimate that processors have, refined to float32. NaN and infinity
-# keep their meaning.
-FAST = {"afn", "arcp", "contract", "nsz", "reassoc"}
+Lanes = Any
+"""What only compiled functions have: float32 or uint8 by sixteen."""
+Norm = tuple[int, np.float32, np.float32, np.float32, int]
+"""size, with 0 for none; alpha/size; beta; k; channels of a group."""
+Pool = tuple[int, int, int, int, int]
+"""Rows of a map and of a result; kernel_size, with 0 for none; stride; start."""
+Function = Callable[..., Any]
 
 ZERO, ONE, LOWEST = np.float32(0), np.float32(1), np.float32(-np.inf)
-
+_THREE_QUARTERS, _HALF = np.float32(0.75), np.float32(0.5)
+_AHEAD = 2048
+"""How many numbers ahead maps are asked for: the processor's own guesses leave a sixth of the forward pass waiting."""
 
 _njit: Any = njit  # numba's versions differ in what types they give it
+_OPTIONS = {"nogil": True, "fastmath": set(FAST), "error_model": "numpy"}
 
 
-def _inner(function: Loops) -> Loops:
+def _inner(function: Function) -> Function:
     """Called by compiled functions alone."""
-    compiled: Loops = _njit(
-        nogil=True, fastmath=FAST, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-    )(function)
+    compiled: Function = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
     return compiled
 
 
-def compiled_outer(function: Loops) -> Loops:
+def compiled_outer(function: Function) -> Function:
     """Called from Python: without the GIL, and kept on disk where numba finds a folder that it may write."""
-    options = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
     try:
-        compiled: Loops = _njit(cache=True, **options)(function)
+        compiled: Function = _njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no such folder
-        compiled = _njit(**options)(function)
+        compiled = _njit(**_OPTIONS)(function)
     return compiled
 
 
 @_inner
-def _load(x: Floats, bias: Floats, least: np.float32, row: Floats) -> None:
-    """`row[w, g, c] = max(x[w, g, c] + bias[g, c], least)`."""
-    for w in range(x.shape[0]):
-        for g in range(x.shape[1]):
-            for c in range(x.shape[2]):
-                value = x[w, g, c] + bias[g, c]
-                row[w, g, c] = least if value < least else value
+def _take(row: Any, at: int, count: int) -> Lanes:
+    """`row[at : at + count]`, of which lanes have the first sixteen; zeros behind."""
+    if count >= LANES:
+        return load(row, at)
+    return load_first(row, at, count)
 
 
 @_inner
-def _load_planes(planes: Floats, h: int, bias: Floats, least: np.float32, row: Floats) -> None:
-    """The same of row h of maps (groups, channels, H, W)."""
-    for g in range(planes.shape[0]):
-        for c in range(planes.shape[1]):
-            shift = bias[g, c]
-            for w in range(planes.shape[3]):
-                value = planes[g, c, h, w] + shift
-                row[w, g, c] = least if value < least else value
-
-
-@_inner
-def _store_planes(row: Floats, planes: Floats, h: int) -> None:
-    for g in range(planes.shape[0]):
-        for c in range(planes.shape[1]):
-            for w in range(planes.shape[3]):
-                planes[g, c, h, w] = row[w, g, c]
-
-
-@_inner
-def _copy(source: Floats, result: Floats) -> None:
-    """(W, groups, channels), either of them with zeros behind each group's channels."""
-    channels = min(source.shape[2], result.shape[2])
-    for w in range(result.shape[0]):
-        for g in range(result.shape[1]):
-            for c in range(channels):
-                result[w, g, c] = source[w, g, c]
-
-
-@_inner
-def _load_row(
-    rows: Floats, index: int, planes: Floats, image: int, h: int, bias: Floats, least: np.float32, row: Floats
-) -> None:
-    """From maps of either kind, see `forward`: row `index` of the batch is row h of an image."""
-    if planes.size:
-        _load_planes(planes[image], h, bias, least, row)
+def _put(row: Any, at: int, count: int, value: Lanes) -> None:
+    if count >= LANES:
+        store(row, at, value)
     else:
-        _load(rows[index], bias, least, row)
+        store_first(row, at, count, value)
 
 
 @_inner
-def _store_row(row: Floats, rows: Floats, index: int, planes: Floats, image: int, h: int) -> None:
-    if planes.size:
-        _store_planes(row, planes[image], h)
-    else:
-        _copy(row, rows[index])
+def _activated(x: Floats, at: int, bias: Floats, channel: int, count: int, least: np.float32) -> Lanes:
+    """`max(x + bias, least)` of the channels from `channel` on; lanes behind `count` are zeros."""
+    return at_least(_take(x, at, count) + _take(bias, channel, count), all_of(least))
 
 
 @_inner
-def _square(row: Floats, result: Floats) -> None:
-    for i in range(row.size):
-        result[i] = row[i] * row[i]
-
-
-@_inner
-def _denominators(squares: Floats, size: int, scale: np.float32, k: np.float32, result: Floats) -> None:
-    """`k + scale * sum of squares[i + t] for t < size`."""
-    n = result.size
-    for i in range(n):
-        result[i] = k
-    for t in range(size):
-        shifted = squares[t:]
-        for i in range(n):
-            result[i] += scale * shifted[i]
-
-
-@_inner
-def _powers(x: Floats, beta: float, result: Floats) -> None:
+def _power(x: Lanes, beta: np.float32) -> Lanes:
     """`x ** -beta`; roots where they do."""
-    n = result.size
-    if beta == 0.75:
-        for i in range(n):
-            root = ONE / math.sqrt(math.sqrt(x[i]))
-            result[i] = root * root * root
-    elif beta == 0.5:
-        for i in range(n):
-            result[i] = ONE / math.sqrt(x[i])
-    elif beta == 1.0:
-        for i in range(n):
-            result[i] = ONE / x[i]
-    else:
-        exponent = np.float32(-beta)
-        for i in range(n):
-            result[i] = x[i] ** exponent
+    if beta == _THREE_QUARTERS:
+        root = rsqrt(x)
+        return root * root * rsqrt(root)
+    if beta == _HALF:
+        return rsqrt(x)
+    if beta == ONE:
+        return all_of(ONE) / x
+    return power(x, all_of(-beta))
 
 
 @_inner
-def _normalise(
-    squares: Floats, row: Floats, size: int, scale: np.float32, beta: float, k: np.float32, rest: Floats, result: Floats
-) -> None:
-    """`row * denominators ** -beta`; in one pass for the paper's window and power."""
-    n = result.size
-    if size == 5 and beta == 0.75:
-        for i in range(n):
-            near = squares[i] + squares[i + 1] + squares[i + 2] + squares[i + 3] + squares[i + 4]
-            root = ONE / math.sqrt(math.sqrt(k + scale * near))
-            result[i] = row[i] * (root * root * root)
-        return
-    _denominators(squares, size, scale, k, rest)
-    _powers(rest, beta, result)
-    for i in range(n):
-        result[i] *= row[i]
+def _sum_of_five(before: Lanes, here: Lanes, behind: Lanes) -> Lanes:
+    """Over the windows of five channels around each one of `here`."""
+    return from_14(before, here) + from_15(before, here) + here + (from_1(here, behind) + from_2(here, behind))
+
+
+@_inner
+def _sum_of_window(row: Floats, at: int, size: int) -> Lanes:
+    """`sum of row[at + i + t] for t < size` in lane i."""
+    total = load(row, at)
+    for t in range(1, size):
+        total = total + load(row, at + t)
+    return total
+
+
+@_inner
+def _activate(x: Floats, bias: Floats, least: np.float32, y: Floats) -> None:
+    for at in range(0, x.size, bias.size):
+        for c in range(0, bias.size, LANES):
+            count = bias.size - c
+            _put(y, at + c, count, _activated(x, at + c, bias, c, count, least))
+
+
+@_inner
+def _normalise_five(x: Floats, bias: Floats, least: np.float32, lrn: Norm, y: Floats) -> None:
+    """A row with the paper's window and power."""
+    _, scale, _, k, channels = lrn
+    zeros, scales, start = all_of(ZERO), all_of(scale), all_of(k)
+    for at in range(0, x.size, channels):
+        first = at % bias.size
+        here = _activated(x, at, bias, first, channels, least)
+        squares_before, squares = zeros, here * here
+        for c in range(0, channels, LANES):
+            count = channels - c
+            behind = zeros
+            if count > LANES:
+                behind = _activated(x, at + c + LANES, bias, first + c + LANES, count - LANES, least)
+            squares_behind = behind * behind
+            prefetch(x, at + c + _AHEAD)
+            energy = start + scales * _sum_of_five(squares_before, squares, squares_behind)
+            root = rsqrt(energy)
+            _put(y, at + c, count, here * (root * root * rsqrt(root)))
+            here, squares_before, squares = behind, squares, squares_behind
+
+
+@_inner
+def _spread(x: Floats, bias: Floats, least: np.float32, lrn: Norm, own: Floats, squares: Floats) -> None:
+    """The activated pixels and their squares, each group followed by size - 1 zeros, and led by size // 2 in squares."""
+    size, _, _, _, channels = lrn
+    room = channels + size - 1
+    for group in range(x.size // channels):
+        at = group * channels
+        for c in range(0, channels, LANES):
+            count = channels - c
+            here = _activated(x, at + c, bias, at % bias.size + c, count, least)
+            _put(own, group * room + c, count, here)
+            _put(squares, group * room + c + size // 2, count, here * here)
+
+
+@_inner
+def _normalise_spread(own: Floats, squares: Floats, lrn: Norm, y: Floats) -> None:
+    """A row with any window and power."""
+    size, scale, beta, k, channels = lrn
+    room = channels + size - 1
+    for group in range(y.size // channels):
+        for c in range(0, channels, LANES):
+            at = group * room + c
+            energy = all_of(k) + all_of(scale) * _sum_of_window(squares, at, size)
+            _put(y, group * channels + c, channels - c, load(own, at) * _power(energy, beta))
 
 
 @_inner
 def _clip_negative(x: Floats) -> None:
-    for i in range(x.size):
-        x[i] = ZERO if x[i] < ZERO else x[i]
+    for at in range(0, x.size, LANES):
+        _put(x, at, x.size - at, at_least(_take(x, at, x.size - at), all_of(ZERO)))
 
 
 @_inner
-def _largest_of_columns(row: Floats, kernel_size: int, stride: int, start: int, best: Floats, tap: Floats) -> None:
+def _largest_of_columns(row: Floats, channels: int, pool: Pool, best: Floats, taps: Bytes) -> None:
     """The largest of each window's columns in one row, and which column; the first of equals.
 
-    Taps are floats here, so that one mask chooses both. row: (W, groups, channels and zeros). best, tap: (outputs,
-    groups, channels).
+    row: (W, channels). best, taps: (outputs, channels). All of them flat.
     """
-    width = row.shape[0]
-    outputs, groups, channels = best.shape
-    for o in range(outputs):
-        left = start + o * stride
+    _, _, kernel_size, stride, start = pool
+    width = row.size // channels
+    for out in range(best.size // channels):
+        left = start + out * stride
         first, last = max(0, -left), min(kernel_size, width - left)
-        if kernel_size == 3 and last - first == 3:
-            for g in range(groups):
-                for c in range(channels):
-                    value, index = row[left, g, c], ZERO
-                    second, third = row[left + 1, g, c], row[left + 2, g, c]
-                    wins = (second > value) | (second != second)
-                    value, index = second if wins else value, ONE if wins else index
-                    wins = (third > value) | (third != third)
-                    best[o, g, c] = third if wins else value
-                    tap[o, g, c] = np.float32(2) if wins else index
-            continue
-        for g in range(groups):
-            for c in range(channels):
-                best[o, g, c] = row[left + first, g, c]
-                tap[o, g, c] = np.float32(first)
-        for t in range(first + 1, last):
-            for g in range(groups):
-                for c in range(channels):
-                    value = row[left + t, g, c]
-                    wins = (value > best[o, g, c]) | (value != value)
-                    best[o, g, c] = value if wins else best[o, g, c]
-                    tap[o, g, c] = np.float32(t) if wins else tap[o, g, c]
+        for c in range(0, channels, LANES):
+            count = channels - c
+            value, tap = _take(row, (left + first) * channels + c, count), all_of(np.uint8(first))
+            for t in range(first + 1, last):
+                other = _take(row, (left + t) * channels + c, count)
+                better = wins(other, value)
+                value, tap = choose(better, other, value), choose(better, all_of(np.uint8(t)), tap)
+            _put(best, out * channels + c, count, value)
+            _put(taps, out * channels + c, count, tap)
 
 
 @_inner
-def _largest_of_three_rows(top: Floats, middle: Floats, bottom: Floats, y: Floats, argmax: Bytes) -> None:
-    """The largest of three rows of windows, and its tap; each row is (2, elements): values and columns."""
-    for i in range(y.size):
-        value, index = top[0, i], top[1, i]
-        second, third = middle[0, i], bottom[0, i]
-        wins = (second > value) | (second != second)
-        value, index = second if wins else value, middle[1, i] + np.float32(3) if wins else index
-        wins = (third > value) | (third != third)
-        value, index = third if wins else value, bottom[1, i] + np.float32(6) if wins else index
-        y[i] = value
-        argmax[i] = np.uint8(np.int32(index))
+def _largest_of_three_rows(
+    rows: tuple[Floats, Floats, Floats], columns: tuple[Bytes, Bytes, Bytes], y: Floats, argmax: Bytes
+) -> None:
+    """The largest of three rows of windows, and its tap."""
+    top, middle, bottom = rows
+    top_columns, middle_columns, bottom_columns = columns
+    three, six = all_of(np.uint8(3)), all_of(np.uint8(6))
+    for i in range(0, y.size, LANES):
+        count = y.size - i
+        value, tap = _take(top, i, count), _take(top_columns, i, count)
+        other = _take(middle, i, count)
+        better = wins(other, value)
+        value, tap = choose(better, other, value), choose(better, _take(middle_columns, i, count) + three, tap)
+        other = _take(bottom, i, count)
+        better = wins(other, value)
+        _put(y, i, count, choose(better, other, value))
+        _put(argmax, i, count, choose(better, _take(bottom_columns, i, count) + six, tap))
 
 
 @_inner
-def _largest_of_rows(ring: Floats, top: int, first: int, last: int, y: Floats, argmax: Bytes) -> None:
-    """The same for the rows `top + first` to `top + last` of a window of any size, clipped to the map.
-
-    ring: (kernel_size + 1, 2, elements), the last of them for the taps of the result.
-    """
-    size = ring.shape[0] - 1
+def _largest_of_rows(
+    ring: Floats, ring_columns: Bytes, top: int, first: int, last: int, y: Floats, argmax: Bytes
+) -> None:
+    """The same for the rows `top + first` to `top + last` of a window, each of which lies in `ring` (rows, elements)."""
+    size = ring.shape[0]
     if size == 3 and last - first == 3:
-        _largest_of_three_rows(ring[top % 3], ring[(top + 1) % 3], ring[(top + 2) % 3], y, argmax)
+        one, two, three = top % 3, (top + 1) % 3, (top + 2) % 3
+        columns = (ring_columns[one], ring_columns[two], ring_columns[three])
+        _largest_of_three_rows((ring[one], ring[two], ring[three]), columns, y, argmax)
         return
-    taps = ring[size, 1]
-    row = ring[(top + first) % size]
-    for i in range(y.size):
-        y[i] = row[0, i]
-        taps[i] = row[1, i] + np.float32(first * size)
-    for t in range(first + 1, last):
-        row = ring[(top + t) % size]
-        lead = np.float32(t * size)
-        for i in range(y.size):
-            wins = (row[0, i] > y[i]) | (row[0, i] != row[0, i])
-            y[i] = row[0, i] if wins else y[i]
-            taps[i] = row[1, i] + lead if wins else taps[i]
-    for i in range(y.size):
-        argmax[i] = np.uint8(np.int32(taps[i]))
+    for t in range(first, last):
+        row, columns_of_row = ring[(top + t) % size], ring_columns[(top + t) % size]
+        lead = all_of(np.uint8(t * size))
+        for i in range(0, y.size, LANES):
+            count = y.size - i
+            other, tap = _take(row, i, count), _take(columns_of_row, i, count) + lead
+            if t > first:
+                value = _take(y, i, count)
+                better = wins(other, value)
+                other, tap = choose(better, other, value), choose(better, tap, _take(argmax, i, count))
+            _put(y, i, count, other)
+            _put(argmax, i, count, tap)
+
+
+@_inner
+def _turn(planes: Floats, h: int, row: Floats) -> None:
+    """Row h of maps (C, H, W) as (W, C)."""
+    channels = planes.shape[0]
+    for c in range(channels):
+        for w in range(planes.shape[2]):
+            row[w * channels + c] = planes[c, h, w]
+
+
+@_inner
+def _turn_back(row: Floats, planes: Floats, h: int) -> None:
+    channels = planes.shape[0]
+    for c in range(channels):
+        for w in range(planes.shape[2]):
+            planes[c, h, w] = row[w * channels + c]
+
+
+@_inner
+def _row(x: Floats, index: int, planes: Floats, image: int, h: int, turned: Floats) -> Floats:
+    """Row h of an image, from maps of either kind, see `forward`; its number in the batch is `index`."""
+    if planes.size:
+        _turn(planes[image], h, turned)
+        return turned
+    row: Floats = x[index]
+    return row
+
+
+@_inner
+def _normalise(x: Floats, bias: Floats, least: np.float32, lrn: Norm, spread: tuple[Floats, Floats], y: Floats) -> None:
+    """A row as the pool takes it."""
+    size, _, beta, _, _ = lrn
+    if size == 0:
+        _activate(x, bias, least, y)
+    elif size == 5 and beta == _THREE_QUARTERS:
+        _normalise_five(x, bias, least, lrn, y)
+    else:
+        _spread(x, bias, least, lrn, spread[0], spread[1])
+        _normalise_spread(spread[0], spread[1], lrn, y)
 
 
 @compiled_outer
@@ -261,14 +305,13 @@ def forward(
     x_planes: Floats,
     bias: Floats,
     relu: tuple[bool, bool],
-    lrn: tuple[int, np.float32, float, np.float32],
-    pool: tuple[int, int, int, int, int],
-    rows: tuple[Floats, ...],
-    spread_rows: tuple[Floats, ...],
-    flat_ring: Floats,
+    lrn: Norm,
+    pool: Pool,
+    rows: tuple[Floats, Floats],
+    spread: tuple[Floats, Floats],
     ring: Floats,
+    ring_columns: Bytes,
     y: Floats,
-    flat_y: Floats,
     y_planes: Floats,
     argmax: Bytes,
     first: int,
@@ -276,16 +319,13 @@ def forward(
 ) -> None:
     """Compute the rows `first` to `last` of y, counted over the whole batch.
 
-    Maps are either x (N*H, W, groups, channels) or x_planes (N, groups, channels, H, W), the other one is empty; results
-    likewise: y (N*rows, columns, groups, channels) and the same as flat_y (N*rows, rest), or y_planes, and then y and
-    flat_y have room for one row. bias: (groups, channels). argmax: (N*rows, rest), empty without a pool. relu, lrn, pool:
-    see `Constants`. The others are scratch, as `numba_kernels` makes it.
+    Maps are either x (N*H, W*C) or x_planes (N, C, H, W), the other one is empty; results likewise: y (N*rows, columns*C),
+    or y_planes, and then y has room for one row. bias: (C,). argmax: as y, empty without a pool. relu: before and after.
+    rows: one to turn and one to normalise. spread: one of pixels and one of their squares. ring, ring_columns:
+    (kernel_size, at least columns*C).
     """
-    own, squares, own_squares, denominators, normed = rows
-    loaded, spread_normed = spread_rows
-    size, scale, beta, k = lrn
+    turned, normed = rows
     height, per_image, kernel_size, stride, start = pool
-    least = ZERO if relu[0] else LOWEST
     image, ready = -1, 0
     for index in range(first, last):
         if index // per_image != image:
@@ -293,121 +333,181 @@ def forward(
         out = index % per_image
         top = start + out * stride if kernel_size else out
         bottom = min(top + kernel_size, height) if kernel_size else top + 1
-        slot = 0 if x_planes.size else index
+        result = y[0] if x_planes.size else y[index]
         for h in range(max(ready, top, 0), bottom):
-            _load_row(x, image * height + h, x_planes, image, h, bias, least, loaded)
-            if size:
-                _square(own, own_squares)
-                _normalise(squares, own, size, scale, beta, k, denominators, normed)
-            row = spread_normed if size else loaded
+            source = _row(x, image * height + h, x_planes, image, h, turned)
+            _normalise(source, bias, ZERO if relu[0] else LOWEST, lrn, spread, normed if kernel_size else result)
             if kernel_size:
-                best = ring[h % kernel_size]
-                _largest_of_columns(row, kernel_size, stride, start, best[0], best[1])
-            else:
-                _copy(row, y[slot])
+                slot = h % kernel_size
+                _largest_of_columns(normed, bias.size, pool, ring[slot, : result.size], ring_columns[slot])
         ready = bottom
         if kernel_size:
-            _largest_of_rows(flat_ring, top, max(0, -top), bottom - top, flat_y[slot], argmax[index])
+            _largest_of_rows(ring, ring_columns, top, max(0, -top), bottom - top, result, argmax[index])
         if relu[1]:
-            _clip_negative(flat_y[slot])
+            _clip_negative(result)
         if x_planes.size:
-            _store_planes(y[slot], y_planes[image], out)
+            _turn_back(result, y_planes[image], out)
 
 
 @_inner
-def _gather(grad_y: Floats, argmax: Bytes, tap: int, kernel_size: int, stride: int, start: int, grad: Floats) -> None:
+def _give(grads: Floats, winners: Bytes, channels: int, tap: int, pool: Pool, row: Floats) -> None:
     """Add to one row of pixels what a row of windows gives it, where it won.
 
-    grad_y, argmax: (outputs, groups, channels). tap: of the window's first pixel in this row. grad: (W, groups,
-    channels and zeros).
+    grads, winners: (outputs, channels). tap: of the window's first pixel in this row. row: (W, channels). All flat.
     """
-    width = grad.shape[0]
-    outputs, groups, channels = grad_y.shape
-    one, two, three = np.uint8(tap), np.uint8(tap + 1), np.uint8(tap + 2)
-    for o in range(outputs):
-        left = start + o * stride
+    _, _, kernel_size, stride, start = pool
+    width = row.size // channels
+    for out in range(grads.size // channels):
+        left = start + out * stride
         first, last = max(0, -left), min(kernel_size, width - left)
-        if kernel_size == 3 and last - first == 3:
-            for g in range(groups):
-                for c in range(channels):
-                    winner, value = argmax[o, g, c], grad_y[o, g, c]
-                    grad[left, g, c] += value if winner == one else ZERO
-                    grad[left + 1, g, c] += value if winner == two else ZERO
-                    grad[left + 2, g, c] += value if winner == three else ZERO
-            continue
-        for t in range(first, last):
-            here = np.uint8(tap + t)
-            for g in range(groups):
-                for c in range(channels):
-                    grad[left + t, g, c] += grad_y[o, g, c] if argmax[o, g, c] == here else ZERO
+        for c in range(0, channels, LANES):
+            count = channels - c
+            winner, grad = _take(winners, out * channels + c, count), _take(grads, out * channels + c, count)
+            for t in range(first, last):
+                at = (left + t) * channels + c
+                share = choose(equal(winner, all_of(np.uint8(tap + t))), grad, all_of(ZERO))
+                _put(row, at, count, _take(row, at, count) + share)
 
 
 @_inner
-def _mask(grad: Floats, row: Floats) -> None:
+def _masked(grad: Lanes, own: Lanes, relu: bool) -> Lanes:
     """No gradient where ReLU had nothing to pass on."""
-    for i in range(grad.size):
-        value = grad[i]
-        grad[i] = ZERO if row[i] <= ZERO else value
+    return choose(at_most(own, all_of(ZERO)), all_of(ZERO), grad) if relu else grad
 
 
 @_inner
-def _shares(
-    grad: Floats,
-    squares: Floats,
-    row: Floats,
-    size: int,
-    scale: np.float32,
-    beta: float,
-    k: np.float32,
-    rest: Floats,
-    powers: Floats,
-    result: Floats,
+def _mask_row(grads: Floats, x: Floats, bias: Floats, y: Floats) -> None:
+    """The gradient of a row with ReLU alone."""
+    for at in range(0, x.size, bias.size):
+        for c in range(0, bias.size, LANES):
+            count = bias.size - c
+            own = _activated(x, at + c, bias, c, count, ZERO)
+            _put(y, at + c, count, _masked(_take(grads, at + c, count), own, True))
+
+
+@_inner
+def _gradient_five(
+    grads: Floats,
+    x: Floats,
+    bias: Floats,
+    least: np.float32,
+    relu: tuple[bool, bool],
+    lrn: Norm,
+    scratch: tuple[Floats, Floats, Floats, Floats],
+    y: Floats,
 ) -> None:
-    """What each normalised pixel adds to the gradients of its window, per unit of their value; and the powers.
-
-    `2 * beta * scale * grad * row * powers / denominators`; in one pass for the paper's window and power.
-    """
-    n = grad.size
-    factor = np.float32(2 * beta) * scale
-    if size == 5 and beta == 0.75:
-        for i in range(n):
-            near = squares[i] + squares[i + 1] + squares[i + 2] + squares[i + 3] + squares[i + 4]
-            root = ONE / math.sqrt(math.sqrt(k + scale * near))
-            power = root * root * root
-            powers[i] = power
-            result[i] = factor * (grad[i] * row[i]) * (power * (root * power))
-        return
-    _denominators(squares, size, scale, k, rest)
-    _powers(rest, beta, powers)
-    for i in range(n):
-        result[i] = factor * (grad[i] * row[i]) * powers[i] / rest[i]
+    """The gradient of a row with the paper's window and power."""
+    own, _, shares, scaled = scratch
+    _, scale, beta, k, channels = lrn
+    factors = all_of(np.float32(2) * beta * scale)
+    zeros, scales, start = all_of(ZERO), all_of(scale), all_of(k)
+    for at in range(0, x.size, channels):
+        first = at % bias.size
+        here = _activated(x, at, bias, first, channels, least)
+        squares_before, squares = zeros, here * here
+        for c in range(0, channels, LANES):
+            count = channels - c
+            behind = zeros
+            if count > LANES:
+                behind = _activated(x, at + c + LANES, bias, first + c + LANES, count - LANES, least)
+            squares_behind = behind * behind
+            prefetch(x, at + c + _AHEAD)
+            root = rsqrt(start + scales * _sum_of_five(squares_before, squares, squares_behind))
+            inverse = root * root
+            grad = _masked(_take(grads, at + c, count), here, relu[1]) * (inverse * rsqrt(root))
+            store(own, c, here)
+            store(scaled, c, grad)
+            store(shares, LANES + c, factors * grad * (here * inverse))
+            here, squares_before, squares = behind, squares, squares_behind
+        before, share = zeros, load(shares, LANES)
+        for c in range(0, channels, LANES):
+            behind, here = load(shares, c + 2 * LANES), load(own, c)
+            grad = load(scaled, c) - here * _sum_of_five(before, share, behind)
+            _put(y, at + c, channels - c, _masked(grad, here, relu[0]))
+            before, share = share, behind
 
 
 @_inner
-def _spread(shares: Floats, size: int, row: Floats, powers: Floats, grad: Floats) -> None:
-    """`grad * powers - row * sum of shares[i + t] for t < size`, into grad."""
-    n = grad.size
-    if size == 5:
-        for i in range(n):
-            total = shares[i] + shares[i + 1] + shares[i + 2] + shares[i + 3] + shares[i + 4]
-            grad[i] = grad[i] * powers[i] - row[i] * total
-        return
-    for i in range(n):
-        grad[i] = grad[i] * powers[i]
-    for t in range(size):
-        shifted = shares[t:]
-        for i in range(n):
-            grad[i] -= row[i] * shifted[i]
+def _gradient_spread(
+    grads: Floats, relu: tuple[bool, bool], lrn: Norm, scratch: tuple[Floats, Floats, Floats, Floats], y: Floats
+) -> None:
+    """The gradient of a row with any window and power, after `_spread`.
+
+    `grad * powers - own * sum over the windows of 2*beta*scale * grad * own * powers / energies`
+    """
+    own, squares, shares, scaled = scratch
+    size, scale, beta, k, channels = lrn
+    room, lead = channels + size - 1, size - 1 - size // 2
+    for group in range(y.size // channels):
+        for c in range(0, channels, LANES):
+            at, count = group * room + c, channels - c
+            energy = all_of(k) + all_of(scale) * _sum_of_window(squares, at, size)
+            here = _take(own, at, count)
+            grad = _masked(_take(grads, group * channels + c, count), here, relu[1]) * _power(energy, beta)
+            _put(scaled, at, count, grad)
+            _put(shares, at + lead, count, all_of(np.float32(2) * beta * scale) * grad * here / energy)
+    for group in range(y.size // channels):
+        for c in range(0, channels, LANES):
+            at = group * room + c
+            here = load(own, at)
+            grad = load(scaled, at) - here * _sum_of_window(shares, at, size)
+            _put(y, group * channels + c, channels - c, _masked(grad, here, relu[0]))
 
 
 @_inner
 def _sum_pixels(row: Floats, result: Floats) -> None:
-    """row: (W, groups, channels and zeros). result: (groups, channels)."""
-    result[:] = ZERO
-    for w in range(row.shape[0]):
-        for g in range(result.shape[0]):
-            for c in range(result.shape[1]):
-                result[g, c] += row[w, g, c]
+    """row: (W, channels), flat. result: (channels,)."""
+    for c in range(0, result.size, LANES):
+        count = result.size - c
+        total = _take(row, c, count)
+        for at in range(result.size + c, row.size, result.size):
+            total = total + _take(row, at, count)
+        _put(result, c, count, total)
+
+
+@_inner
+def _collect(
+    grad_y: Floats,
+    planes: Floats,
+    argmax: Bytes,
+    image: int,
+    h: int,
+    channels: int,
+    pool: Pool,
+    turned: Floats,
+    row: Floats,
+) -> None:
+    """What all windows give row h of an image."""
+    _, per_image, kernel_size, stride, start = pool
+    row[:] = ZERO
+    top, bottom = (h - start - kernel_size) // stride + 1, (h - start) // stride + 1
+    for out in range(max(0, top), min(per_image, bottom)):
+        index, tap = image * per_image + out, (h - start - out * stride) * kernel_size
+        _give(_row(grad_y, index, planes, image, out, turned), argmax[index], channels, tap, pool, row)
+
+
+@_inner
+def _gradient(
+    grads: Floats,
+    x: Floats,
+    bias: Floats,
+    relu: tuple[bool, bool],
+    lrn: Norm,
+    scratch: tuple[Floats, Floats, Floats, Floats],
+    y: Floats,
+) -> None:
+    """Of a row, from that of the row which the pool took."""
+    size, _, beta, _, _ = lrn
+    least = ZERO if relu[0] else LOWEST
+    if size == 0 and (relu[0] or relu[1]):
+        _mask_row(grads, x, bias, y)
+    elif size == 0:
+        y[:] = grads
+    elif size == 5 and beta == _THREE_QUARTERS:
+        _gradient_five(grads, x, bias, least, relu, lrn, scratch, y)
+    else:
+        _spread(x, bias, least, lrn, scratch[0], scratch[1])
+        _gradient_spread(grads, relu, lrn, scratch, y)
 
 
 @compiled_outer
@@ -419,11 +519,10 @@ def backward(
     bias: Floats,
     argmax: Bytes,
     relu: tuple[bool, bool],
-    lrn: tuple[int, np.float32, float, np.float32],
-    pool: tuple[int, int, int, int, int],
-    rows: tuple[Floats, ...],
-    spread_rows: tuple[Floats, ...],
-    no_bias: Floats,
+    lrn: Norm,
+    pool: Pool,
+    rows: tuple[Floats, Floats, Floats],
+    scratch: tuple[Floats, Floats, Floats, Floats],
     grad_x: Floats,
     grad_x_planes: Floats,
     grad_bias: Floats,
@@ -432,37 +531,22 @@ def backward(
 ) -> None:
     """Compute the rows `first` to `last` of grad_x, counted over the whole batch; arguments as in `forward`.
 
-    argmax: (N*rows, columns, groups, channels). no_bias: zeros. grad_bias: (N*H, groups, channels), the sum over each
-    row; nothing where it is empty.
+    rows: one of pixels and one of results to turn, and one of pixels in which what windows give is collected. scratch: see
+    `_gradient_five` and `_gradient_spread`. grad_bias: (N*H, C), the sum over each row; nothing where it is empty.
     """
-    own, squares, own_squares, denominators, powers, shares, own_shares, grads = rows
-    loaded, grad, grad_row = spread_rows
-    size, scale, beta, k = lrn
-    height, per_image, kernel_size, stride, start = pool
-    least = ZERO if relu[0] else LOWEST
+    turned, turned_grads, collected = rows
+    height, _, kernel_size, _, _ = pool
     for index in range(first, last):
         image, h = index // height, index % height
-        if relu[0] or relu[1] or size:
-            _load_row(x, index, x_planes, image, h, bias, least, loaded)
+        source = _row(x, index, x_planes, image, h, turned)
+        result = grad_x[0] if x_planes.size else grad_x[index]
         if kernel_size:
-            grads[:] = ZERO
-            for out in range(
-                max(0, (h - start - kernel_size) // stride + 1), min(per_image, (h - start) // stride + 1)
-            ):
-                tap = (h - start - out * stride) * kernel_size
-                source = image * per_image + out
-                _load_row(grad_y, source, grad_y_planes, image, out, no_bias, LOWEST, grad_row)
-                _gather(grad_row, argmax[source], tap, kernel_size, stride, start, grad)
+            _collect(grad_y, grad_y_planes, argmax, image, h, bias.size, pool, turned_grads, collected)
+            grads = collected
         else:
-            _load_row(grad_y, index, grad_y_planes, image, h, no_bias, LOWEST, grad)
-        if relu[1]:
-            _mask(grads, own)
-        if size:
-            _square(own, own_squares)
-            _shares(grads, squares, own, size, scale, beta, k, denominators, powers, own_shares)
-            _spread(shares, size, own, powers, grads)
-        if relu[0]:
-            _mask(grads, own)
-        _store_row(grad, grad_x, index, grad_x_planes, image, h)
+            grads = _row(grad_y, index, grad_y_planes, image, h, turned_grads)
+        _gradient(grads, source, bias, relu, lrn, scratch, result)
+        if x_planes.size:
+            _turn_back(result, grad_x_planes[image], h)
         if grad_bias.size:
-            _sum_pixels(grad, grad_bias[index])
+            _sum_pixels(result, grad_bias[index])
