@@ -14,7 +14,8 @@ from convspec.data.durable import replace_file
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
 from convspec.report.ablation_table import as_csv, cells_of, markdown, notes_on
-from convspec.train.ablation import VIEWS, Ablation, Row, ablate, choices_of
+from convspec.train.ablation import VIEWS, Ablation, Row, ablate
+from convspec.train.choices import choices_of
 from convspec.train.signals import Interrupted
 from convspec.train.trainings import Trainings, writing_results
 

@@ -14,7 +14,7 @@ from convspec.data.draws import Indices, Stream
 
 
 class Place(NamedTuple):
-    """First row and column of the crop of a picture."""
+    """First row and column of the crop of a picture, and whether it is mirrored, left to right."""
 
     top: int
     left: int

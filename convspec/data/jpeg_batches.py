@@ -23,7 +23,7 @@ from convspec.data import draws
 from convspec.data.augmentation import Augmentation, Place
 from convspec.data.batch_folders import Batches, misfit
 from convspec.data.dataset import ColorPca, Dataset, Notify, Pictures, Split
-from convspec.data.draws import Indices, Stream
+from convspec.data.draws import TEST_SEED, Indices, Stream
 from convspec.data.folder import BrokenFiles
 from convspec.data.pickles import PickleFile, Slice, describe, open_pickle
 from convspec.data.pictures import BrokenPicture, read_into
@@ -31,9 +31,6 @@ from convspec.diagnostics import Diagnostic, Severity
 
 KEPT_BYTES = 1 << 30
 """Pictures of packed batches have no place in their file: they are kept in memory up to this many bytes."""
-
-_TEST_SEED = 20120930
-"""Which of several labels a test picture has does not depend on the seed of the run, so that runs can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ class JpegBatches(Dataset):
         jobs = zip(indices.tolist(), places, out, strict=False)
         used = np.array([self._read_one(split, *job) for job in jobs], np.int64)
         index = self._index[split]
-        seed, epoch = (self._seed, epoch) if split is Split.TRAIN else (_TEST_SEED, 0)
+        seed, epoch = (self._seed, epoch) if split is Split.TRAIN else (TEST_SEED, 0)
         chosen = draws.integers(indices, index.counts[used], seed, epoch, Stream.LABEL)
         labels: Indices = index.labels[index.starts[used] + chosen]
         return labels

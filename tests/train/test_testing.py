@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from convspec.data.views import View, cut_views, views_of
+from convspec.data.augmentation import Place
+from convspec.data.views import cut_views, views_of
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.program.costs import (
     BinaryCrossEntropy,
@@ -183,19 +184,19 @@ def test_ties_share_their_places(tmp_path: Path, data: Path) -> None:
 
 
 def test_places_of_views() -> None:
-    assert views_of((256, 256), (227, 227), 1) == (View(14, 14, False),)
+    assert views_of((256, 256), (227, 227), 1) == (Place(14, 14, False),)
     ten = views_of((256, 256), (224, 224), 10)
     assert {view[:2] for view in ten} == {(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)}
     assert len(set(ten)) == 10
-    assert sum(view.mirrored for view in ten) == 5
-    assert views_of((8, 8), (8, 8), 10) == (View(0, 0, False), View(0, 0, True))
+    assert sum(view.is_mirrored for view in ten) == 5
+    assert views_of((8, 8), (8, 8), 10) == (Place(0, 0, False), Place(0, 0, True))
     assert len(views_of((8, 9), (8, 8), 10)) == 10
 
 
 def test_views_are_cut_from_each_picture() -> None:
     pictures = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     out = np.zeros((2, 2, 3, 2, 3), np.uint8)
-    cut_views(pictures, [View(1, 2, False), View(0, 3, True)], out)
+    cut_views(pictures, [Place(1, 2, False), Place(0, 3, True)], out)
     for n in range(2):
         assert np.array_equal(out[n, 0], pictures[n, 1:4, 2:4])
         assert np.array_equal(out[n, 1], pictures[n, 0:3, [4, 3]].swapaxes(0, 1))
@@ -208,8 +209,8 @@ def test_views_lie_within_the_picture(height: int, width: int, down: int, right:
     pictures = np.random.default_rng(0).integers(0, 256, (2, *stored, 3), np.uint8)
     out = np.empty((2, len(views), height, width, 3), np.uint8)
     cut_views(pictures, views, out)
-    mirrored = [out[:, i] for i, view in enumerate(views) if view.mirrored]
-    plain = [out[:, i] for i, view in enumerate(views) if not view.mirrored]
+    mirrored = [out[:, i] for i, view in enumerate(views) if view.is_mirrored]
+    plain = [out[:, i] for i, view in enumerate(views) if not view.is_mirrored]
     for crop, other in zip(plain, mirrored, strict=count > 1):
         assert np.array_equal(crop[:, :, ::-1], other)
     for view, crop in zip(views, plain, strict=False):

@@ -15,7 +15,7 @@ from convspec.difference.compare import compare
 from convspec.difference.finding import Change, Difference
 from convspec.resources import spec_path
 from convspec.testing import specs
-from convspec.train.ablation import choices_of
+from convspec.train.choices import choices_of
 from convspec.train.variants import (
     Edits,
     as_overrides,
