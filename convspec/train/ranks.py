@@ -109,6 +109,7 @@ class Ranks(Team):
     def _say_and_end(self, problem: str) -> None:
         """In the thread that watches: the main thread may wait for the lost process for ever."""
         _say(self.loss(problem))
+        self.vigil.stop_for(problem)
         os._exit(1)
 
     @contextmanager
@@ -120,8 +121,8 @@ class Ranks(Team):
             problem = self.vigil.lost(SECONDS_TO_FIND)
             if problem is None:
                 raise
-            self.vigil.leave(failed=False)
             _say(self.loss(problem))
+            self.vigil.stop_for(problem)
             raise ElsewhereError from None
 
     # the network

@@ -8,12 +8,14 @@ that was on this machine and is no more is missed within seconds; one on another
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 
 from convspec.train.meeting import Meeting, keeper
@@ -23,7 +25,15 @@ SILENCE_SECONDS = 60.0
 SECONDS_TO_SPEAK = 0.5
 """That a process leaves to another to say what is wrong: launchers end all of a machine as soon as one has ended."""
 
-_LIVES, _FAILED, _LEFT = "lives", "failed", "left"
+
+class _State(StrEnum):
+    LIVES = "lives"
+    LEFT = "left"
+    """As it should."""
+    FAILED = "failed"
+    """By an error of its own, which it says."""
+    STOPS = "stops"
+    """Because another process was lost."""
 
 
 class Vigil:
@@ -36,7 +46,7 @@ class Vigil:
         self._store = meeting.connect()
         self._heard: dict[int, tuple[str, float]] = {}
         self._beats, self._over, self._lock = 0, threading.Event(), threading.Lock()
-        self._say(_LIVES)
+        self._say(_State.LIVES)
         self._thread = threading.Thread(target=self._watch, name="convspec-vigil", daemon=True)
         self._thread.start()
 
@@ -52,43 +62,57 @@ class Vigil:
 
     def leave(self, *, failed: bool) -> None:
         """Stop watching, and tell the others whether it was meant."""
+        self._end(_State.FAILED if failed else _State.LEFT)
+
+    def stop_for(self, problem: str) -> None:
+        """Stop because another process is lost, as `problem` says; so do all that hear it."""
+        self._end(_State.STOPS, problem)
+        if self._launch.rank == 0 and not self._launch.keeps_store:
+            time.sleep(2 * BEAT_SECONDS)  # the store ends with this process
+
+    def _end(self, state: _State, problem: str = "") -> None:
         if self._over.is_set():
             return
         self._over.set()
         with suppress(RuntimeError):
-            self._say(_FAILED if failed else _LEFT)
-        self._thread.join(timeout=5)
+            self._say(state, problem)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5)
 
     def _watch(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             with suppress(RuntimeError):  # `_look` meets it as well
-                self._say(_LIVES)
+                self._say(_State.LIVES)
             found = self._look()
             if found is not None and not self._over.wait(SECONDS_TO_SPEAK):
                 self._on_loss(found)
                 return
 
-    def _say(self, state: str) -> None:
+    def _say(self, state: _State, problem: str = "") -> None:
         self._beats += 1
+        said = [state, self._beats, os.getpid(), _MACHINE, problem]
         with self._lock:
-            self._store.set(str(self._launch.rank), f"{state} {self._beats} {os.getpid()} {_MACHINE}")
+            self._store.set(str(self._launch.rank), json.dumps(said))
 
     def _look(self) -> str | None:
         for rank in range(self._launch.world_size):
             if rank == self._launch.rank:
                 continue
             try:
-                problem = self._problem(rank)
+                found = self._found(rank)
             except RuntimeError:
                 return (
                     f"{keeper(self._launch)}, where the processes hear of one another, has ended or cannot be reached"
                 )
-            if problem is not None:
-                return f"{self._named(rank)} {problem}"
+            if found is not None:
+                return found
         return None
 
-    def _problem(self, rank: int) -> str | None:
-        """What happened to a process; None where it lives, or left as it should. Raises RuntimeError without a store."""
+    def _found(self, rank: int) -> str | None:
+        """Who is lost and how, as this process or that of a rank has found; None where that lives, or left as it should.
+
+        Raises RuntimeError where there is no store.
+        """
         now = time.monotonic()
         with self._lock:
             said = self._store.get(str(rank)).decode() if self._store.check([str(rank)]) else ""
@@ -96,14 +120,20 @@ class Vigil:
         if said != before:
             since = now
         self._heard[rank] = said, since
-        state, _, pid, machine = said.split(" ", 3) if said else (_LIVES, "", "", "")
-        if state == _LEFT:
-            return None
-        if state == _FAILED:
-            return "has stopped; it says why"
-        if machine == _MACHINE and not _is_running(int(pid)):
-            return "has ended"
-        return f"has said nothing for {SILENCE_SECONDS:.0f} s" if now - since > SILENCE_SECONDS else None
+        state, _, pid, machine, problem = json.loads(said) if said else (_State.LIVES, 0, 0, "", "")
+        match _State(state):
+            case _State.LEFT:
+                return None
+            case _State.STOPS:
+                return str(problem)
+            case _State.FAILED:
+                return f"{self._named(rank)} has stopped; it says why"
+            case _State.LIVES if machine == _MACHINE and not _is_running(pid):
+                return f"{self._named(rank)} has ended"
+            case _State.LIVES if now - since > SILENCE_SECONDS:
+                return f"{self._named(rank)} has said nothing for {SILENCE_SECONDS:.0f} s"
+            case _State.LIVES:
+                return None
 
 
 def _machine() -> str:

@@ -28,6 +28,10 @@ SECONDS = 120
 """That a job may take; a process that hangs fails its test."""
 
 
+PRELOADED = ["convspec.cli.training", "convspec.compiler", "tests.distributed.test_training", "torch._dynamo"]
+"""What takes seconds to import, where a run needs it."""
+
+
 class JobError(Exception):
     """A job raised in some process; the message has its traceback."""
 
@@ -52,7 +56,7 @@ def _processes() -> list[Any]:
 def _started(count: int) -> list[Any]:
     processes = _processes()
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["convspec.train.joining", "tests.distributed.test_training"])
+    context.set_forkserver_preload(PRELOADED)
     while len(processes) < count:
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there,), daemon=True)

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from convspec.train.checkpoint import list_checkpoints
 from convspec.train.display import SilentDisplay
 from convspec.train.joining import check_fits, own_device
 from convspec.train.trainer import train
+from tests.distributed.output import output_to
 from tests.distributed.processes import JobError, free_port, together
 from tests.distributed.test_training import TOWERS, assert_equal_runs, run, train_in_process
 
@@ -92,25 +92,6 @@ def command(arguments: Arguments, folder: Path, other: Mapping[str, str], machin
         code = main([*arguments[rank]])
         os.chdir(here)
     return code, said.read_text()
-
-
-@contextmanager
-def output_to(file: Path) -> Iterator[None]:
-    """All that this process writes, also past Python's streams."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    before = [(number, os.dup(number)) for number in (1, 2)]
-    with file.open("ab") as opened:
-        for number, _ in before:
-            os.dup2(opened.fileno(), number)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, kept in before:
-            os.dup2(kept, number)
-            os.close(kept)
 
 
 def said_by(
