@@ -14,6 +14,7 @@ _NUMBERS = {
     "LOCAL_RANK": "0",
     "LOCAL_WORLD_SIZE": "1",
     "TORCHELASTIC_RESTART_COUNT": "0",
+    "TORCHELASTIC_MAX_RESTARTS": "0",
 }
 """With what they are where a launcher does not say."""
 
@@ -24,7 +25,7 @@ _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 class Launch:
     """rank: of this process among `world_size`, over all machines. local_rank: among the `local_world_size` of this one.
 
-    restarts: how many times the processes of this machine were started anew after one of all had ended.
+    restarts: how many times those of this machine were started anew after one had ended. most_restarts: how often they are.
     address, port: of the store through which the processes find one another. keeps_store: whether the launcher keeps it;
     else the process of rank 0 does.
     """
@@ -34,6 +35,7 @@ class Launch:
     local_rank: int = 0
     local_world_size: int = 1
     restarts: int = 0
+    most_restarts: int = 0
     address: str = "localhost"
     port: int = 0
     keeps_store: bool = False
@@ -55,6 +57,7 @@ class Launch:
             local_rank=numbers["LOCAL_RANK"],
             local_world_size=numbers["LOCAL_WORLD_SIZE"],
             restarts=numbers["TORCHELASTIC_RESTART_COUNT"],
+            most_restarts=numbers["TORCHELASTIC_MAX_RESTARTS"],
             address=os.environ["MASTER_ADDR"],
             port=numbers["MASTER_PORT"],
             keeps_store=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",

@@ -36,6 +36,7 @@ def join(
         "torch": torch.__version__,
         _SPEC: hashlib.sha256(compiled.resolved_text.encode()).hexdigest()[:12],
         "device": device.type,
+        "--max-restarts": str(launch.most_restarts),
         **{name: "nothing" if value is None else str(value) for name, value in (options or {}).items()},
     }
     meeting = meet(launch, here)

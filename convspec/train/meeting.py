@@ -29,7 +29,7 @@ PATIENCE = timedelta(minutes=5)
 _PATIENCE_OF_A_FAILED = timedelta(seconds=20)
 _POLL_SECONDS = 0.02
 FAILED = "failed"
-_CALL, _BEGUN = "call", "begun"
+_CALL = "call"
 
 Statement = Mapping[str, str]
 """What a process has before it, by what it is called in a message; of one that has failed, what failed, under FAILED."""
@@ -37,7 +37,7 @@ Statement = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """said: by each process. is_restart: whether processes before these had begun the run.
+    """said: by each process. is_restart: whether any of them was started in the place of one that had ended.
 
     root: the whole store. name: of this meeting, which no other had.
     """
@@ -56,10 +56,6 @@ class Meeting:
     def connect(self) -> Store:
         """The same through a connection of its own: what waits on one holds up all that use it."""
         return PrefixStore(self.name, _connect(self.launch))
-
-    def note_begun(self) -> None:
-        """Have the meeting after a restart know that the run has begun."""
-        self.root.set(_BEGUN, "yes")
 
 
 def meet(launch: Launch, statement: Statement, *, patience: timedelta = PATIENCE) -> Meeting:
@@ -119,7 +115,7 @@ def _call(store: Store, launch: Launch, own: dict[str, Any], until: float) -> tu
         while not store.check([f"{name}/answer/{rank}"]):
             _wait(launch, until, partial(_absent, store, launch, name))
         answers.append(json.loads(store.get(f"{name}/answer/{rank}")))
-    is_restart = store.check([_BEGUN]) or any(each["restarts"] for each in (own, *answers))
+    is_restart = any(each["restarts"] for each in (own, *answers))
     met = {"said": [own, *answers], "is_restart": is_restart}
     store.set(f"{name}/met", json.dumps(met))
     while store.add(f"{name}/heard", 0) < launch.world_size - 1:

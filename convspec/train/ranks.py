@@ -238,16 +238,17 @@ class Ranks(Team):
     # what is written
 
     def interrupted_run(self, run_dir: str | None) -> str | None:
-        """The run to go on with, where the launcher starts all processes anew; None where it has not begun.
+        """The run to go on with, where the launcher starts all processes anew after one has ended; None where it has not
+        begun. A machine that joins starts them anew as well, and nobody counts that: so what is there is gone on with.
 
         Raises DiagnosticError CS753 where nobody said which run that is.
         """
-        if not self.meeting.is_restart:
-            return None
-        if run_dir is None:
+        if self.meeting.is_restart and run_dir is None:
             message = "the launcher started all processes anew, and nobody said which run they go on with"
             help = "name the run: --run-dir runs/NAME, or --resume DIR"
             raise self.known_to_all(Diagnostic("CS753", message, help=help))
+        if run_dir is None or not self.launch.most_restarts:
+            return None
         return self.chief_does(lambda: run_dir if (Path(run_dir) / "settings.json").is_file() else None)
 
     def open_run(self, make: Callable[[], RunFolder]) -> RunFolder:
@@ -258,8 +259,6 @@ class Ranks(Team):
             return made[0].path
 
         path = self.run_path = self.chief_does(path_of_made)
-        if self.is_chief:
-            self.meeting.note_begun()
         self._check_shared(path)
         return made[0] if made else RunFolder(path, is_locked=False)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,11 +20,9 @@ from convspec.launch import Launch
 from convspec.passes.pipeline import Target
 from convspec.train import shards
 from convspec.train.checkpoint import list_checkpoints
-from convspec.train.display import SilentDisplay
 from convspec.train.joining import check_fits, own_device
-from convspec.train.trainer import train
 from tests.distributed.output import output_to
-from tests.distributed.processes import JobError, free_port, together
+from tests.distributed.processes import JobError, together
 from tests.distributed.test_training import TOWERS, assert_equal_runs, run, train_in_process
 
 ROOT = Path(__file__).parents[2]
@@ -227,57 +222,3 @@ def test_an_end_while_a_checkpoint_is_written(towers: Path, tmp_path: Path, is_s
     run(1, towers, run_dir=tmp_path / "whole", max_steps=8)
     assert_equal_runs(tmp_path / "whole", folder)
     assert not list((folder / "checkpoints").glob(".writing*"))
-
-
-def launched(spec: Path, *options: str) -> subprocess.Popen[str]:
-    """`torchrun` with two processes of one thread."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    restarts = ["--max-restarts", "1", "-m", "convspec", "train", str(spec), "--device", "cpu", *options]
-    return subprocess.Popen(
-        [sys.executable, *launcher, *restarts],
-        cwd=spec.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def process_of(launcher: int, rank: int) -> int:
-    """The id of a process that a launcher started."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-            names = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if int(parent) == launcher and f"RANK={rank}".encode() in names:
-            return int(entry.name)
-    raise AssertionError(f"there is no process {rank}")
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found through /proc")
-def test_a_process_that_is_killed(towers: Path, tmp_path: Path) -> None:
-    """Kill -9 in mid-step: the other one names it and ends; the launcher starts both anew; the run ends as if nothing had
-    happened."""
-    towers.write_text(towers.read_text().replace("batch=50\n", "batch=50\ncheckpointEvery=5\n"))
-    folder = tmp_path / "run"
-    launcher = launched(towers, "--run-dir", str(folder), "--log-every", "1")
-    deadline = time.monotonic() + 100
-    while len(list_checkpoints(folder / "checkpoints")) < 2:
-        assert time.monotonic() < deadline
-        assert launcher.poll() is None, launcher.communicate()[0]
-        time.sleep(0.02)
-    os.kill(process_of(launcher.pid, 1), signal.SIGKILL)
-    output, _ = launcher.communicate(timeout=100)
-    assert launcher.returncode == 0, output
-    assert "CS755" in output
-    assert "process 1 (GPU 1) has ended, so that process 0 stops as well" in output
-    assert "epoch 2/2" in output
-    whole = tmp_path / "whole"
-    train(compile_spec(towers), run_dir=whole, display=SilentDisplay(), log_every=1)
-    newest = [list_checkpoints(path / "checkpoints")[-1].name for path in (whole, folder)]
-    assert newest[0] == newest[1]
