@@ -10,8 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from convspec_kernels.triton_configs import Config
-from convspec_kernels.triton_kernels import Launch
+from convspec_kernels.triton_launch import Launch
 
 BYTES_OF_A_THREAD = 16
 WARPS = 4
@@ -92,4 +91,4 @@ def augment_launch(
         "scale": scale,
     }
     constants = {"SIZE": size, "WHOLE_MEAN": mean.ndim == 3, "RUNS": runs, "BLOCK": block}
-    return Launch(augment_kernel, cases * runs, arguments, dict(constants), Config(1, block, WARPS), images.device)
+    return Launch(augment_kernel, cases * runs, arguments, dict(constants), WARPS, images.device)

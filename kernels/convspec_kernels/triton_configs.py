@@ -1,13 +1,14 @@
-"""How the Triton kernels cut up the maps: tile sizes and warps by shape. Arithmetic alone, no Triton.
+"""How the Triton kernels cut up the maps: strips, tile sizes and warps by shape. Arithmetic alone, no Triton.
 
-A table holds what was chosen for common shapes, a rule gives the rest; nothing is tuned while a program runs, so that
-the first call costs one compilation. A tile is `block_pixels` pixels times `block_channels` channels of one group.
+For the kernels of lanes it is a rule (`choose_walk`), for those of tiles a table of common shapes and a rule for the
+rest; nothing is tuned while a program runs, so that the first call costs one compilation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 
 WIDEST = 512
 """Channels of a tile at most, unless the window of a normalisation needs more."""
@@ -34,7 +35,7 @@ class Config:
 
     block_pixels: int
     block_channels: int
-    warps: int = 4
+    warps: int = 8
     rounds: int = 1
 
 
@@ -64,22 +65,12 @@ class Tiling:
         return cls(block_channels, border, -(-channels // (block_channels - 2 * border)))
 
 
-# (direction, channels last, channels of a tile, bytes of an element). Chosen by what compiled code shows, on no GPU yet:
-# no spills, few registers. Channels last, a thread holds the 16 bytes of one load, and nothing but the ends of such runs
-# travels between threads; with more than that, tiles are laid out again in shared memory between loads and stores.
+# (direction, channels of a tile), for NCHW maps. Chosen by what compiled code shows, on no GPU yet: no spills, few registers.
 TABLE = {
-    (Direction.FORWARD, True, 64, 4): Config(8, 64),
-    (Direction.FORWARD, True, 64, 2): Config(16, 64),
-    (Direction.FORWARD, True, 128, 4): Config(4, 128),
-    (Direction.FORWARD, True, 128, 2): Config(8, 128),
-    (Direction.FORWARD, False, 64, 4): Config(32, 64, warps=8),
-    (Direction.FORWARD, False, 128, 4): Config(16, 128, warps=8),
-    (Direction.BACKWARD, True, 64, 4): Config(8, 64, rounds=8),
-    (Direction.BACKWARD, True, 64, 2): Config(16, 64, rounds=4),
-    (Direction.BACKWARD, True, 128, 4): Config(4, 128, rounds=8),
-    (Direction.BACKWARD, True, 128, 2): Config(8, 128, rounds=4),
-    (Direction.BACKWARD, False, 64, 4): Config(32, 64, warps=8, rounds=2),
-    (Direction.BACKWARD, False, 128, 4): Config(8, 128, warps=8, rounds=4),
+    (Direction.FORWARD, 64): Config(32, 64),
+    (Direction.FORWARD, 128): Config(16, 128),
+    (Direction.BACKWARD, 64): Config(32, 64, rounds=2),
+    (Direction.BACKWARD, 128): Config(8, 128, rounds=4),
 }
 
 
@@ -88,19 +79,80 @@ def power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def choose(direction: Direction, channels: int, reach: int, itemsize: int, *, channels_last: bool) -> Config:
-    """The configuration for groups of `channels` channels of `itemsize` bytes that need `reach` neighbours each."""
+def choose(direction: Direction, channels: int, reach: int) -> Config:
+    """The configuration for groups of `channels` channels that need `reach` neighbours each."""
     block_channels = min(power_of_two(channels), WIDEST)
     if block_channels < channels:  # four times the border: at least half of each tile is its own
         block_channels = max(block_channels, power_of_two(4 * (reach + ALIGNMENT)))
     block_channels = max(min(block_channels, power_of_two(channels)), NARROWEST)
-    chosen = TABLE.get((direction, channels_last, block_channels, itemsize))
-    return chosen or fallback(direction, block_channels, itemsize, channels_last=channels_last)
+    return TABLE.get((direction, block_channels)) or fallback(direction, block_channels)
 
 
-def fallback(direction: Direction, block_channels: int, itemsize: int, *, channels_last: bool) -> Config:
-    """A configuration for any number of channels: channels last 16 bytes a thread, otherwise 8 elements."""
-    warps = 4 if channels_last and block_channels <= 512 else 8
-    block_pixels = max(32 * warps * (16 // itemsize if channels_last else 8) // block_channels, 1)
+def fallback(direction: Direction, block_channels: int) -> Config:
+    """A configuration for any number of channels: 8 elements a thread."""
+    block_pixels = max(2048 // block_channels, 1)
     rounds = max(32 // block_pixels, 1) if direction is Direction.BACKWARD else 1
-    return Config(block_pixels, block_channels, warps, rounds)
+    return Config(block_pixels, block_channels, rounds=rounds)
+
+
+MOST_COLUMNS = 4
+"""Windows or blocks side by side that a lane has at most."""
+
+MOST_COLUMNS_ON_AMD = 2
+"""The same where each comparison takes two of a hundred scalar registers."""
+
+ROOM = 48
+"""Elements that a lane of the forward kernel may carry from one row of windows to the next, with their taps as many again;
+so that sixteen warps of such lanes find room on a multiprocessor, or twelve of the widest."""
+
+ENOUGH_WARPS = 1300
+"""About ten for each multiprocessor of a large GPU, if the maps give as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One way to run a kernel of lanes: a lane has `columns` windows side by side (forward) or blocks of stride x stride
+    pixels (backward), and goes through `rows` rows of them. warps: of a program, a power of two."""
+
+    columns: int
+    rows: int
+    warps: int = 4
+
+    def within(self, height: int, width: int) -> Walk:
+        """The same where there are no more than `height` x `width` windows."""
+        return Walk(min(self.columns, width), min(self.rows, height), self.warps)
+
+
+def choose_walk(
+    direction: Direction,
+    kernel_size: int,
+    stride: int,
+    run: int,
+    height: int,
+    width: int,
+    *,
+    warps_a_place: float,
+    most_columns: int,
+) -> Walk:
+    """The walk through maps of `height` x `width` windows or blocks, with lanes of `run` channels.
+
+    warps_a_place: warps that it takes to be at one place of all maps. The columns are those for which the fewest pixels
+    are seen twice, and so are the rows, among those for which there are enough warps.
+    """
+    if kernel_size == 1:
+        columns = min(most_columns, width)
+    elif direction is Direction.FORWARD:
+        most = max(1, min(most_columns, width, ROOM // (ceil(kernel_size / stride) * run)))
+        columns = min(range(1, most + 1), key=lambda n: _pixels(width, n, kernel_size, stride))
+    else:
+        columns = max(1, 8 // run)
+        kernel_size = stride  # blocks do not overlap
+    fewest = min(ceil(ENOUGH_WARPS / max(1.0, warps_a_place * ceil(width / columns))), height)
+    segments = range(fewest, min(ceil(1.5 * fewest), height) + 1)
+    rows = min((ceil(height / n) for n in segments), key=lambda n: _pixels(height, n, kernel_size, stride))
+    return Walk(columns, rows)
+
+
+def _pixels(length: int, windows: int, kernel_size: int, stride: int) -> int:
+    """Pixels that are seen along an axis of `length` windows, if so many at a time are."""
+    return ceil(length / windows) * ((windows - 1) * stride + kernel_size)

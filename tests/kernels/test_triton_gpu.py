@@ -12,6 +12,7 @@ from convspec_kernels import reference
 from convspec_kernels.augmentation import TYPES, augment
 from convspec_kernels.options import LRN, FusedOptions, Pool
 from convspec_kernels.reference import augmented
+from convspec_kernels.triton_configs import Config
 from tests.kernels import triton_cases
 from tests.kernels.triton_cases import CASES, TOLERANCES, Case
 
@@ -24,9 +25,11 @@ LAYERS = {"conv1": (4, 96, 55, 55), "conv2": (4, 256, 27, 27), "no-pool": (4, 96
 
 
 def on_a_gpu(case: Case) -> Case:
-    config = case.config
-    fits = config is not None and config.block_pixels * config.block_channels <= LARGEST_TILE
-    return case if fits else replace(case, config=None)
+    match case.config:
+        case Config(block_pixels=pixels, block_channels=channels) if pixels * channels > LARGEST_TILE:
+            return replace(case, config=None)
+        case _:
+            return case
 
 
 def options_of(layer: str) -> FusedOptions:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convspec_kernels.options import LRN, FusedOptions, Pool
-from convspec_kernels.triton_configs import Config
+from convspec_kernels.triton_configs import Config, Walk
 from tests.kernels import loops
 
 Results = dict[str, NDArray[np.float64]]
@@ -41,8 +41,8 @@ TILE = Config(128, 16)
 class Case:
     """`shape` is (N, C, H, W). `tied`: each pixel is repeated twice along both axes, so that windows hold equal ones.
 
-    `view`: the maps are a slice of the channels of larger maps, and the gradient a transposed tensor. `config` gives
-    pixels, channels, warps and rounds; without one, the table's. `wide`: offsets of 64 bits.
+    `view`: the maps are a slice of the channels of larger maps, and the gradient a transposed tensor. `config` is a tile or
+    a walk; without one, what is chosen for the shape. `wide`: offsets of 64 bits, which lanes always have.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Case:
     relu_after: bool = False
     bias: bool = True
     channels_last: bool = True
-    config: Config | None = TILE
+    config: Config | Walk | None = TILE
     tied: bool = False
     view: bool = False
     wide: bool = False
@@ -95,6 +95,32 @@ CASES = [
     Case("rounds", (2, 5, 7, 6), config=Config(16, 8, rounds=3)),
     Case("view", (1, 5, 5, 4), view=True),
     Case("wide-offsets", (2, 5, 5, 4), wide=True),
+    Case("lanes", (2, 12, 7, 6), LRN(5, 0.5, 0.75, 2.0, groups=2), config=Walk(2, 2, 1)),
+    Case("lanes-48-channels", (2, 48, 5, 7), config=Walk(3, 1, 1)),
+    Case("lanes-chosen", (1, 32, 9, 9), LRN(5, 0.5, 0.75, 2.0, groups=2), config=None),
+    Case("lanes-in-warps", (2, 16, 7, 7), config=Walk(1, 3, 2)),
+    Case("lanes-even-window", (1, 11, 5, 6), LRN(4, 0.5, 0.5, 1.0), relu_before=False, config=Walk(2, 1, 1)),
+    Case("lanes-window-of-one", (1, 5, 5, 5), LRN(1, 0.5, 1.0, 1.0), (2, 2, 0), config=Walk(1, 2, 1)),
+    Case("lanes-fewer-channels", (1, 3, 6, 5), LRN(5, 0.5, 1.0, 1.0), (3, 3, 0), config=Walk(1, 1, 1)),
+    Case(
+        "lanes-any-power", (1, 5, 5, 5), LRN(3, 0.5, 0.6, 2.0), relu_before=False, relu_after=True, config=Walk(1, 2, 1)
+    ),
+    Case("lanes-no-constant", (1, 9, 5, 5), LRN(3, 0.5, 0.75, 0.0), relu_before=False, config=Walk(2, 2, 1)),
+    Case("lanes-window-of-runs", (1, 24, 3, 4), LRN(9, 0.5, 0.75, 1.0), config=Walk(1, 1, 1)),
+    Case("lanes-parts-of-a-group", (1, 136, 3, 3), config=Walk(1, 1, 1)),
+    Case("lanes-parts-of-groups", (1, 278, 3, 4), LRN(5, 0.5, 0.75, 1.0, groups=2), (2, 2, 0), config=Walk(2, 1, 1)),
+    Case("lanes-start-before", pool=(3, 2, -1), shape=(1, 5, 7, 6), config=Walk(2, 2, 1)),
+    Case("lanes-start-after", pool=(3, 2, 1), shape=(1, 5, 8, 6), config=Walk(1, 2, 1)),
+    Case("lanes-apart", pool=(2, 3, 0), shape=(1, 5, 8, 7), config=Walk(2, 2, 1)),
+    Case("lanes-of-every-pixel", pool=(3, 1, -1), shape=(1, 5, 4, 5), config=Walk(2, 3, 1)),
+    Case("lanes-three-rows-carried", pool=(4, 1, 0), shape=(1, 4, 6, 5), config=Walk(1, 2, 1)),
+    Case("lanes-pool-alone", (1, 5, 6, 7), None, relu_before=False, bias=False, config=Walk(3, 2, 1)),
+    Case("lanes-norm-alone", (1, 5, 3, 4), pool=None, relu_before=False, bias=False, config=Walk(3, 2, 1)),
+    Case("lanes-norm-then-relu", (1, 8, 3, 4), pool=None, relu_before=False, relu_after=True, config=Walk(4, 3, 1)),
+    Case("lanes-bias-and-relu", (1, 5, 3, 4), None, None, config=Walk(4, 1, 1)),
+    Case("lanes-ties", (1, 4, 8, 8), tied=True, config=Walk(2, 2, 1)),
+    Case("lanes-ties-at-edges", (1, 3, 6, 6), None, (3, 2, -1), tied=True, relu_before=False, config=Walk(1, 2, 1)),
+    Case("lanes-view", (1, 5, 5, 4), view=True, config=Walk(2, 1, 1)),
 ]
 
 
@@ -136,7 +162,8 @@ def compute(case: Case, dtype: torch.dtype, device: str) -> Results:
     if isinstance(partial, Tensor):
         partial.fill_(torch.nan)
     for launch in (forward, backward):
-        launch.constants["WIDE"] |= case.wide
+        if case.wide:
+            launch.constants["WIDE"] = True
         launch.run()
     results = {"y": y, "grad_x": grad_x}
     if argmax is not None:

@@ -19,7 +19,7 @@ from tests.kernels.triton_cases import CASES, Case, Twin
 # NumPy warns of lanes that hold no channel: what they compute is never written.
 pytestmark = pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 
-HALVES = ("alexnet", "48-channels-nchw", "any-power", "pool-alone")
+HALVES = ("alexnet", "48-channels-nchw", "any-power", "pool-alone", "lanes", "lanes-start-before")
 RUNS = [pytest.param(case, torch.float32, id=case.name) for case in CASES] + [
     pytest.param(case, torch.float16, id=f"{case.name}-half") for case in CASES if case.name in HALVES
 ]

@@ -15,8 +15,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from convspec_kernels.options import FusedOptions
-from convspec_kernels.triton_configs import Config, Direction
-from convspec_kernels.triton_kernels import Launch, backward_launch, empty_outputs, forward_launch
+from convspec_kernels.triton_configs import Config, Direction, Walk
+from convspec_kernels.triton_kernels import backward_launch, empty_outputs, forward_launch
+from convspec_kernels.triton_launch import Launch
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -51,7 +52,7 @@ def launch_on_paper(
     *,
     channels_last: bool,
     bias: bool = True,
-    config: Config | None = None,
+    config: Config | Walk | None = None,
 ) -> Launch:
     """A launch on tensors without memory, which can be compiled but not run."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -65,7 +66,7 @@ def launch_on_paper(
 
 def resources(launch: Launch, target: GPUTarget, folder: Path) -> Resources:
     """Compile `launch` as Triton would for its arguments; `folder` is for files."""
-    options = {"num_warps": launch.config.warps, "enable_fp_fusion": True}
+    options = {"num_warps": launch.warps, "enable_fp_fusion": True}
     compiled = triton.compile(_source(launch), target=target, options=options)
     if target.backend == "hip":
         return _of_amd(compiled.asm["amdgcn"], compiled.metadata.shared)

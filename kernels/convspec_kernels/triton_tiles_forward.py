@@ -1,11 +1,12 @@
-"""The forward kernel: bias, ReLU, normalisation, pool, ReLU; see `triton_kernels` for the design."""
+"""The forward kernel of tiles, for any maps and any pool: bias, ReLU, normalisation, pool, ReLU; see `triton_kernels` for the design."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from convspec_kernels.triton_device import activations, bias_of, channels_of, powers, sum_over_window
+from convspec_kernels.triton_device import activations, powers
+from convspec_kernels.triton_tiles_device import bias_of, channels_of, sum_over_window
 
 
 @triton.jit
@@ -35,7 +36,6 @@ def forward_kernel(
     RELU_AFTER: tl.constexpr,
     BELOW: tl.constexpr,
     ABOVE: tl.constexpr,
-    RUN: tl.constexpr,
     UNROLL: tl.constexpr,
     NORMALISE: tl.constexpr,
     POWER: tl.constexpr,
@@ -75,7 +75,7 @@ def forward_kernel(
         seen = tl.expand_dims(inside, CHANNEL_AXIS) & here
         value = activations(x, tl.expand_dims(offsets, CHANNEL_AXIS) + x_channels, seen, shift, RELU_BEFORE)
         if NORMALISE:
-            energy = sum_over_window(value * value, BELOW, ABOVE, RUN, UNROLL, CHANNEL_AXIS)
+            energy = sum_over_window(value * value, BELOW, ABOVE, UNROLL, CHANNEL_AXIS)
             power, _ = powers(k + scale * energy, beta, POWER)
             value *= power
         # As torch: the first of equal pixels, and NaN before all.
@@ -84,7 +84,7 @@ def forward_kernel(
         winner = tl.where(better, tap, winner)
 
     if RELU_AFTER:
-        best = tl.where(best < 0.0, 0.0, best)
+        best = tl.maximum(best, 0.0, propagate_nan=tl.PropagateNan.ALL)
     offsets = case * y_case + row * y_row + column * y_column
     offsets = tl.expand_dims(offsets, CHANNEL_AXIS) + tl.expand_dims(channels.to(INDEX) * y_channel, PIXEL_AXIS)
     written = tl.expand_dims(exists, CHANNEL_AXIS) & tl.expand_dims(owned, PIXEL_AXIS)

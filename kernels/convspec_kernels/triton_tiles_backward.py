@@ -1,11 +1,12 @@
-"""The backward kernel: a gather from the windows, and the gradient of the normalisation; see `triton_kernels`."""
+"""The backward kernel of tiles, for any maps and any pool: a gather from the windows, and the gradient of the normalisation; see `triton_kernels`."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from convspec_kernels.triton_device import activations, bias_of, channels_of, powers, sum_over_window
+from convspec_kernels.triton_device import activations, powers
+from convspec_kernels.triton_tiles_device import bias_of, channels_of, sum_over_window
 
 
 @triton.jit
@@ -91,7 +92,6 @@ def backward_kernel(
     RELU_AFTER: tl.constexpr,
     BELOW: tl.constexpr,
     ABOVE: tl.constexpr,
-    RUN: tl.constexpr,
     UNROLL: tl.constexpr,
     NORMALISE: tl.constexpr,
     POWER: tl.constexpr,
@@ -152,12 +152,13 @@ def backward_kernel(
         if RELU_AFTER:
             gradient = tl.where(a <= 0.0, 0.0, gradient)
         if NORMALISE:
-            energy = sum_over_window(a * a, BELOW, ABOVE, RUN, UNROLL, CHANNEL_AXIS)
-            power, below = powers(k + scale * energy, beta, POWER)
+            energy = sum_over_window(a * a, BELOW, ABOVE, UNROLL, CHANNEL_AXIS)
+            power, inverse = powers(k + scale * energy, beta, POWER)
+            gradient *= power
             # Lanes that hold no channel have no energy: with k=0 they would be 0 * infinity.
-            spread = tl.where(seen, gradient * a * below, 0.0)
-            spread = sum_over_window(spread, ABOVE, BELOW, RUN, UNROLL, CHANNEL_AXIS)
-            gradient = gradient * power - 2.0 * scale * beta * a * spread
+            spread = tl.where(seen, gradient * (a * inverse), 0.0)
+            spread = sum_over_window(spread, ABOVE, BELOW, UNROLL, CHANNEL_AXIS)
+            gradient -= 2.0 * scale * beta * a * spread
         if RELU_BEFORE:
             gradient = tl.where(a <= 0.0, 0.0, gradient)
 
