@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from convspec.plan.calls import Call, Tape
+from convspec.plan.calls import Call, Order, Tape
 
 
 class Peak(NamedTuple):
@@ -61,6 +61,7 @@ class _Memory:
         self.sizes: list[int] = []
         self.readers: Counter[int] = Counter()
         self.learnt: set[str] = set()
+        self.turned: set[str] = set()
 
     def forward(self) -> None:
         dropped = _dropped_after(self.tape)
@@ -85,6 +86,8 @@ class _Memory:
     def _differentiate(self, call: Call) -> None:
         """Run the gradient of a call: new gradients are made, then what it saved and what it read is let go."""
         own = self.gradient_of.pop(call.result)
+        is_turned = call.result in self.turned
+        extra = call.backward_extra + (call.turned_extra if is_turned else 0)
         made = [
             (name, self._share(own) if call.passes_gradient else self._allocate(self._size(name)))
             for name in dict.fromkeys(call.reads)
@@ -94,10 +97,15 @@ class _Memory:
         for parameter, size in call.learns:
             learnt_again += size if parameter in self.learnt else 0
             self._learn(parameter, size)
-        self._note(call, call.backward_extra + learnt_again, is_backward=True)
+        self._note(call, extra + learnt_again, is_backward=True)
         self._release(call)
         self._let_go(own)
+        self._note(call, call.copied, is_backward=True)
         for name, gradient in made:
+            if name not in self.gradient_of and (
+                call.order is Order.TURNED or (call.order is Order.KEPT and is_turned)
+            ):
+                self.turned.add(name)
             self._accumulate(name, gradient, call)
 
     def _accumulate(self, name: str, gradient: int, call: Call) -> None:
@@ -193,7 +201,7 @@ def _dropped_after(tape: Tape) -> Mapping[int, list[str]]:
     last: dict[str, int] = {}
     holding: dict[str, str] = {}
     for number, call in enumerate(tape.calls):
-        for name in (*call.reads, call.result):
+        for name in (*call.reads, *call.holds, call.result):
             if name not in tape.variables:
                 last[name] = number
         variable = tape.variables.get(call.result)

@@ -13,8 +13,10 @@ _BOOLEAN = 1
 def record_activation(op: Activation, x: Value, recorder: Recorder) -> Value:  # noqa: C901 - a case a neuron
     mask = recorder.bytes(x.shape, _BOOLEAN)
     match op.neuron:
-        case Neuron.LOGISTIC | Neuron.RELU | Neuron.SQRT:
+        case Neuron.LOGISTIC | Neuron.RELU:
             return recorder.elementwise(x, saves_result=True)
+        case Neuron.SQRT:
+            return recorder.elementwise(x, saves_result=True, temporaries=1)
         case Neuron.ABS:
             return recorder.call([x, recorder.scaled(x)], x.shape, x.width, kept=mask)
         case Neuron.SOFTRELU:
@@ -28,7 +30,7 @@ def record_activation(op: Activation, x: Value, recorder: Recorder) -> Value:  #
             return recorder.scaled(recorder.elementwise(recorder.scaled(x), saves_result=True))
         case Neuron.ABSTANH:
             inner = recorder.elementwise(recorder.scaled(x), saves_result=True)
-            return recorder.scaled(recorder.elementwise(inner, saves=[inner]))
+            return recorder.scaled(recorder.elementwise(inner, saves=[inner], temporaries=1))
         case Neuron.LINEAR:
             return recorder.call([recorder.scaled(x)], x.shape, x.width, passes_gradient=True)
         case Neuron.LOG:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
+from convspec.plan.calls import Order
 from convspec.plan.recorder import BYTE, FLOAT, INDEX, Processor, Recorder, Value
 from convspec.program.operators import AvgPool2d, FusedLRNPool, MaxAbsPool2d, MaxPool2d, PoolWindow
 from convspec.program.program import Program
@@ -20,24 +22,44 @@ def record_max_pool(
     learns = []
     if bias is not None and not program.parameter[bias].update.rate.is_frozen:
         learns = [(bias, FLOAT * x.shape.channels)]
+    kept = recorder.bytes(op.shape, BYTE) if pool is not None else 0
+    return _fused(x, op.shape, recorder, kept=kept, sums=_sums_of_rows(recorder, x, bias), learns=learns)
+
+
+def record_norm(x: Value, recorder: Recorder) -> Value:
+    """LRN across maps alone, by the fused kernel."""
+    return _fused(x, x.shape, recorder)
+
+
+def _fused(
+    x: Value,
+    shape: Shape,
+    recorder: Recorder,
+    *,
+    kept: int = 0,
+    sums: int = 0,
+    learns: Sequence[tuple[str, int]] = (),
+) -> Value:
+    """The fused kernel. autograd hands it zeros for what it kept beside its result; in fp32 the gradient of the result is
+    copied where it does not lie as the result."""
+    is_wide = x.width == FLOAT
     return recorder.call(
         [x],
-        op.shape,
+        shape,
         x.width,
         saves=[x],
-        kept=recorder.bytes(op.shape, BYTE) if pool is not None else 0,
-        forward_extra=_widened(recorder, x, op.shape) if x.width < FLOAT else 0,
-        backward_extra=_sums_of_rows(recorder, x, bias)
-        + (_widened(recorder, x, x.shape, op.shape) if x.width < FLOAT else 0),
+        kept=kept,
+        forward_extra=0 if is_wide else _widened(recorder, x.shape, shape),
+        backward_extra=kept + sums + (0 if is_wide else _widened(recorder, x.shape, x.shape, shape)),
         learns=learns,
+        order=Order.OWN,
+        turned_extra=recorder.bytes(shape, x.width) if is_wide else 0,
     )
 
 
-def _widened(recorder: Recorder, x: Value, *others: Shape) -> int:
+def _widened(recorder: Recorder, *shapes: Shape) -> int:
     """The kernels for the CPU compute in fp32: copies of what they read, and their results before they are rounded."""
-    if recorder.processor is Processor.GPU:
-        return 0
-    return recorder.bytes(x.shape, FLOAT) + sum(recorder.bytes(shape, FLOAT) for shape in others)
+    return 0 if recorder.processor is Processor.GPU else sum(recorder.bytes(shape, FLOAT) for shape in shapes)
 
 
 def _sums_of_rows(recorder: Recorder, x: Value, bias: str | None) -> int:
@@ -103,7 +125,8 @@ def record_max_abs_pool(op: MaxAbsPool2d, x: Value, recorder: Recorder) -> Value
 
 
 def record_mean_pool(op: AvgPool2d, x: Value, recorder: Recorder) -> Value:
-    """The mean of torch keeps its input; windows that torch does not have stand on a map with a frame."""
+    """The mean of torch keeps its input; windows that torch does not have stand on a map with a frame. Where the gradient
+    of the means does not lie as they do, the one that it gives is there twice on the CPU; on a GPU it is copied itself."""
     rows, columns = (
         (start, (count - 1) * stride + kernel + start - length)
         for start, count, stride, kernel, length in zip(
@@ -112,4 +135,6 @@ def record_mean_pool(op: AvgPool2d, x: Value, recorder: Recorder) -> Value:
     )
     is_framed = op.is_sum and any(before or after for before, after in (rows, columns))
     source = recorder.elementwise(x) if is_framed else x
-    return recorder.call([source], op.shape, x.width, saves=[source])
+    turned = source.shape if recorder.processor is Processor.CPU else op.shape
+    turned_extra = recorder.bytes(turned, x.width)
+    return recorder.call([source], op.shape, x.width, saves=[source], order=Order.OWN, turned_extra=turned_extra)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from convspec.plan.calls import Call, Slot, Tape
+from convspec.plan.calls import Call, Order, Slot, Tape
 from convspec.program.shape import Shape
 
 FLOAT = 4
@@ -73,6 +73,7 @@ class Recorder:
         *,
         is_last: bool | None = None,
         is_view: bool = False,
+        holds: Sequence[Value] = (),
         saves: Sequence[Value] = (),
         saves_result: bool = False,
         kept: int = 0,
@@ -80,6 +81,9 @@ class Recorder:
         backward_extra: int = 0,
         passes_gradient: bool = False,
         learns: Sequence[tuple[str, int]] = (),
+        order: Order = Order.KEPT,
+        turned_extra: int = 0,
+        copied: int = 0,
     ) -> Value:
         """A call whose result is of this shape, in the layout of the first that it reads unless `is_last` says another."""
         name = f"{self.operator} {len(self.calls)}"
@@ -93,12 +97,16 @@ class Recorder:
                 self.operator,
                 name,
                 tuple(value.name for value in reads),
+                tuple(value.name for value in holds),
                 kept_names,
                 kept,
                 forward_extra,
                 backward_extra,
                 passes_gradient,
                 tuple(learns),
+                order,
+                turned_extra,
+                copied,
             )
         )
         return result
@@ -114,11 +122,18 @@ class Recorder:
         width: int | None = None,
         kept: int = 0,
         forward_extra: int = 0,
+        temporaries: int = 0,
     ) -> Value:
-        """A function of each number, whose gradient is new memory."""
-        extra = forward_extra
+        """A function of each number, whose gradient is new memory, and has so many more tensors like x while it is computed."""
         return self.call(
-            [x], x.shape, width or x.width, saves=saves, saves_result=saves_result, kept=kept, forward_extra=extra
+            [x],
+            x.shape,
+            width or x.width,
+            saves=saves,
+            saves_result=saves_result,
+            kept=kept,
+            forward_extra=forward_extra,
+            backward_extra=temporaries * self.bytes(x.shape, x.width),
         )
 
     def scaled(self, x: Value) -> Value:
@@ -126,8 +141,8 @@ class Recorder:
         return self.elementwise(x)
 
     def squared(self, x: Value) -> Value:
-        """Keeps x; its gradient is multiplied by 2 x, which is there for the moment, as in a square root."""
-        return self.call([x], x.shape, x.width, saves=[x], backward_extra=self.bytes(x.shape, x.width))
+        """Keeps x; its gradient is times x, times 2: a power of x and a product are there for the moment."""
+        return self.elementwise(x, saves=[x], temporaries=2)
 
     def divided_by_power(self, x: Value, energy: Value) -> Value:
         """Normalised maps: `x / energy.mul(alpha).add(k).pow(beta)`. The gradients of the power and of the division have
@@ -145,12 +160,12 @@ class Recorder:
         return self.cast(x, self.precision.value)
 
     def flat(self, x: Value) -> Value:
-        """`flatten(1)`; what is a vector already needs none."""
+        """`flatten(1)`; what is a vector already needs none. Where it copies, the gradient comes channel by channel."""
         if not x.shape.is_map:
             return x
         if x.flattens_for_free:
             return self.call([x], x.shape.flat(), x.width, is_last=False, is_view=True, passes_gradient=True)
-        return self.call([x], x.shape.flat(), x.width, is_last=False, passes_gradient=True)
+        return self.call([x], x.shape.flat(), x.width, is_last=False, passes_gradient=True, order=Order.TURNED)
 
     def view(self, x: Value, shape: Shape, *, is_last: bool = False) -> Value:
         """The same numbers in another shape."""
@@ -158,14 +173,17 @@ class Recorder:
 
     def part(self, x: Value, shape: Shape) -> Value:
         """A slice: its gradient is as large as x, zeros where it does not reach."""
-        return self.call([x], shape, x.width, is_view=True)
+        return self.call([x], shape, x.width, is_view=True, order=Order.TURNED if x.is_last else Order.KEPT)
 
     def joined(self, values: Sequence[Value], shape: Shape) -> Value:
-        """`torch.cat` along channels or features; in the widest of their types."""
+        """`torch.cat` along channels or features; in the widest of their types. Their gradients are parts of that of the
+        result, which for maps in channels last are not in one piece."""
         if len(values) == 1:
             return values[0]
         width = max(value.width for value in values)
-        return self.call(values, shape, width, is_last=all(v.is_last for v in values), passes_gradient=True)
+        is_last = all(v.is_last for v in values)
+        order = Order.TURNED if is_last else Order.KEPT
+        return self.call(values, shape, width, is_last=is_last, passes_gradient=True, order=order)
 
     def tape(self, variables: dict[str, str], returned: Sequence[Value], objective: Sequence[Value]) -> Tape:
         return Tape(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from convspec.emit.module import variables
-from convspec.plan.calls import Tape
+from convspec.plan.calls import Order, Tape
 from convspec.plan.costs import record_cost
 from convspec.plan.neurons import record_activation
-from convspec.plan.pools import record_max_abs_pool, record_max_pool, record_mean_pool
+from convspec.plan.pools import record_max_abs_pool, record_max_pool, record_mean_pool, record_norm
 from convspec.plan.recorder import FLOAT, INDEX, Precision, Processor, Recorder, Value
 from convspec.plan.weighted import record_convolution, record_linear, record_local, record_tree
 from convspec.program.costs import CostOperator
@@ -138,7 +138,7 @@ def _record(  # noqa: C901 - a case an operator
         case BatchNorm():
             return _batch_norm(op, x, recorder, program)
         case LocalResponseNorm(blocked=blocked):
-            return _composed_norm(x, 1, recorder) if blocked else recorder.elementwise(x, saves=[x])
+            return _composed_norm(x, 1, recorder) if blocked else record_norm(x, recorder)
         case ResponseNorm(size=size):
             return _composed_norm(x, size, recorder)
         case ContrastNorm(size=size):
@@ -182,9 +182,20 @@ def _record(  # noqa: C901 - a case an operator
 
 
 def _batch_norm(op: BatchNorm, x: Value, recorder: Recorder, program: Program) -> Value:
-    """Keeps what it reads, and mean and deviation of each channel."""
+    """Keeps what it reads, and mean and deviation of each channel. A gradient in bf16 that does not lie as the result is
+    summed up in fp32 on the CPU."""
     learns = [(name, FLOAT * op.shape.channels) for name in (op.weight, op.bias) if _learns(name, program)]
-    return recorder.call([x], op.shape, x.width, saves=[x], kept=2 * FLOAT * op.shape.channels, learns=learns)
+    is_widened = x.width < FLOAT and recorder.processor is Processor.CPU
+    return recorder.call(
+        [x],
+        op.shape,
+        x.width,
+        saves=[x],
+        kept=2 * FLOAT * op.shape.channels,
+        learns=learns,
+        order=Order.OWN,
+        turned_extra=recorder.bytes(op.shape, FLOAT) if is_widened else 0,
+    )
 
 
 def _learns(parameter: str, program: Program) -> bool:
@@ -217,11 +228,11 @@ def _framed(maps: Shape, size: int) -> Shape:
 
 
 def _dropout(op: Dropout, x: Value, recorder: Recorder) -> Value:
-    """Keeps the mask, numbers like x's; while it is drawn there are two numbers of 64 bits for each unit."""
+    """Keeps the mask, numbers like x's; while it is drawn there are two numbers of 64 bits for each unit, and no result yet."""
     is_drawn = op.enabled and 0 < op.keep < 1
     value = x
     if is_drawn:
-        bits = 2 * recorder.bytes(x.shape, INDEX)
+        bits = 2 * recorder.bytes(x.shape, INDEX) - recorder.bytes(x.shape, x.width)
         value = recorder.elementwise(x, kept=recorder.bytes(x.shape, x.width), forward_extra=bits)
     elif op.enabled and op.keep != 1:
         value = recorder.scaled(x)

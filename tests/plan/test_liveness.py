@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convspec.plan.calls import Call, Slot, Tape
+from convspec.plan.calls import Call, Order, Slot, Tape
 from convspec.plan.liveness import Peak, Step, walk
 
 
@@ -90,3 +90,27 @@ def test_a_gradient_that_something_else_reads_is_not_added_to_in_place() -> None
     # where q runs backward, e's gradient is still that of d: the one of a by q, and the sum, are memory of their own
     calls[0] = calls[0]._replace(backward_extra=0)
     assert walk(tape(calls, sizes, {}, "d")).peak == Peak(100 + 100 + 300 + 300, 0, 0, "q", is_backward=True)
+
+
+def test_a_gradient_that_lies_otherwise_is_copied_by_who_needs_it_in_order() -> None:
+    calls = [
+        Call("f", "a", ("x",), learns=(("w", 8),)),
+        Call("pool", "b", ("a",), order=Order.OWN, turned_extra=1000),
+        Call("relu", "c", ("b",)),
+        Call("flatten", "d", ("c",), order=Order.TURNED),
+    ]
+    sizes = dict.fromkeys("abcd", 100)
+    # d, the gradients of b and a, and the copy; relu hands on how the gradient lies
+    assert walk(tape(calls, sizes, {}, "d")).peak == Peak(100 + 100 + 100 + 1000, 0, 0, "pool", is_backward=True)
+    # where the kernel before it makes its gradients as what it read lies, there is none
+    calls[2] = Call("kernel", "c", ("b",), order=Order.OWN)
+    assert walk(tape(calls, sizes, {}, "d")).peak.size == 300
+
+
+def test_the_gradient_of_a_parameter_is_copied_when_what_was_saved_has_gone() -> None:
+    calls = [
+        Call("f", "a", ("x",), learns=(("u", 8),)),
+        Call("g", "b", ("a",), saves=("a",), kept=50, learns=(("w", 400),), copied=400),
+    ]
+    # not a, nor what g kept: b, the gradient of a, and that of w twice
+    assert walk(tape(calls, {"a": 100, "b": 60}, {}, "b")).peak == Peak(60 + 100 + 800, 400, 0, "g", is_backward=True)
