@@ -212,9 +212,13 @@ def _composed_norm(x: Value, size: int, recorder: Recorder) -> Value:
 
 
 def _contrast_norm(x: Value, size: int, recorder: Recorder) -> Value:
-    """`reference.contrast_norm`: as above, over the differences from means over windows."""
+    """`reference.contrast_norm`: as above, over the differences from means over windows. torch has means over windows of
+    an even size on a map with a frame alone."""
     wide = recorder.cast(x, max(x.width, FLOAT))
-    means = recorder.elementwise(wide, saves=[wide])
+    source = wide if size % 2 else recorder.call([wide], _framed(x.shape, size), wide.width)
+    means = recorder.call([source], x.shape, wide.width, saves=[source])
+    if source is not wide:
+        means = recorder.scaled(means)
     differences = recorder.call([wide, means], x.shape, wide.width)
     squares = recorder.squared(differences)
     surrounded = recorder.call([squares], _framed(x.shape, size), wide.width)
