@@ -176,7 +176,8 @@ def _report_not_data(name: str, graph: Graph, span: Span | None, report: Report)
     data = [layer.name for layer in graph.layers.values() if layer.input_counts[1] == 0]
     where = "[@net] gives a size to" if span is not None else "a size is given for"
     what = "which does not exist" if layer is None else f"a {layer.type} layer, whose size follows from its inputs"
-    help = did_you_mean(name, data) or f"data layers are {', '.join(data)}"
+    listed = f"data layers are {', '.join(data)}" if data else "add a layer with type=data and dataIdx=0"
+    help = did_you_mean(name, data) or listed
     report.add("CS301", span, f"{where} {name}, {what}", help=help)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convspec.checker import Checked, check
-from convspec.diagnostics import DiagnosticError, Report, did_you_mean
+from convspec.diagnostics import DiagnosticError, Report, did_you_mean, listed
 from convspec.emit.module import emit
 from convspec.emit.parts import emit_parts
 from convspec.graph.initial import initial_values
@@ -121,12 +121,11 @@ def _refuse_calls(values: Sequence[InitialValue]) -> None:
 def _report_unknown_outputs(checked: Checked, outputs: Sequence[str], report: Report) -> None:
     for name in outputs:
         if name not in checked.graph.layers:
-            layers = ", ".join(list(checked.graph.layers)[:8])
             report.add(
                 "CS601",
                 None,
                 f"there is no layer {name} to give",
-                help=did_you_mean(name, checked.graph.layers) or f"the layers are {layers}, ...",
+                help=did_you_mean(name, checked.graph.layers) or f"the layers are {listed(checked.graph.layers)}",
             )
 
 

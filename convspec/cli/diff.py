@@ -13,12 +13,11 @@ import click
 from convspec.checker import Checked, check
 from convspec.cli.messages import print_diagnostics
 from convspec.cli.options import as_path, named, offering, parse_inputs
-from convspec.diagnostics import DiagnosticError
+from convspec.diagnostics import DiagnosticError, listed
 from convspec.diagnostics.style import Style, painted, wants_color
 from convspec.diagnostics.visible import visible
 from convspec.difference.compare import Comparison, Counts, compare
 from convspec.difference.finding import Category, Change, Difference
-from convspec.difference.words import listed
 from convspec.layers.dialects import NAMES
 
 EQUAL, DIFFERENT, TROUBLE = 0, 1, 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convspec.diagnostics import listed
 from convspec.graph.fitting import Fit, Fits, described
 from convspec.program.shape import Shape
 
@@ -22,7 +23,9 @@ class FitsReport:
         lines = [f"{fits.layer} is {fits.size}; sizes from {first} to {last} were tried", ""]
         if fits.loose:
             lines.append("windows that do not fit:")
-            lines += [f"  {_listed(w.layers)}: {w.formula}, rounded up {w.up}, down {w.down}" for w in fits.loose]
+            lines += [
+                f"  {listed(w.layers, _MOST_NAMES)}: {w.formula}, rounded up {w.up}, down {w.down}" for w in fits.loose
+            ]
         else:
             lines.append("every window fits")
         lines += ["", f"sizes at which every window fits, and up and down are the same: {_sizes(fits)}"]
@@ -66,9 +69,4 @@ def _maps(fit: Fit) -> str:
     groups: dict[str, list[str]] = {}
     for name, shape in fit.maps.items():
         groups.setdefault(str(shape), []).append(name)
-    return "; ".join(f"{_listed(names)} {shape}" for shape, names in groups.items())
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    return "; ".join(f"{listed(names, _MOST_NAMES)} {shape}" for shape, names in groups.items())

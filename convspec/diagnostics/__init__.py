@@ -12,6 +12,7 @@ from convspec.diagnostics.diagnostic import (
     closest,
     did_you_mean,
     joined,
+    listed,
 )
 from convspec.diagnostics.span import SourceFile, Span
 
@@ -26,4 +27,5 @@ __all__ = [
     "closest",
     "did_you_mean",
     "joined",
+    "listed",
 ]

@@ -8,7 +8,17 @@ from typing import NamedTuple
 from convspec.diagnostics.codes import CODES, Severity
 from convspec.diagnostics.span import Span
 
-__all__ = ["Diagnostic", "DiagnosticError", "Label", "Report", "Severity", "closest", "did_you_mean", "joined"]
+__all__ = [
+    "Diagnostic",
+    "DiagnosticError",
+    "Label",
+    "Report",
+    "Severity",
+    "closest",
+    "did_you_mean",
+    "joined",
+    "listed",
+]
 
 # Longest word and longest text of a message: what a file holds may be of any length, and a message quotes it.
 _LONGEST_WORD = 80
@@ -156,3 +166,11 @@ def _without_middle(text: str, limit: int) -> str:
 def joined(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """`conv1a, conv1b`; of more than `most` different ones, the first and how many more."""
+    names = list(dict.fromkeys(names))
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"

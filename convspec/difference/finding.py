@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from convspec.difference.words import listed
+from convspec.diagnostics import listed
 
 _MANY = 4
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from convspec.difference.steps import NEURON, Step
 from convspec.layers.pool import Pool
 
@@ -28,7 +26,6 @@ _KINDS = {
     "sum": "sum",
 }
 _NEURONS = {"relu": "ReLU", "logistic": "sigmoid"}
-_MOST_NAMES = 8
 
 
 def phrase(step: Step) -> str:
@@ -39,11 +36,3 @@ def phrase(step: Step) -> str:
     if isinstance(step.layer, Pool):
         return {"max": "max pooling", "avg": "average pooling"}.get(step.layer.pool, f"pooling ({step.layer.pool})")
     return _KINDS.get(step.kind, f"{step.kind} layer")
-
-
-def listed(names: Iterable[str]) -> str:
-    """`conv1a, conv1b`; of many, the first ones and how many more."""
-    names = list(dict.fromkeys(names))
-    if len(names) <= _MOST_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[: _MOST_NAMES - 1])} and {len(names) - _MOST_NAMES + 1} more"

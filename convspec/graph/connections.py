@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convspec.diagnostics import Label, Report, Span, closest, did_you_mean
+from convspec.diagnostics import Label, Report, Span, closest, did_you_mean, listed
 from convspec.graph.graph import Graph
 from convspec.layers.base import Layer
 
@@ -23,9 +23,8 @@ def report_bad_inputs(
             span = layer.part("inputs", name)
             if name.text not in built:
                 layer.is_broken = True
-                more = ", ..." if len(built) > 8 else ""
                 help = did_you_mean(name.text, _siblings(layer, built)) or did_you_mean(name.text, built)
-                help = help or f"the layers are {', '.join(list(built)[:8])}{more}"
+                help = help or f"the layers are {listed(built)}"
                 blank = next((other for other in built if other.strip() == name.text), None)
                 if blank is not None:
                     help = f"write [{name.text}]: the blanks in [{blank}] belong to its name"

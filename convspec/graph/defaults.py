@@ -59,7 +59,7 @@ def report_unread_keys(
     spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
     for entry in unread:
         guess = closest(entry.key, spellings)
-        taken = f"delete it; {section} takes {', '.join(spellings.values())}"
+        taken = f"delete it; {section} takes {', '.join(spellings.values()) or 'nothing here'}"
         report.add(
             "CS207",
             entry.key_span,

@@ -46,7 +46,9 @@ class Data(Layer):
             "CS401",
             self.header,
             f"the size of {self.name} is not known",
-            help=f"add a section [@net] with input={self.name}:3x224x224, or pass --input {self.name}:3x224x224",
+            help=f"add a section [@net] with input={self.name}:3x224x224, or pass --input {self.name}:3x224x224"
+            if self.data_index != self.ONE_HOT
+            else f"add classes= to [@net]: {self.name} has a number for each class",
         )
         return None
 

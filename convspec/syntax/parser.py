@@ -187,7 +187,7 @@ def _section(file: SourceFile, tokens: Sequence[Token], report: Report) -> Secti
     tail = _trimmed(file, section.span.end, end)
     if closing >= 0 and tail.text.strip() and tail.text[0] not in ";#":
         message, help = f"this text after [{name}] is ignored", "delete it, or start it with ;"
-        if "]" in tail.text:
+        if "]" in tail.text and name.strip():
             message += f": the name of a section ends at its first bracket, and is {name}"
             help = "leave brackets out of names"
         report.add("CS108", tail, message, help=help)

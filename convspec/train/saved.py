@@ -6,7 +6,7 @@ What that process removes while it is read is looked for again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convspec.checker import Checked, check
 from convspec.data.dataset import Notify
-from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean
+from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean, listed
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
 from convspec.train.run import check_is_run, read_settings
 
@@ -101,7 +101,7 @@ def _named(run: Path, name: str) -> Checkpoint:
     """Raises DiagnosticError CS719 where there is none of this name, CS708 where it is broken."""
     paths = {path.name: path for path in list_checkpoints(run / "checkpoints")}
     if name not in paths:
-        known = f"it has {listed(list(paths))}" if paths else "it has none yet"
+        known = f"it has {listed(paths)}" if paths else "it has none yet"
         help = did_you_mean(name, paths) or known
         raise DiagnosticError(Diagnostic("CS719", f"{run} has no checkpoint {name}", help=help))
     try:
@@ -119,7 +119,3 @@ def _stored_size(settings: Mapping[str, Any]) -> tuple[str, ...]:
             return (f"@data.size={height}",)
         case _:
             return ()
-
-
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -22,13 +22,13 @@ from convspec.data.folder import Folder
 from convspec.data.layout import TEST_SHARE
 from convspec.data.relabelled import Relabelled
 from convspec.data.statistics import mean_image
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, did_you_mean, listed
 from convspec.emit.load import Undrawn, instantiate
 from convspec.program.costs import Cost
 from convspec.program.program import Program
 from convspec.train.device import note_slow_bf16, open_device
 from convspec.train.inputs import InputTensors, PictureStatistics, label_capacity, picture_shape
-from convspec.train.saved import SPEC, SavedRun, listed, read_run
+from convspec.train.saved import SPEC, SavedRun, read_run
 from convspec.train.scores import trained_cost
 
 

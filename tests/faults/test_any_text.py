@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -44,13 +45,15 @@ PIECES = st.sampled_from(
         "é",
     ]
 )
+_LEADS_NOWHERE = re.compile(r"(?:\b(?:are|be|has|is|it|of|takes|to)|[:,]) $")
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join), st.lists(PIECES, max_size=60).map("\n".join))
 
 
 def assert_told(checked: Checked) -> None:
-    """Every diagnostic lies in its file and can be written in every format; every layer has its row."""
+    """Every diagnostic lies in its file, is a whole sentence and can be written in every format; every layer has its row."""
     for diagnostic in checked.diagnostics:
         assert_inside(diagnostic)
+        assert_whole(diagnostic)
     for form in Format:
         render(checked.diagnostics, form, color=True).encode("utf-8")
     assert len(checked.layers) == len(checked.graph.layers)
@@ -62,6 +65,13 @@ def assert_inside(diagnostic: Diagnostic) -> None:
         if span is not None:
             assert 0 <= span.start <= span.end <= len(span.file.text)
             assert (span.line, span.column) <= (span.end_line, span.end_column)
+
+
+def assert_whole(diagnostic: Diagnostic) -> None:
+    """No list that a sentence leads up to is empty."""
+    for sentence in (diagnostic.message, *diagnostic.notes, diagnostic.help or "-"):
+        assert sentence.strip()
+        assert not _LEADS_NOWHERE.search(sentence), sentence
 
 
 def assert_lossless(text: str) -> None:

@@ -117,3 +117,8 @@ def test_claims_are_not_inherited(tmp_path: Path) -> None:
     assert not convspec.check(path).ok
     assert convspec.check(f"[@net]\nextends={path}\n").ok
     assert not convspec.check(f"[@net]\nextends={path}\n[pool2]\nexpect=1\n").ok
+
+
+def test_keys_that_no_layer_takes() -> None:
+    [_, diagnostic] = convspec.check(HEAD.replace("a,b", "data") + "[@params]\nepsW=1\nepzB=1\n").diagnostics
+    assert (diagnostic.code, diagnostic.help) == ("CS207", "delete it; @params takes nothing here")

@@ -486,3 +486,16 @@ def test_unknown_size_causes_no_further_error() -> None:
     checked = net("3x16x16", "type=conv\ninputs=half\nfilters=4\nfilterSize=99\nchannels=7", more=more)
     assert codes(checked) == ["CS403"]
     assert [row.shape for row in checked.layers] == [(3, 16, 16), None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help"),
+    [
+        ("[@net]\ninput=data:3x8x8\n[n]\ntype=neuron\ninputs=n\nneuron=relu\n", "CS301", "add a layer with type=data"),
+        ("[@net]\noutputs=l\n[l]\ntype=data\ndataIdx=2\n", "CS401", "add classes= to [@net]: l has a number for each"),
+        ("[@net]\noutputs=l\n[l]\ntype=data\ndataIdx=0\n", "CS401", "add a section [@net] with input=l:3x224x224"),
+    ],
+)
+def test_what_helps_where_a_size_is_missing(text: str, code: str, help: str) -> None:
+    found = {d.code: d.help for d in check(text).diagnostics}
+    assert (found[code] or "").startswith(help)
