@@ -92,6 +92,9 @@ def group() -> None:
     convspec train specs/alexnet.cfg      a trained network
     convspec test runs/alexnet            how well it does
     convspec new my --from alexnet        a variant of your own
+
+    Exit codes: 0 clean, 1 the spec or the run has errors, 2 wrong usage or a file that is not there, 130 interrupted.
+    Standard output is the result; progress, notes and warnings go to standard error. NO_COLOR is honoured.
     """
 
 
@@ -116,7 +119,7 @@ def _run(arguments: list[str] | None) -> int:
         return code if isinstance(code, int) else 0
     except DiagnosticError as error:
         print_diagnostics(error.diagnostics)
-        return exit_code(error)
+        return exit_code(error.diagnostics)
     except click.ClickException as error:
         error.show()
         return 2

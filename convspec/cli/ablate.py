@@ -9,7 +9,8 @@ import click
 from convspec.checker import Checked
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
+from convspec.cli.messages import print_warnings
+from convspec.cli.options import Given, allow_init_imports, device_option, named, spec_arguments
 
 
 @click.command(short_help="What each of the paper's choices is worth.")
@@ -20,7 +21,7 @@ from convspec.cli.options import Given, allow_init_imports, named, spec_argument
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each, by seed.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each; else what [@train] says.")
 @click.option("--data", type=named, metavar="DATA", help="photos, digits or a folder; else what [@data] says.")
-@click.option("--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if any.")
+@device_option
 @click.option("-o", "--output", type=named, metavar="FOLDER", help="Else runs/ablate-SPEC.")
 @allow_init_imports
 def command(
@@ -48,7 +49,7 @@ def command(
     if checked.ok and settings:
         overrides = (*given.options["overrides"], *settings)
         checked = given._replace(options={**given.options, "overrides": overrides}).checked()
-    checked.require_ok()
+    print_warnings(checked.require_ok())
     use_huge_pages()
     with extra("ablation needs"):
         from convspec.cli.ablating import run_ablation

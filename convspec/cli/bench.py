@@ -6,7 +6,8 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import Given, spec_arguments
+from convspec.cli.messages import print_warnings
+from convspec.cli.options import Given, device_option, format_option, spec_arguments
 
 
 @click.command(short_help="Time it here, beside plain PyTorch.")
@@ -15,8 +16,8 @@ from convspec.cli.options import Given, spec_arguments
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds to take medians of.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast; else what [@train] says.")
 @click.option("--compile", "with_compile", is_flag=True, help="Measure torch.compile of both networks as well.")
-@click.option("--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one.")
-@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="A table, or JSON.")
+@device_option
+@format_option
 def command(
     given: Given,
     batch: int | None,
@@ -34,7 +35,7 @@ def command(
     The plain network runs layer by layer and tower by tower on torch's own functions. All take turns in one process;
     ratios are medians over the rounds.
     """
-    checked = given.checked().require_ok()
+    checked = print_warnings(given.checked().require_ok())
     use_huge_pages()
     with extra("timing needs"):
         from convspec.cli.benching import run_bench

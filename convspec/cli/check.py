@@ -11,6 +11,7 @@ import click
 
 from convspec import __version__
 from convspec.checker import Checked
+from convspec.cli.messages import exit_code
 from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.table import network_table
 from convspec.diagnostics import Diagnostic, DiagnosticError
@@ -79,7 +80,7 @@ def command(
         fits = None if solve is None else _find_fits(checked, solve, within)
         ok = checked.ok and not (strict and checked.has_warnings)
         _print(checked, fits, given.spec, Format(form), ok=ok)
-        return 0 if ok else 1
+        return 0 if ok else exit_code(checked.errors)
 
     if not is_watching:
         return show(run())

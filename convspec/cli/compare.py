@@ -10,7 +10,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import allow_init_imports, named, offering, parse_inputs
+from convspec.cli.options import allow_init_imports, device_option, named, offering, parse_inputs
 
 
 def learning_rates(text: str) -> tuple[float, ...]:
@@ -42,7 +42,7 @@ def learning_rates(text: str) -> tuple[float, ...]:
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a key of all specs.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for all.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for all.")
-@click.option("--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if any.")
+@device_option
 @click.option("-o", "--output", type=named, metavar="FOLDER", help="Else runs/compare-SPEC-SPEC.")
 @allow_init_imports
 @click.argument("specs", type=named, nargs=-1, required=True, shell_complete=offering("specs"))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from convspec.cli.many import Once, display_of
+from convspec.cli.messages import print_warnings
 from convspec.cli.options import as_path
 from convspec.data.durable import replace_file
 from convspec.diagnostics.visible import visible
@@ -43,6 +44,8 @@ def run_comparison(
         raise click.BadParameter(str(error), param_hint="--until") from None
     trainings = Trainings(folder, data, device, Once(), display_of, max_steps=steps)
     contenders = [Contender(name, as_path(spec), options, allow_init_imports) for name, spec in specs.items()]
+    for contender in contenders:
+        print_warnings(contender.checked())
     try:
         comparison = compare(
             contenders,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.messages import print_warnings
 from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
 from convspec.cli.targets import choose_target, target_option
 from convspec.cli.write import refuse_inputs, replace_text
@@ -58,6 +59,7 @@ def command(
     compiled = compile_checked(
         checked, outputs=wanted, after=show, allow_init_imports=allow_init_imports, target=chosen
     )
+    print_warnings(checked)
     if devices is not None and chosen is Target.DEVICES:
         check_device_count(compiled.name, compiled.program, device_list(devices, "cuda"))
     if output is None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import click
 
 from convspec.cli.extras import extra
-from convspec.cli.options import named
+from convspec.cli.options import named, refuse_other_pictures
 
 
 @click.group(name="data", short_help="Prepare pictures, look at them, verify them.", no_args_is_help=True)
@@ -109,6 +109,7 @@ def show(data: str, output: str | None, split: str, classes: int) -> int:
     convspec data show photos -o photos.png
     convspec data show imagenet-256 --split test --classes 50
     """
+    refuse_other_pictures(output)
     code: int = _module("showing", "drawing pictures").run_show(data, output=output, split_name=split, classes=classes)
     return code
 

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from convspec.checker import Checked, check
-from convspec.cli.messages import print_diagnostics
-from convspec.cli.options import as_path, named, offering, parse_inputs
+from convspec.cli.messages import print_diagnostics, print_warnings
+from convspec.cli.options import as_path, format_option, named, offering, parse_inputs
 from convspec.diagnostics import DiagnosticError, listed
 from convspec.diagnostics.style import Style, painted, wants_color
 from convspec.diagnostics.visible import visible
@@ -27,7 +27,7 @@ _STYLES = {"+": Style.ADDED, "-": Style.REMOVED, "~": Style.CHANGED}
 
 
 @click.command(short_help="What differs between two specs.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print.")
+@format_option
 @click.option("--dialect", type=click.Choice(NAMES), help="Language of both files; else it is recognised.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes of the data, for both.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME:CxHxW", help="Size of a data layer, for both.")
@@ -90,7 +90,7 @@ def _checked(spec: str, params: str | None, overrides: tuple[str, ...], known: M
         print_diagnostics(error.diagnostics)
         return None
     if checked.ok:
-        return checked
+        return print_warnings(checked)
     print_diagnostics(checked.errors)
     click.echo(f"{visible(spec)} has errors: there is nothing to compare", err=True)
     return None

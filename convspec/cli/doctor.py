@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named
+from convspec.cli.options import format_option, named
 
 if TYPE_CHECKING:
     from convspec.train.doctor import Finding
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Whether training can run here, and what falls back.")
 @click.option("--runs", type=named, default="runs", metavar="DIR", help="Folder that runs would be made in.")
-@click.option("--format", "layout", type=click.Choice(["full", "json"]), default="full", help="For people or programs.")
-def command(runs: str, layout: str) -> int:
+@format_option
+def command(runs: str, form: str) -> int:
     """Look at versions, processor, GPUs, kernels and disks, and say what to type about what is amiss.
 
     Exits with 0 if training can run, with 1 if not.
@@ -31,7 +31,7 @@ def command(runs: str, layout: str) -> int:
 
     findings = examine(Path(runs))
     is_able = can_train(findings)
-    click.echo(_as_json(findings, is_able=is_able) if layout == "json" else _as_text(findings, is_able=is_able))
+    click.echo(_as_json(findings, is_able=is_able) if form == "json" else _as_text(findings, is_able=is_able))
     return 0 if is_able else 1
 
 

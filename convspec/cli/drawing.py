@@ -15,9 +15,9 @@ from convspec.report.filters import draw_filters, first_banks
 from convspec.train.saved import SPEC, SavedRun, read_run
 
 
-def draw_run_filters(run: str, target: Path, *, scale: int | None) -> None:
-    """Write the picture of the newest good checkpoint. Raises DiagnosticError CS101, CS708 or CS719."""
-    saved = read_run(run, notify=lambda diagnostic: print_diagnostics([diagnostic]))
+def draw_run_filters(run: str, target: Path, *, scale: int | None, checkpoint: str | None = None) -> None:
+    """Write the picture of a checkpoint, else of the newest good one. Raises DiagnosticError CS101, CS708 or CS719."""
+    saved = read_run(run, checkpoint=checkpoint, notify=lambda diagnostic: print_diagnostics([diagnostic]))
     picture = filters_picture(saved, scale)
     if picture is None:
         message = f"no convolution of {run} reads the images, so there are no kernels to draw"

@@ -35,4 +35,4 @@ def failing_openly(launch: Launch | None) -> Iterator[None]:
             time.sleep(SECONDS_TO_SPEAK)
         else:
             print_diagnostics(error.diagnostics)
-        raise click.exceptions.Exit(exit_code(error)) from None
+        raise click.exceptions.Exit(exit_code(error.diagnostics)) from None

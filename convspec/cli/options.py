@@ -102,27 +102,29 @@ allow_init_imports: Callable[[_Command], _Command] = click.option(
 )
 
 
+checkpoint_option: Callable[[_Command], _Command] = click.option(
+    "--checkpoint", type=named, metavar="NAME", help="One of RUN's checkpoints; else its newest that is whole."
+)
+
+device_option: Callable[[_Command], _Command] = click.option(
+    "--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one."
+)
+
+format_option: Callable[[_Command], _Command] = click.option(
+    "--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON for programs."
+)
+
+
 def trained_options(command: _Command) -> _Command:
     """--checkpoint, --device: which weights of a run are used, and where."""
-    for decorate in (
-        click.option(
-            "--device",
-            default="auto",
-            type=named,
-            metavar="DEVICE",
-            help="cpu, cuda, cuda:1; else a GPU if there is one.",
-        ),
-        click.option("--checkpoint", type=named, metavar="NAME", help="One of RUN's checkpoints; else its newest."),
-    ):
-        command = decorate(command)
-    return command
+    return checkpoint_option(device_option(command))
 
 
 def refuse_other_pictures(output: str | None) -> None:
-    """Raises UsageError where a panel would be written under the name of a picture of another kind."""
+    """Raises UsageError where a PNG would be written under the name of a picture of another kind."""
     kinds = (".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
     if output is not None and output.lower().endswith(kinds):
-        raise click.UsageError(f"{output}: panels are drawn as PNG; name FILE.png and convert that")
+        raise click.UsageError(f"{output}: pictures are written as PNG; name FILE.png and convert that")
 
 
 def offering(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

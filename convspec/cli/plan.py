@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from convspec.cli.options import Given, named, spec_arguments
+from convspec.cli.messages import print_warnings
+from convspec.cli.options import Given, format_option, named, spec_arguments
 from convspec.plan.amounts import parse_amount
 
 _EXAMPLES = {"B": "80GB or 24GiB", "FLOP/s": "67TFLOP/s", "B/s": "450GB/s"}
@@ -63,7 +64,7 @@ def _with_sizes_inside(given: Given) -> Given:
     help="With --auto: towers as the paper's, another network; these convolutions read all of them. '' for none.",
 )
 @click.option("-o", "--output", type=named, metavar="NEW.cfg", help="With --auto: write the best proposal to a file.")
-@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="Tables, or JSON.")
+@format_option
 def command(
     given: Given,
     batch: int | None,
@@ -96,7 +97,7 @@ def command(
     from convspec.plan.plan import plan
     from convspec.plan.recorder import Precision, Processor
 
-    checked = (given if auto is None else _with_sizes_inside(given)).checked().require_ok()
+    checked = print_warnings((given if auto is None else _with_sizes_inside(given)).checked().require_ok())
     chosen = Precision[(precision or checked.graph.train.precision).upper()]
     rates = choose_rates(card, chosen, compute, memory, link)
     settings: dict[str, Any] = {

@@ -6,7 +6,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named, refuse_other_pictures, trained_options
+from convspec.cli.options import format_option, named, refuse_other_pictures, trained_options
 
 
 @click.command(short_help="What pictures show, by a trained network.")
@@ -23,7 +23,7 @@ from convspec.cli.options import named, refuse_other_pictures, trained_options
     "--views", type=click.Choice(["1", "10"]), help="Views of a picture that are averaged; else what [@data] says."
 )
 @trained_options
-@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON.")
+@format_option
 def command(
     run: str,
     images: tuple[str, ...],

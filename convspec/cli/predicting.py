@@ -105,7 +105,8 @@ def _print(trained: Trained, found: Iterator[_Predicted], top: int) -> list[_Pre
     if len(told) > 1:
         first = sum(each.label == each.classes[0] for each in told)
         named = sum(each.label in each.classes for each in told)
-        click.echo(f"the true class is first for {first} of {len(told)}, among the first {top} for {named}")
+        among = f", among the first {top} for {named}" if 1 < top == len(told[0].classes) else ""
+        click.echo(f"the true class is first for {first} of {len(told)}{among}")
     return all_found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from convspec.cli.messages import print_warnings
 from convspec.cli.options import Given, named, spec_arguments
 from convspec.cli.write import refuse_inputs, replace_text
 
@@ -23,7 +24,7 @@ def command(
     """
     if output is not None and output.lower().endswith((".png", ".pdf", ".jpg", ".jpeg", ".gif")):
         raise click.UsageError(f"{output}: a network is drawn as SVG; name FILE.svg and convert that")
-    checked = given.checked().require_ok()
+    checked = print_warnings(given.checked().require_ok())
     if output is not None:
         refuse_inputs(output, checked)
     from convspec.report.network import draw_network

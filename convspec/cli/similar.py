@@ -6,7 +6,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named, refuse_other_pictures, trained_options
+from convspec.cli.options import format_option, named, refuse_other_pictures, trained_options
 
 
 @click.command(short_help="Pictures that a trained network finds alike.")
@@ -25,7 +25,7 @@ from convspec.cli.options import named, refuse_other_pictures, trained_options
 @click.option("-o", "--output", type=named, metavar="PANEL.png", help="Draw each query and what was found for it.")
 @click.option("--cache", type=named, metavar="DIR", help="Where features are kept; else features/ in RUN.")
 @trained_options
-@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="For people, or JSON.")
+@format_option
 def command(
     run: str,
     queries: tuple[str, ...],

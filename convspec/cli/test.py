@@ -6,7 +6,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import named
+from convspec.cli.options import checkpoint_option, device_option, format_option, named
 
 _PREDICTIONS = (".npz", ".csv")
 _CONFUSION = (".csv", ".png")
@@ -22,12 +22,10 @@ _CONFUSION = (".csv", ".png")
 )
 @click.option("--predictions", type=named, metavar="FILE", help="Write the probabilities: FILE.npz or FILE.csv.")
 @click.option("--confusion", type=named, metavar="FILE", help="Write what is taken for what: FILE.csv or FILE.png.")
-@click.option("--checkpoint", type=named, metavar="NAME", help="Such as 0003-00000750; else the newest that is whole.")
+@checkpoint_option
 @click.option("--batch", type=click.IntRange(1, 65536), help="Views a forward pass; else the minibatch of training.")
-@click.option(
-    "--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one."
-)
-@click.option("--format", "form", type=click.Choice(["full", "json"]), default="full", help="A table, or JSON.")
+@device_option
+@format_option
 def command(
     runs: tuple[str, ...],
     views: str | None,

@@ -11,9 +11,10 @@ import click
 from convspec.cli.extras import extra
 from convspec.cli.launched import failing_openly
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.options import Given, allow_init_imports, named, spec_arguments
+from convspec.cli.messages import print_warnings
+from convspec.cli.options import Given, allow_init_imports, device_option, named, spec_arguments
 from convspec.cli.targets import choose_target, gpus_for, named_devices, target_option
-from convspec.compiler import Compiled, compile_spec
+from convspec.compiler import Compiled, compile_checked
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.launch import Launch
 from convspec.passes.pipeline import Target
@@ -34,9 +35,7 @@ from convspec.passes.pipeline import Target
 )
 @click.option("--resume", type=named, metavar="DIR", help="Go on with the run in DIR from its last checkpoint.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after this many steps of the run.")
-@click.option(
-    "--device", default="auto", type=named, metavar="DEVICE", help="cpu, cuda, cuda:1; else a GPU if there is one."
-)
+@device_option
 @target_option
 @click.option(
     "--devices", type=named, metavar="DEVICE,...", help="One for each GPU of the spec: cuda:0,cuda:1, or cpu,cpu."
@@ -91,15 +90,13 @@ def command(
     for key, source in (("init", init), ("initFrom", init_from)):
         if source is not None:
             options["overrides"] = (*options["overrides"], f"@train.{key}={source}")
-    with failing_openly(Launch.find()):
-        compiled = compile_spec(
-            given.layers or _spec_of(resume),
-            given.parameters,
-            **options,
-            allow_init_imports=allow_init_imports,
-            target=chosen,
-        )
+    launch = Launch.find()
+    with failing_openly(launch):
+        checked = given._replace(spec=given.spec or _spec_of(resume), options=options).checked()
+        compiled = compile_checked(checked, allow_init_imports=allow_init_imports, target=chosen)
         _require_cost(compiled)
+    if given.spec and (launch is None or launch.speaks):
+        print_warnings(checked)
     use_huge_pages()
     with extra("training needs"):
         from convspec.cli.training import run_training
@@ -132,12 +129,10 @@ def _spec_of(run: str | None) -> str:
     """The spec that a run was made from."""
     if run is None:
         raise click.UsageError("name a SPEC to train, or a run to go on with: --resume DIR")
-    spec = Path(run) / "resolved.cfg"
-    if not spec.is_file():
-        is_there = Path(run).is_dir()
-        message = f"{run} is not the folder of a run: it has no {spec.name}" if is_there else f"there is no run {run}"
-        raise DiagnosticError(Diagnostic("CS719", message, help="name a folder that train made, such as runs/alexnet"))
-    return str(spec)
+    with extra("training needs"):
+        from convspec.train.run import check_is_run
+    check_is_run(Path(run))
+    return str(Path(run) / "resolved.cfg")
 
 
 def _require_cost(compiled: Compiled) -> None:

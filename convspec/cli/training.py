@@ -19,6 +19,7 @@ from convspec.train.evaluate import Validation
 from convspec.train.joining import join, own_device
 from convspec.train.loop import Result
 from convspec.train.ranks import ElsewhereError, Ranks
+from convspec.train.run import read_settings
 from convspec.train.signals import Interrupted
 from convspec.train.team import ALONE
 from convspec.train.trainer import train
@@ -108,11 +109,21 @@ def _as_warning(diagnostic: Diagnostic, run: Path) -> Diagnostic:
 
 
 def _summary(compiled: Compiled, result: Result) -> str:
-    lines = [f"{compiled.name}: {result.steps} steps, {result.epochs} epochs, {result.seconds:.0f} s"]
+    planned = compiled.train.epochs
+    is_early = result.finished and result.epochs < planned
+    epochs = f"{result.epochs} of {planned} epochs" if is_early else _counted(result.epochs, "epoch")
+    name = read_settings(result.run_dir).get("name", compiled.name)
+    lines = [f"{name}: {_counted(result.steps, 'step')}, {epochs}, {result.seconds:.0f} s"]
+    if is_early:
+        lines.append("ended by schedule=plateau: the test error no longer improves, at any of the divided rates")
     if result.validation is not None:
         lines += _test_lines(result.validation)
     lines.append(f"run in {result.run_dir}" + ("" if result.finished else f"; go on with --resume {result.run_dir}"))
     return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _test_lines(validation: Validation) -> list[str]:

@@ -170,7 +170,7 @@ class LogisticRegression(CostLayer):
                 self.span("top_k"),
                 f"topk of {self.name} is {self.top_k}, but {name} gives {predictions.features} classes",
                 labels=output_label(context, name),
-                help=f"use topk={predictions.features} or less",
+                help=f"write topk={predictions.features} or less under [{self.name}]",
             )
             if self.dialect.limits_top_k:
                 return False
@@ -242,7 +242,9 @@ class MultiSoftmax(CostLayer):
                 f"setSize of {self.name} is {self.set_size}, and {name} gives {energies.features} classes: "
                 "a set must leave one out",
                 labels=output_label(context, name),
-                help=f"use setSize={energies.features - 1} or less" if energies.features > 1 else None,
+                help=f"write setSize={energies.features - 1} or less under [{self.name}]"
+                if energies.features > 1
+                else None,
             )
             return False
         return self.has_classes(1, energies, context)

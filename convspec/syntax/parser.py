@@ -14,11 +14,13 @@ from typing import cast
 
 from lark import Lark, Token
 
-from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, Span
+from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile, Span, closest
+from convspec.resources import spec_names
 from convspec.syntax.document import Document, Entry, Line, Section, Trivia, TriviaKind
 from convspec.syntax.tables import load_parser
 
 MAXIMUM_BYTES = 256 * 2**20
+_MOST_NAMED = 5
 _SEPARATOR = re.compile("[:=]")
 _COMMENT = re.compile(r"(?:^|(?<=\s));")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -75,15 +77,24 @@ def parse_document(file: SourceFile, report: Report) -> Document:
 def _unreadable(path: str, error: Exception) -> Diagnostic:
     match error:
         case FileNotFoundError():
-            parent = Path(path).parent
-            beside = sorted(p.name for p in parent.glob("*.cfg"))[:5] if parent.is_dir() else []
-            found = f"{parent} has {', '.join(beside)}" if beside else f"there is no .cfg file in {parent}"
-            return Diagnostic("CS101", f"there is no file {path}", help=found)
+            return Diagnostic("CS101", f"there is no file {path}", help=_instead_of(Path(path)))
         case IsADirectoryError():
             return Diagnostic("CS101", f"{path} is a folder", help="name a layer file in it")
         case _:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             return Diagnostic("CS101", f"{path} cannot be read: {reason}")
+
+
+def _instead_of(path: Path) -> str:
+    """Which layer file may be meant: one beside it, or one that comes with convspec."""
+    beside = sorted(each.name for each in path.parent.glob("*.cfg")) if path.parent.is_dir() else []
+    known = [*beside, *(spec_names() if path.parent.name in ("", "specs") else ())]
+    meant = next((name for name in known if name == f"{path.name}.cfg"), None) or closest(path.name, known)
+    if meant is not None:
+        return f"did you mean '{path.with_name(meant)}'?"
+    if beside:
+        return f"{path.parent} has {', '.join(beside[:_MOST_NAMED])}" + (", ..." if len(beside) > _MOST_NAMED else "")
+    return f"there is no .cfg file in {path.parent}"
 
 
 @cache

@@ -248,6 +248,7 @@ class Training:
         self.validation, position = validation, self.position
         if isfinite(validation.score) and (position.best_error is None or validation.score < position.best_error):
             position.best_error = validation.score
+        divisions = self.plateau.dropped
         if self.options.schedule == "plateau":
             self.plateau.update(validation.score)
         trained = self.sums.means()
@@ -264,7 +265,8 @@ class Training:
         )
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in trained["costs"].items())
         epoch = f"epoch {position.epoch + 1}/{self.options.epochs}"
-        self.display.line(f"{epoch}: train {losses}; test {validation.text()}")
+        divided = "" if self.plateau.dropped == divisions else f"; {self.plateau.text()}"
+        self.display.line(f"{epoch}: train {losses}; test {validation.text()}{divided}")
         for line in validation.class_lines(self.dataset.classes):
             self.display.line(line)
 

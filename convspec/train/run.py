@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from convspec.data.dataset import Notify
 from convspec.data.durable import locked, replace_file
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, closest
 from convspec.train.checkpoint import kept_note
 from convspec.train.contract import CompiledSpec
 from convspec.train.durable import reporting_write_errors
@@ -26,6 +26,7 @@ from convspec.train.durable import reporting_write_errors
 RUNS = "runs"
 
 _LOCK = ".lock"
+_MOST_NAMED = 8
 _TOO_MANY = 2**53  # pictures, or steps
 _FILES = ("spec.cfg", "resolved.cfg", "model.py")
 _BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
@@ -126,8 +127,21 @@ def check_is_run(path: Path) -> None:
     else:
         message = f"{path} is not the folder of a run: it has no settings.json"
     around = next((parent for parent in path.absolute().parents if (parent / "settings.json").is_file()), None)
-    made = f"name a folder that train made, such as {RUNS}/alexnet"
-    raise DiagnosticError(Diagnostic("CS719", message, help=made if around is None else f"it lies in the run {around}"))
+    help = _runs_near(path) if around is None else f"it lies in the run {around}"
+    raise DiagnosticError(Diagnostic("CS719", message, help=help))
+
+
+def _runs_near(path: Path) -> str:
+    """Which run may be meant: one in the folder that was named, beside what was named, or where runs are made."""
+    near = dict.fromkeys((path if path.is_dir() else path.parent, Path(RUNS)))
+    found = [str(made.parent) for folder in near for made in sorted(folder.glob("*/settings.json"))]
+    by_name = {Path(run).name: run for run in reversed(found)}
+    meant = closest(path.name, by_name)
+    if meant is not None:
+        return f"did you mean '{by_name[meant]}'?"
+    if found:
+        return f"there is {', '.join(found[:_MOST_NAMED])}" + (", ..." if len(found) > _MOST_NAMED else "")
+    return f"name a folder that train made, such as {RUNS}/alexnet"
 
 
 def read_settings(path: Path) -> dict[str, Any]:

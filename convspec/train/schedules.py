@@ -48,6 +48,10 @@ class Plateau:
         else:
             self.is_finished = True
 
+    def text(self) -> str:
+        """`rates divided by 10, time 1 of 3`, of the last drop."""
+        return f"rates divided by {self.factor:g}, time {self.dropped} of {self.drops}"
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON; `best` is None before the first validation."""
         state = asdict(self)

@@ -51,13 +51,13 @@ class CostResult(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value is not None}
 
     def text(self, name: str) -> str:
-        """On one line: `logprob 0.9873, top-1 error 18.9%, top-5 error 0.0%`."""
+        """On one line: `logprob 0.9873, top-1 error 18.9%, top-5 error 0.0%`. The error among the first one is said once."""
         parts = [f"{name} {self.loss:.4f}"]
         if self.total is not None:
             parts.append(f"with its children {self.total:.4f}")
         if self.error is not None:
             parts.append(f"{'top-1 ' if self.k is not None else ''}error {self.error:.1%}")
-        if self.k is not None and self.topk_error is not None:
+        if self.k is not None and self.k > 1 and self.topk_error is not None:
             parts.append(f"top-{self.k} error {self.topk_error:.1%}")
         if self.output_error is not None:
             parts.append(f"wrong outputs {self.output_error:.2%}")

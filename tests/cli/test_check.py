@@ -120,11 +120,17 @@ def test_json_of_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "code", "says"),
     [
         (["check", "nowhere.cfg"], 2, "there is no file nowhere.cfg"),
+        (["check", "alexnet"], 2, "did you mean 'alexnet.cfg'?"),
+        (["check", "specs/alxnet.cfg"], 2, "did you mean 'specs/alexnet.cfg'?"),
+        (["check", "nowhere/alexnet.cfg"], 2, "there is no .cfg file in nowhere"),
         (["check", "."], 2, "is a folder"),
         (["check"], 2, "Missing argument"),
         (["chek", "x"], 2, "did you mean 'check'?"),
-        (["check", ALEXNET, "--set", "conv9.filters=3"], 1, "names no section"),
-        (["check", ALEXNET, "--set", "filters"], 1, "is not section.key=value"),
+        (["check", ALEXNET, "--set", "conv9.filters=3"], 2, "names no section"),
+        (["check", ALEXNET, "--set", "filters"], 2, "is not section.key=value"),
+        (["check", ALEXNET, "--set", "conv1a.filters=many"], 1, "takes a list of integers"),
+        (["compile", ALEXNET, "--set", "conv9.filters=3"], 2, "names no section"),
+        (["compile", ALEXNET, "--set", "conv1a.filters=many"], 1, "takes a list of integers"),
         (["check", ALEXNET, "--input", "data"], 2, "is no size"),
         (["check", ALEXNET, "--format", "yaml"], 2, "yaml"),
         (["explain", "CS999"], 2, "CS999"),
@@ -134,6 +140,28 @@ def test_exit_codes(arguments: list[str], code: int, says: str, capsys: pytest.C
     assert main(arguments) == code
     captured = capsys.readouterr()
     assert says in captured.out + captured.err
+
+
+def test_a_file_that_the_spec_names_is_a_mistake_of_the_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "my.cfg"
+    spec.write_text("[@net]\nextends=nowhere.cfg\n")
+    for command in ("check", "compile", "show", "plan"):
+        assert main([command, str(spec)]) == 1
+        captured = capsys.readouterr()
+        assert "error[CS101]" in captured.out + captured.err
+
+
+def test_what_may_be_meant_is_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("my.cfg", *(f"net{number}.cfg" for number in range(7))):
+        (tmp_path / name).touch()
+    for asked, says in (
+        ("my", "did you mean '{}/my.cfg'?"),
+        ("unlike", "{} has my.cfg, net0.cfg, net1.cfg, net2.cfg, net3.cfg, ..."),
+    ):
+        assert main(["check", str(tmp_path / asked)]) == 2
+        assert says.format(tmp_path) in capsys.readouterr().err
 
 
 def test_strict_counts_warnings(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_show_draws_a_sheet_and_counts(
     assert "the first 1 classes drawn in sheet.png" in capsys.readouterr().out
     with Image.open("sheet.png") as sheet:
         assert sheet.height < two_rows
+    assert main(["data", "show", "flowers", "-o", "sheet.jpg"]) == 2
+    assert not Path("sheet.jpg").exists()
 
 
 def test_show_takes_all_that_prepare_takes(

@@ -172,6 +172,19 @@ def test_a_spec_that_was_edited_has_a_page_without_pictures(run: Path, capsys: p
     assert "error[CS709]" in capsys.readouterr().err
 
 
+def test_kernels_of_a_checkpoint_that_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, last = (path.name for path in sorted((run / "checkpoints").iterdir()))
+    pictures = {}
+    for name in (first, last, None):
+        file = run / f"{name}.png"
+        assert main(["filters", str(run), "-o", str(file), *([] if name is None else ["--checkpoint", name])]) == 0
+        pictures[name] = file.read_bytes()
+    assert pictures[first] != pictures[last] == pictures[None]
+    assert main(["filters", str(run), "--checkpoint", "nowhere"]) == 2
+    assert main(["filters", str(run), "-o", str(run / "kernels.svg")]) == 2
+    assert "pictures are written as PNG" in capsys.readouterr().err
+
+
 def test_what_was_not_finite_is_left_out_of_the_page(run: Path) -> None:
     lines = []
     for line in (run / "metrics.jsonl").read_text().splitlines():

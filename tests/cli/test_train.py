@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def test_lenet_learns_the_digits(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert "LeNet: 90 steps, 2 epochs" in out
     assert f"run in {run}" in out
+    assert out.count("top-1 error") == 1, "the error among the first one is said once"
     (first, last) = events(run, "validation")
     assert last["test"]["error"] < first["test"]["error"] < 0.5
     assert {"spec.cfg", "resolved.cfg", "model.py", "metrics.jsonl", "checkpoints"} <= {p.name for p in run.iterdir()}
@@ -53,6 +55,31 @@ def test_runs_are_called_as_the_file_of_their_spec(
         assert main(["train", "specs/lenet-digits.cfg", "--steps", "1", *SHORT]) == 0
         assert f"run in runs/{name}" in capsys.readouterr().out
         assert (tmp_path / "runs" / name / "settings.json").is_file()
+
+
+def test_the_schedule_says_what_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By no rate at all nothing improves after the first epoch."""
+    still = ["@train.batch=1438", "@train.schedule=plateau", "@train.plateauDrops=1", "@train.plateauPatience=1"]
+    still += ["@params.epsW=1e-30", "@params.epsB=1e-30"]
+    run = str(tmp_path / "run")
+    assert main(["train", LENET, "--run", run, *(word for key in still for word in ("--set", key))]) == 0
+    captured = capsys.readouterr()
+    assert "rates divided by 10, time 1 of 1\n" in captured.err
+    assert captured.err.count("rates divided") == 1
+    name, why, *_ = captured.out.splitlines()
+    assert name.startswith("LeNet: 3 steps, 3 of 12 epochs, ")
+    assert why == "ended by schedule=plateau: the test error no longer improves, at any of the divided rates"
+
+
+def test_a_run_that_goes_on_keeps_the_name_of_its_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    (tmp_path / "mine.cfg").write_text("[@net]\nextends=lenet-digits.cfg\n")
+    assert main(["train", str(tmp_path / "mine.cfg"), "--run", run, "--steps", "1"]) == 0
+    assert main(["train", "--resume", run, "--steps", "2"]) == 0
+    assert re.findall("^mine: (.*), ", capsys.readouterr().out, re.MULTILINE) == [
+        "1 step, 0 epochs",
+        "2 steps, 0 epochs",
+    ]
 
 
 def test_a_run_of_a_variant_goes_on_without_the_spec_that_it_extends(tmp_path: Path) -> None:

@@ -86,6 +86,26 @@ def test_no_run_is_no_run(tmp_path: Path) -> None:
         RunFolder.reopen(tmp_path / "nowhere")
 
 
+def test_which_run_may_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def help(name: str) -> str | None:
+        with pytest.raises(DiagnosticError, match="CS719") as caught:
+            RunFolder.reopen(name)
+        return caught.value.diagnostics[0].help
+
+    assert help("alexnet") == "name a folder that train made, such as runs/alexnet"
+    for name in ("alexnet", "alexnet-2", "lenet"):
+        with closing(RunFolder.create(name)) as run:
+            run.describe(Compiled(), SETTINGS)
+    (tmp_path / "runs" / "none").mkdir()
+    assert help("runs/alexnt") == "did you mean 'runs/alexnet'?"
+    assert help("lenet") == "did you mean 'runs/lenet'?"
+    assert help("runs/none") == "there is runs/alexnet, runs/alexnet-2, runs/lenet"
+    assert help("runs") == "there is runs/alexnet, runs/alexnet-2, runs/lenet"
+    assert help("runs/lenet/checkpoints") == f"it lies in the run {tmp_path}/runs/lenet"
+
+
 def test_another_spec_is_refused_with_the_first_line_that_differs(tmp_path: Path) -> None:
     text = "[conv1]\ntype=conv\nfilters=4\n"
     with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
