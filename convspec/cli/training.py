@@ -15,10 +15,11 @@ from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.launch import Launch
+from convspec.train.agreement import ElsewhereError
 from convspec.train.evaluate import Validation
 from convspec.train.joining import join, own_device
 from convspec.train.loop import Result
-from convspec.train.ranks import ElsewhereError, Ranks
+from convspec.train.ranks import Ranks
 from convspec.train.run import read_settings
 from convspec.train.signals import Interrupted
 from convspec.train.team import ALONE

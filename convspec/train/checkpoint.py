@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +117,14 @@ def load_newest(folder: Path, notify: Callable[[Diagnostic], None]) -> Checkpoin
 
     Raises DiagnosticError CS708 where all are broken.
     """
-    return _newest(folder, load_checkpoint, notify)
+    return newest_of(list_checkpoints(folder), load_checkpoint, notify)
 
 
-def _newest(folder: Path, read: Callable[[Path], T], notify: Callable[[Diagnostic], None]) -> T | None:
-    paths = list_checkpoints(folder)
+def newest_of(paths: Sequence[Path], read: Callable[[Path], T], notify: Callable[[Diagnostic], None]) -> T | None:
+    """What `read` gives of the last that is whole of checkpoints, oldest first; it raises BrokenCheckpoint where one is not.
+
+    Else as `load_newest`.
+    """
     for path in reversed(paths):
         try:
             return read(path)
@@ -129,35 +132,52 @@ def _newest(folder: Path, read: Callable[[Path], T], notify: Callable[[Diagnosti
             older = "going on from the one before" if path != paths[0] else "and there is none before it"
             notify(Diagnostic("CS708", f"{path} cannot be used: {error}; {older}", severity=Severity.WARNING))
     if paths:
-        raise DiagnosticError(
-            Diagnostic("CS708", f"none of the {len(paths)} checkpoints in {folder} can be used", help="start a new run")
-        )
+        message = f"none of the {len(paths)} checkpoints in {paths[0].parent} can be used"
+        raise DiagnosticError(Diagnostic("CS708", message, help="start a new run"))
     return None
 
 
-def newest_whole(folder: Path, notify: Callable[[Diagnostic], None]) -> Path | None:
-    """Where `load_newest` would read: the newest checkpoint whose files are as they were written."""
-    return _newest(folder, _verified, notify)
+def verify_files(path: Path, share: tuple[int, int]) -> None:
+    """Compare the files of a checkpoint with their digests, of which nothing is held in memory. Raises BrokenCheckpoint.
 
-
-def _verified(path: Path) -> Path:
-    """A checkpoint, of which nothing is held in memory. Raises BrokenCheckpoint."""
+    share: (i, n) for the i-th of n parts of the files.
+    """
+    part, parts = share
     _, digests = _read_state(path)
-    for stem in digests.keys() - {"state"}:
+    for stem in sorted(digests.keys() - {"state"})[part::parts]:
         try:
             with (path / f"{stem}.safetensors").open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
         _check_digest(stem, found, digests)
-    return path
 
 
-def load_checkpoint(path: Path, *, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
-    """Of a checkpoint the tensors that are wanted, by their names in its files. Raises BrokenCheckpoint."""
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Raises BrokenCheckpoint."""
+    return _load(path, _all_tensors)
+
+
+def load_verified(path: Path, wanted: Callable[[str], bool]) -> Checkpoint:
+    """Of a checkpoint that was verified the tensors that are wanted, by their names in its files; of the files no more is
+    read. Raises BrokenCheckpoint."""
+
+    def read(folder: Path, stem: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
+        with safetensors.safe_open(folder / f"{stem}.safetensors", "pt") as file:
+            # copies, since what is read lies in the file, which will be removed
+            return {name: file.get_tensor(name).clone() for name in file.keys() if wanted(name)}  # noqa: SIM118
+
+    return _load(path, read)
+
+
+_Read = Callable[[Path, str, Mapping[str, str]], dict[str, Tensor]]
+"""Of the file of a stem in a folder, whose digests are given."""
+
+
+def _load(path: Path, read: _Read) -> Checkpoint:
     state, digests = _read_state(path)
     try:
-        weights, training = (_read_tensors(path, name, digests, wanted) for name in ("weights", "training"))
+        weights, training = (_read_tensors(path, name, digests, read) for name in ("weights", "training"))
     except OSError as error:
         raise BrokenCheckpoint(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -225,24 +245,24 @@ def write_state(folder: Path, state: Mapping[str, Any], digests: Mapping[str, st
     write_file(folder / "state.json", json.dumps(document, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _read_tensors(
-    folder: Path, name: str, digests: Mapping[str, str], wanted: Callable[[str], bool]
-) -> dict[str, Tensor]:
+def _read_tensors(folder: Path, name: str, digests: Mapping[str, str], read: _Read) -> dict[str, Tensor]:
     """Of one kind of tensors, from the file or from all files that have them."""
     stems = [stem for stem in digests if stem == name or stem.startswith(f"{name}-")]
     if not stems:
         raise KeyError(name)
     tensors: dict[str, Tensor] = {}
     for stem in stems:
-        content = (folder / f"{stem}.safetensors").read_bytes()
-        _check_digest(stem, _digest(content), digests)
         try:
-            found = safetensors.torch.load(content)
+            tensors |= read(folder, stem, digests)
         except safetensors.SafetensorError as error:
             raise BrokenCheckpoint(f"{stem}.safetensors: {error}") from error
-        del content
-        tensors |= {key: tensor for key, tensor in found.items() if wanted(key)}
     return tensors
+
+
+def _all_tensors(folder: Path, stem: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
+    content = (folder / f"{stem}.safetensors").read_bytes()
+    _check_digest(stem, _digest(content), digests)
+    return safetensors.torch.load(content)
 
 
 def _check_digest(stem: str, found: str, digests: Mapping[str, str]) -> None:

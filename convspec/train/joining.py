@@ -13,10 +13,11 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.diagnostics.diagnostic import joined
 from convspec.launch import Launch
 from convspec.program.program import Program
+from convspec.train.agreement import ElsewhereError
 from convspec.train.contract import CompiledSpec
 from convspec.train.device import open_device
 from convspec.train.meeting import FAILED, Meeting, meet
-from convspec.train.ranks import ElsewhereError, Ranks
+from convspec.train.ranks import Ranks
 from convspec.train.run import first_difference
 
 _SPEC = "spec"

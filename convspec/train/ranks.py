@@ -3,19 +3,15 @@
 Process r G + g has the part of the g-th GPU, in replica r; that is its place in a DeviceMesh with the axes `replica` and
 `gpu`. Processes of one replica read the same cases and talk along `gpu` (`convspec_kernels.Peers`). The replicas share
 out the cases of each minibatch, and their gradients add up; so do those of parameters that several GPUs have.
-
-All processes go through the same steps. Whatever one of them alone may know, a signal, a loss, an error of the disk, is
-told to all before anybody acts on it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,42 +27,32 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import Undrawn, instantiate_part
 from convspec.program.operators import BatchNorm, Drawing, drawing_of
 from convspec.program.program import Program
-from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, load_checkpoint, newest_whole
+from convspec.train.agreement import Agreement
+from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_verified, newest_of, verify_files
 from convspec.train.contract import CompiledSpec
-from convspec.train.display import as_line
 from convspec.train.meeting import PATIENCE, Meeting
 from convspec.train.ownership import homes, ranks_of_parameters, tensor_names
 from convspec.train.reduction import GradientReduction, SharedLosses
 from convspec.train.run import RunFolder
 from convspec.train.shards import parameter_of, save_shards
-from convspec.train.signals import Interrupted
-from convspec.train.team import Losses, T, Team
-from convspec.train.vigil import Vigil
+from convspec.train.team import Losses
 from convspec_kernels import Noise, Peers, Replicas
 
-SECONDS_TO_FIND = 10.0
-"""How long to look for the process that was lost, after what another one did with it has failed."""
 
-
-class ElsewhereError(Exception):
-    """Another process cannot go on, or says why this one cannot."""
-
-
-class Ranks(Team):
+class Ranks(Agreement):
     """The team of a run on several processes, in one of them."""
 
     def __init__(self, compiled: CompiledSpec, meeting: Meeting, device: torch.device) -> None:
         """compiled: for target spmd, the same in all that came to the meeting. device: of this process."""
-        self.launch, self.meeting, self.device = meeting.launch, meeting, device
+        self.device = device
         self._program, self._parts, self._gpus = compiled.program, compiled.parts, tuple(compiled.parts)
         self._homes = homes(compiled.parts)
         self._draws = any(drawing_of(op) is not Drawing.NEVER for op in self._program.operators)
-        replica, self._place = divmod(self.launch.rank, len(self._gpus))
-        self.share = (replica, self.launch.world_size // len(self._gpus))
-        self.is_chief, self.counts_cases = self.launch.rank == 0, self._place == 0
+        replica, self._place = divmod(meeting.launch.rank, len(self._gpus))
+        self.share = (replica, meeting.launch.world_size // len(self._gpus))
+        self.counts_cases = self._place == 0
+        super().__init__(meeting)
         self.reduction: GradientReduction | None = None
-        self.run_path: Path | None = None
-        self.vigil = Vigil(meeting, self.described, self._say_and_end)
         with self.talk():
             self._form_groups()
 
@@ -95,35 +81,6 @@ class Ranks(Team):
         replica, place = divmod(rank, len(self._gpus))
         of_replica = f" of replica {replica}" if self.share[1] > 1 else ""
         return f"process {rank} (GPU {self._gpus[place]}{of_replica})"
-
-    def loss(self, problem: str) -> Diagnostic:
-        """CS755. problem: who is lost and how, as the vigil says it."""
-        go_on = f"--resume {self.run_path}" if self.run_path is not None else "the same command"
-        return Diagnostic(
-            "CS755",
-            f"{problem}, so that process {self.launch.rank} stops as well",
-            notes=("what was trained since the last checkpoint is lost",) if self.run_path is not None else (),
-            help=f"see what was said there last, and go on with {go_on}",
-        )
-
-    def _say_and_end(self, problem: str) -> None:
-        """In the thread that watches: the main thread may wait for the lost process for ever."""
-        _say(self.loss(problem))
-        self.vigil.stop_for(problem)
-        os._exit(1)
-
-    @contextmanager
-    def talk(self) -> Iterator[None]:
-        """Talk with a process that was lost fails at once, or waits until the thread that watches ends this one."""
-        try:
-            yield
-        except RuntimeError:
-            problem = self.vigil.lost(SECONDS_TO_FIND)
-            if problem is None:
-                raise
-            _say(self.loss(problem))
-            self.vigil.stop_for(problem)
-            raise ElsewhereError from None
 
     # the network
 
@@ -168,59 +125,13 @@ class Ranks(Team):
             for name in op.statistics if isinstance(op, BatchNorm) else ():
                 dist.broadcast(net.get_buffer(name), group=group, group_src=0)
 
-    # agreement
-
-    def agree(self, wish: bool) -> bool:
-        flag = torch.tensor(float(wish))
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
-
-    def alone(self, wish: Callable[[], bool]) -> Callable[[], bool]:
-        return lambda: False
-
-    def first(self, found: str | None) -> str | None:
-        return next((each for each in self.all_do(lambda: found) if each is not None), None)
-
-    def total(self, sums: Tensor) -> Tensor:
-        whole = sums.clone()
-        dist.all_reduce(whole)
-        return whole
-
     def merged(self, sums: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         own = {name: {key: value.cpu() for key, value in values.items()} for name, values in sums.items()}
         found: list[Any] = [None] * len(self._gpus)
         dist.all_gather_object(found, own, group=self.mesh.get_group("gpu"))
         return {name: values for each in found for name, values in each.items()}
 
-    def union(self, own: dict[str, T]) -> dict[str, T]:
-        return {name: value for each in reversed(self.all_do(lambda: own)) for name, value in each.items()}
-
-    def chief_does(self, work: Callable[[], T]) -> T:
-        given = self.all_do(lambda: work() if self.is_chief else None)[0]
-        result: T = given  # type: ignore[assignment]  # the first is the chief's
-        return result
-
-    def all_do(self, work: Callable[[], T]) -> list[T]:
-        """Where it raises a DiagnosticError in one, it raises that there and ElsewhereError in the others."""
-        given, problem = None, None
-        try:
-            given = work()
-        except DiagnosticError as error:
-            problem = error
-        found: list[Any] = [None] * self.launch.world_size
-        dist.all_gather_object(found, (given, problem is not None))
-        blamed = next((rank for rank, (_, has_problem) in enumerate(found) if has_problem), None)
-        if blamed is None:
-            return [each for each, _ in found]
-        self.vigil.leave(failed=False)
-        if problem is not None and blamed == self.launch.rank:
-            raise problem
-        raise ElsewhereError
-
-    def each_does(self, work: Callable[[], T]) -> T:
-        own: list[T] = []
-        self.all_do(lambda: own.append(work()))
-        return own[0]
+    # what is read and written
 
     def check_alike(self, dataset: Dataset) -> None:
         found = self.all_do(lambda: f"{dataset.name} ({dataset.fingerprint[:12]})")
@@ -229,13 +140,6 @@ class Ranks(Team):
             message = f"process {other} has other data than process 0: {found[other]}, not {found[0]}"
             help = "give all processes the same --data, and all machines the same files"
             raise self.known_to_all(Diagnostic("CS754", message, help=help))
-
-    def known_to_all(self, diagnostic: Diagnostic) -> Exception:
-        """One process on each machine says it, for its log."""
-        self.vigil.leave(failed=False)
-        return DiagnosticError(diagnostic) if self.launch.speaks else ElsewhereError()
-
-    # what is written
 
     def interrupted_run(self, run_dir: str | None) -> str | None:
         """The run to go on with, where the launcher starts all processes anew after one has ended; None where it has not
@@ -282,22 +186,25 @@ class Ranks(Team):
         return save_shards(self, folder, checkpoint, keep=keep)
 
     def load_newest(self, folder: Path, notify: Notify) -> Checkpoint | None:
-        path = self.chief_does(lambda: newest_whole(folder, notify))
-        if path is None:
-            return None
+        """Processes share out the files to verify, and each reads what is its own."""
         others = self._homes.keys() - set(tensor_names(self.part(self._program)))
+
+        def read(path: Path) -> Checkpoint:
+            self.all_find_whole(partial(verify_files, path, (self.launch.rank, self.launch.world_size)))
+            return self.all_find_whole(
+                lambda: load_verified(path, lambda name: (parameter_of(name) or name) not in others)
+            )
+
+        paths = self.chief_does(lambda: list_checkpoints(folder))
         try:
-            return load_checkpoint(path, wanted=lambda name: (parameter_of(name) or name) not in others)
-        except BrokenCheckpoint as error:
-            raise DiagnosticError(Diagnostic("CS708", f"{path} cannot be used: {error}")) from error
+            return newest_of(paths, read, notify)
+        except DiagnosticError as error:
+            raise self.known_to_all(error.diagnostics[0]) from error
 
     def close(self) -> None:
-        error = sys.exc_info()[1]
-        self.vigil.leave(failed=not (error is None or isinstance(error, ElsewhereError | Interrupted)))
         if self.reduction is not None:
             self.reduction.close()
-        if dist.is_initialized() and error is None:
-            dist.destroy_process_group()
+        super().close()
 
 
 def _fingerprint(file: Path) -> str | None:
@@ -307,8 +214,3 @@ def _fingerprint(file: Path) -> str | None:
             return hashlib.sha256(file.read_bytes()).hexdigest()
         time.sleep(0.2)
     return None
-
-
-def _say(diagnostic: Diagnostic) -> None:
-    """Past Python's streams, which another thread may be in the middle of using."""
-    os.write(2, f"{as_line(diagnostic)}\n".encode())

@@ -3,12 +3,14 @@ them takes up from any other."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from convspec.train.display import SilentDisplay
 from convspec.train.joining import join
 from convspec.train.ranks import Ranks
 from convspec.train.trainer import train
-from tests.distributed.processes import together
+from tests.distributed.processes import outcomes, together
 from tests.emit.small_specs import layer
 
 NET = """[@net]
@@ -289,3 +291,85 @@ def test_each_process_writes_its_own(towers: Path, tmp_path: Path) -> None:
     assert index["metadata"]["total_size"] == sum(t.numel() * t.element_size() for t in whole.values())
     run(1, towers, run_dir=tmp_path / "one", max_steps=1)
     assert_equal_tensors(whole, newest(tmp_path / "one").weights)
+
+
+class Reads:
+    """Files and tensors of checkpoints that this process reads from now on."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.verified: list[str] = []
+        self.tensors: list[str] = []
+        digest, tensor = hashlib.file_digest, safetensors.safe_open
+        reads = self
+
+        def file_digest(file: BinaryIO, kind: str) -> Any:
+            reads.verified.append(Path(file.name).stem)
+            return digest(file, kind)
+
+        class Opened:
+            def __init__(self, path: Path, framework: str) -> None:
+                self._file = tensor(path, framework)
+
+            def __enter__(self) -> Opened:
+                return self
+
+            def __exit__(self, *_: object) -> None: ...
+
+            def keys(self) -> list[str]:
+                return list(self._file.keys())
+
+            def get_tensor(self, name: str) -> Tensor:
+                reads.tensors.append(name)
+                return self._file.get_tensor(name)
+
+        patch.setattr(hashlib, "file_digest", file_digest)
+        patch.setattr(safetensors, "safe_open", Opened)
+
+
+def resume_reading(spec: Path, options: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    with pytest.MonkeyPatch.context() as patch:
+        reads = Reads(patch)
+        train_in_process(spec, options)
+    return reads.verified, reads.tensors
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_each_process_reads_its_own(towers: Path, tmp_path: Path, first: int) -> None:
+    """Every file is verified by one process, and every tensor is read by the one that has it; what all have by all."""
+    run(first, towers, run_dir=tmp_path / "run", max_steps=3)
+    [folder] = list_checkpoints(tmp_path / "run" / "checkpoints")
+    files = {file.stem: set(safetensors.torch.load_file(file)) for file in folder.glob("*.safetensors")}
+    found = together(2, resume_reading, towers, {"resume": tmp_path / "run", "max_steps": 4})
+    assert sorted(stem for verified, _ in found for stem in verified) == sorted(files)
+    (_, mine), (_, other) = found
+    common = {name for name in set().union(*files.values()) if name.startswith("rng/") or name == "mean"}
+    assert common <= set(mine) & set(other)
+    assert len(mine) == len(set(mine))
+    assert set(mine) & set(other) == common
+    assert set(mine) | set(other) == set().union(*files.values())
+    assert {"conva.weight", "momentum/conva.weight"} <= set(mine)
+    assert {"convb.weight", "momentum/convb.weight"} <= set(other)
+
+
+def test_a_file_that_rotted(towers: Path, tmp_path: Path) -> None:
+    """All processes go on from the checkpoint before; where none is whole, they say so."""
+    towers.write_text(TOWERS.replace("batch=50\n", "batch=50\ncheckpointEvery=3\n"))
+    run(2, towers, run_dir=tmp_path / "run", max_steps=8)
+    folders = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert [folder.name for folder in folders] == ["0000-00000003", "0000-00000006", "0000-00000008"]
+    rot(folders[2] / "weights-00002-of-00002.safetensors")
+    rot(folders[1] / "training-00001-of-00002.safetensors")
+    run(2, towers, resume=tmp_path / "run", max_steps=8)
+    run(1, towers, run_dir=tmp_path / "whole", max_steps=8)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+    for folder in folders:
+        rot(folder / "weights-00002-of-00002.safetensors")
+    first, second = outcomes(2, train_in_process, towers, {"resume": tmp_path / "run"})
+    assert "CS708: none of the 3 checkpoints" in first.problem
+    assert "ElsewhereError" in second.problem
+
+
+def rot(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
