@@ -110,7 +110,12 @@ def test_accepted(cost: str) -> None:
         ),
         ("logreg labels,scores", "CS305", "scores is of type fc", "put a softmax layer between scores and c0"),
         ("logreg tags,probs", "CS305", "tags gives 5 numbers a case; c0 needs the label first", "dataIdx=1"),
-        ("logreg labels,probs topk=6", "CS410", "topk of c0 is 6, but probs gives 5 classes", "topk=5 or less under [c0]"),
+        (
+            "logreg labels,probs topk=6",
+            "CS410",
+            "topk of c0 is 6, but probs gives 5 classes",
+            "topk=5 or less under [c0]",
+        ),
         ("crossent tags,scores", "CS305", "c0 reads targets, then probabilities", "put a softmax layer"),
         ("crossent probs,tags", "CS305", "tags is of type data", "write inputs=tags,probs"),
         ("crossent labels,probs", "CS402", "c0 compares probs with labels, and they give 5 and 1", "dataIdx=2"),
