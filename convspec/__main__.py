@@ -10,19 +10,39 @@ INTERRUPTED = 130
 def main() -> int:
     """Run the command of sys.argv; returns the exit code."""
     try:
-        from convspec.collector import collector_at_rest, leave_garbage
+        _listen()
+        from convspec.cli import main as run
 
-        with collector_at_rest():
-            from convspec.cli import main as run
-        code = run()
-        leave_garbage()
-        return code
+        return run()
     except KeyboardInterrupt:
         # before the command line could say so itself, or after it had
         import os
 
         os.write(2, b"interrupted\n")
         return INTERRUPTED
+
+
+def _listen() -> None:
+    """SIGTERM, and SIGHUP where it is not ignored, end a command as Ctrl-C does, so that it takes away what is half written.
+
+    Signals that come right behind the first are the same wish, and must not break into that.
+    """
+    import signal
+    import time
+
+    first: float | None = None
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first is None or now - first > 1:
+            first = now
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,10 @@ def _run(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click raises its own from Ctrl-C; what follows is said in its arguments (`messages.interrupted_saying`)
+        interrupt = error.__cause__ or error
+        click.echo(": ".join(["interrupted", *map(str, interrupt.args)]), err=True)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
         from convspec.train.memory import lacks_memory

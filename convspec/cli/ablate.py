@@ -9,7 +9,7 @@ import click
 from convspec.checker import Checked
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
-from convspec.cli.messages import print_warnings
+from convspec.cli.messages import GOES_ON, interrupted_saying, print_warnings
 from convspec.cli.options import Given, allow_init_imports, device_option, named, spec_arguments
 
 
@@ -53,15 +53,16 @@ def command(
     use_huge_pages()
     with extra("ablation needs"):
         from convspec.cli.ablating import run_ablation
-    return run_ablation(
-        checked,
-        only=only,
-        seeds=seeds,
-        data=data,
-        device=device,
-        allow_init_imports=allow_init_imports,
-        folder=Path(output) if output is not None else Path("runs") / f"ablate-{Path(given.spec).stem}",
-    )
+    with interrupted_saying(GOES_ON):
+        return run_ablation(
+            checked,
+            only=only,
+            seeds=seeds,
+            data=data,
+            device=device,
+            allow_init_imports=allow_init_imports,
+            folder=Path(output) if output is not None else Path("runs") / f"ablate-{Path(given.spec).stem}",
+        )
 
 
 def _known(given: Given, checked: Checked) -> list[str]:

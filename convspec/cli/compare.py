@@ -10,6 +10,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
+from convspec.cli.messages import GOES_ON, interrupted_saying
 from convspec.cli.options import allow_init_imports, device_option, named, offering, parse_inputs
 
 
@@ -79,18 +80,19 @@ def command(
     use_huge_pages()
     with extra("comparing needs"):
         from convspec.cli.comparing import run_comparison
-    return run_comparison(
-        dict(zip(names, specs, strict=True)),
-        options,
-        until=until,
-        data=data,
-        rates=rates or (),
-        steps=steps,
-        seeds=seeds,
-        device=device,
-        allow_init_imports=allow_init_imports,
-        folder=Path(output) if output is not None else Path("runs") / f"compare-{'-'.join(names)}",
-    )
+    with interrupted_saying(GOES_ON):
+        return run_comparison(
+            dict(zip(names, specs, strict=True)),
+            options,
+            until=until,
+            data=data,
+            rates=rates or (),
+            steps=steps,
+            seeds=seeds,
+            device=device,
+            allow_init_imports=allow_init_imports,
+            folder=Path(output) if output is not None else Path("runs") / f"compare-{'-'.join(names)}",
+        )
 
 
 def _names(specs: tuple[str, ...]) -> list[str]:

@@ -6,7 +6,8 @@ from io import BytesIO
 from pathlib import Path
 
 from convspec.checker import Checked
-from convspec.cli.messages import print_diagnostics
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying, print_diagnostics
 from convspec.cli.write import replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.layers.conv import Conv
@@ -15,8 +16,10 @@ from convspec.report.filters import draw_filters, first_banks
 from convspec.train.saved import SPEC, SavedRun, read_run
 
 
+@interrupted_saying(STARTS_ANEW)
 def draw_run_filters(run: str, target: Path, *, scale: int | None, checkpoint: str | None = None) -> None:
     """Write the picture of a checkpoint, else of the newest good one. Raises DiagnosticError CS101, CS708 or CS719."""
+    refuse_what_is_read(str(target))
     saved = read_run(run, checkpoint=checkpoint, notify=lambda diagnostic: print_diagnostics([diagnostic]))
     picture = filters_picture(saved, scale)
     if picture is None:

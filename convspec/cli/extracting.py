@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.pictures import Progress, Warned, counted, refuse_pictures
 from convspec.cli.write import replace_text, replacing
 from convspec.data import Split
@@ -17,6 +19,7 @@ from convspec.train.galleries import files_named, pictures_in, with_data
 from convspec.train.looking import Looker, open_with_layers
 
 
+@interrupted_saying(STARTS_ANEW)
 def run_extraction(
     run: str,
     images: Sequence[str],
@@ -40,6 +43,8 @@ def run_extraction(
             trained, data, Split(split or "test"), warned, whole_folders=split is None, takes_other_classes=True
         )
     )
+    for file in (output, f"{output}.json"):
+        refuse_what_is_read(file, data, trained.data)
     refuse_pictures(output, gallery)
     # twice on the disk, the second time whole: how many pictures can be read is known at the end
     beside = Path(output).resolve().parent

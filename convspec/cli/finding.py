@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.pictures import Progress, Warned, counted, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
 from convspec.data.gallery import Gallery
@@ -39,6 +41,7 @@ class Search:
     cache: str | None
 
 
+@interrupted_saying(STARTS_ANEW)
 def run_search(
     run: str, search: Search, *, output: str | None, checkpoint: str | None, device: str, as_json: bool
 ) -> int:
@@ -54,6 +57,7 @@ def run_search(
         for each in queries:
             stack.callback(each.close)
         folder = trained.run_dir / FOLDER if search.cache is None else Path(search.cache)
+        refuse_what_is_read(output, search.data, search.among, trained.data, search.cache)
         refuse_pictures(output, gallery, *queries)
         with Progress() as progress:
             features = stack.enter_context(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,19 @@ def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
 
     color = wants_color(sys.stderr)
     click.echo(render(diagnostics, Format.FULL, color=color), err=True, nl=False, color=color)
+
+
+GOES_ON = "the same command goes on where this one was"
+STARTS_ANEW = "nothing was written; the same command begins anew"
+
+
+@contextmanager
+def interrupted_saying(what: str) -> Iterator[None]:
+    """Has Ctrl-C, or another signal that ends a command, tell what is left and what to type."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(what) from None
 
 
 def exit_code(diagnostics: Iterable[Diagnostic]) -> int:

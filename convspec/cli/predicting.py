@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import click
 
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.pictures import Warned, class_number, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
 from convspec.data.dataset import Notify
@@ -31,6 +33,7 @@ class _Predicted(NamedTuple):
     probabilities: list[float]
 
 
+@interrupted_saying(STARTS_ANEW)
 def run_prediction(
     run: str,
     images: Sequence[str],
@@ -59,6 +62,7 @@ def run_prediction(
             galleries.append(pictures_in(trained, data, Split.TEST, warned, most=samples))
         for gallery in galleries:
             stack.callback(gallery.close)
+        refuse_what_is_read(output, data, trained.data)
         refuse_pictures(output, *galleries)
         found = _predicted(looker, galleries, views or trained.compiled.data.views, top)
         predictions = _print_json(trained, found) if as_json else _print(trained, found, top)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
 
+from convspec.cli.messages import GOES_ON, STARTS_ANEW, interrupted_saying
 from convspec.data.dataset import Split
 from convspec.data.filling import Options, Stopped
 from convspec.data.integrity import check
@@ -45,7 +43,7 @@ def run_prepare(
         def notify(diagnostic: Diagnostic) -> None:
             display.line(as_line(diagnostic))
 
-        with _terminable():
+        with interrupted_saying(GOES_ON):
             found = open_source(source, Choice(size, channels, test_share), notify)
         try:
             with StopSignals("this picture") as signals:
@@ -66,7 +64,7 @@ def run_verify(folder: str, *, jobs: int | None) -> int:
     entries = list(manifest_of(folder).files())
     with closing(open_display(unit="file")) as display:
         display.start("verifying", len(entries), 0)
-        with _terminable():
+        with interrupted_saying(STARTS_ANEW):
             check(root, entries, jobs=jobs or usable_cores(), advance=lambda entry: display.advance(entry.name))
     size = sum(entry.bytes for entry in entries)
     click.echo(f"{folder}: {len(entries)} files, {_bytes(size)}, all as they were written")
@@ -109,16 +107,3 @@ def _bytes(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size / 1000:.1f} kB"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, where nothing is lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

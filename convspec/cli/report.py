@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from convspec.cli.extras import extra
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.options import named
 
 
@@ -27,6 +29,8 @@ def command(run: str, output: str | None, samples: int) -> int:
     with extra("reports need"):
         from convspec.cli.reporting import write_report
     target = Path(output) if output is not None else Path(run) / "report.html"
-    write_report(run, target, samples=samples)
+    refuse_what_is_read(str(target))
+    with interrupted_saying(STARTS_ANEW):
+        write_report(run, target, samples=samples)
     click.echo(f"{target}")
     return 0

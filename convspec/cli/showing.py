@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from convspec.cli.messages import print_diagnostics
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying, print_diagnostics
 from convspec.cli.write import create_file, replace_file
 from convspec.data.dataset import Split
 from convspec.data.glance import class_counts, some_of_each
@@ -18,9 +19,11 @@ from convspec.diagnostics.visible import visible
 from convspec.report.contact_sheet import COLUMNS, Row, draw_sheet
 
 
+@interrupted_saying(STARTS_ANEW)
 def run_show(data: str, *, output: str | None, split_name: str, classes: int) -> int:
     """Print how many pictures each class has, and draw some; returns the exit code."""
     warnings.filterwarnings("ignore", module="PIL")
+    refuse_what_is_read(output, data)
     source = open_source(data, Choice(), lambda diagnostic: print_diagnostics([diagnostic]))
     split = Split(split_name)
     counts = class_counts(source)

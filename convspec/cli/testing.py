@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import click
 
+from convspec.cli.guard import refuse_what_is_read
+from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.tested import as_data, table
 from convspec.cli.write import replacing
 from convspec.diagnostics import Diagnostic
@@ -26,6 +28,7 @@ class Outputs(NamedTuple):
     confusion: str | None
 
 
+@interrupted_saying(STARTS_ANEW)
 def run_test(
     runs: Sequence[str],
     *,
@@ -47,6 +50,8 @@ def run_test(
 
         opened = [open_trained(run, device=device, checkpoint=checkpoint, notify=notify) for run in runs]
         test = stack.enter_context(Test(opened, views=views, data=data, batch=batch, notify=notify))
+        for file in outputs:
+            refuse_what_is_read(file, data, *(each.data for each in opened))
         # both files are begun before the first picture is read: what cannot be written is said at once
         predictions = None if outputs.predictions is None else _predictions(outputs.predictions, test, stack)
         write_confusion = None if outputs.confusion is None else _confusion(outputs.confusion, test, stack)
