@@ -43,8 +43,8 @@ def run_extraction(
             trained, data, Split(split or "test"), warned, whole_folders=split is None, takes_other_classes=True
         )
     )
-    for file in (output, f"{output}.json"):
-        refuse_what_is_read(file, data, trained.data)
+    for written in (output, f"{output}.json"):
+        refuse_what_is_read(written, data, trained.data)
     refuse_pictures(output, gallery)
     # twice on the disk, the second time whole: how many pictures can be read is known at the end
     beside = Path(output).resolve().parent
