@@ -16,7 +16,7 @@ from convspec.plan.recorder import FLOAT, Precision, Processor
 from convspec.plan.tape import cases_of
 from convspec.plan.timing import StepTime, ideal_step
 from convspec.plan.work import macs_a_case
-from convspec.program.crossings import Crossing, copies, crossings, gpus_of, homes_of
+from convspec.program.crossings import Crossing, between_gpus, copies, gpus_of, homes_of
 from convspec.program.operators import parameters_of
 from convspec.program.program import Program
 
@@ -100,7 +100,7 @@ def plan(
             )
             for place in places
         ),
-        tuple(each for each in crossings(program) if each.source is not None),
+        between_gpus(program),
         _reduced(program, target),
         ideal_step(program, batch, precision, rates),
         largest_batch(program, by_place, precision, processor, target) if rooms else None,
@@ -112,7 +112,8 @@ def largest_batch(
 ) -> int:
     """The most images of a step that fit on every GPU, of which `rooms` gives the bytes; 0 if not even one fits.
 
-    `trainer` names it where memory did not suffice. A step takes more memory the more images it has.
+    A step takes more memory the more images it has. Training, where memory did not suffice, tries instead (`train.memory`):
+    how much room there is beside the allocator, work space and other processes, only the machine knows.
     """
 
     def fits(batch: int) -> bool:

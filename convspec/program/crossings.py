@@ -72,6 +72,11 @@ def crossings(program: Program) -> tuple[Crossing, ...]:
     return tuple(found)
 
 
+def between_gpus(program: Program) -> tuple[Crossing, ...]:
+    """Those from one GPU to another, without what comes from the host."""
+    return tuple(each for each in crossings(program) if each.source is not None)
+
+
 def copies(program: Program) -> tuple[Copies, ...]:
     """The parameters that operators of more than one GPU read: those of replicated layers, and shared ones."""
     homes = homes_of(program)

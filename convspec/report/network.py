@@ -11,8 +11,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from convspec.checker import Checked
+from convspec.diagnostics import DiagnosticError
 from convspec.diagnostics.visible import visible
 from convspec.graph.summary import LayerSummary
+from convspec.passes.pipeline import Target
+from convspec.plan.plan import program_for
+from convspec.program.crossings import Crossing, between_gpus
 from convspec.report.layering import find_levels
 from convspec.report.layout import Box, Column, Layout, Point, lay_out
 from convspec.report.network_style import COLORS, LEGEND_SIZE, NAME_SIZE, TEXT_SIZE, TITLE_SIZE, style_sheet
@@ -116,7 +120,8 @@ class _Picture:
         self.cards = cards
         self.layout = layout
         self.gpus = sorted(checked.totals.gpus)
-        self.crossings = [(s, t) for s, t in layout.routes if _crosses(rows[_layer_of(s)], rows[t])]
+        self.red = [(s, t) for s, t in layout.routes if _crosses(rows[_layer_of(s)], rows[t])]
+        self.crossings = _crossings(checked) if self.red else ()
         self.legend = list(self._legend())
         self.top = _MARGIN + TITLE_SIZE + _LINE + 8 + _LINE * len(self.legend) + 14
         self.has_bands = any(column.gpu is not None for column in layout.columns)
@@ -179,16 +184,17 @@ class _Picture:
             load = self.checked.totals.gpus[gpu]
             text = f"GPU {gpu}: {load.parameters:,} parameters, {load.macs:,} multiply-adds an image"
             yield self._color(gpu), text
-        if self.crossings:
-            # What several layers of one GPU read comes to it once.
-            moved = {(_layer_of(source), self.rows[target].gpus) for source, target in self.crossings}
-            numbers = sum(self.rows[source].outputs or 0 for source, _ in moved)
-            count = (
-                f"{len(self.crossings)} lines from one GPU to another"
-                if len(self.crossings) > 1
-                else "a line between GPUs"
-            )
-            yield "crossing", f"{count}: {numbers:,} numbers an image forward, as many back"
+        if self.red:
+            count = f"{len(self.red)} lines from one GPU to another" if len(self.red) > 1 else "a line between GPUs"
+            yield "crossing", count + self._crossing_numbers()
+
+    def _crossing_numbers(self) -> str:
+        """How much crosses when the network trains, as `convspec plan` has it; nothing where it cannot be compiled."""
+        if not self.crossings:
+            return ""
+        forward = round(sum(each.numbers_forward for each in self.crossings))
+        back = round(sum(each.numbers_backward for each in self.crossings))
+        return f": {forward:,} numbers an image forward, {'as many' if back == forward else f'{back:,}'} back"
 
     def _color(self, gpu: int) -> str:
         return f"g{self.gpus.index(gpu) % COLORS}"
@@ -223,7 +229,7 @@ class _Picture:
 
     def _edges(self) -> Iterator[str]:
         """The lines, crossings last, so that no other lies over them."""
-        crossings = set(self.crossings)
+        crossings = set(self.red)
         for is_crossing in (False, True):
             for (source, target), points in self.layout.routes.items():
                 if ((source, target) in crossings) is is_crossing:
@@ -235,8 +241,10 @@ class _Picture:
         shape = self.cards[row.name].shape
         text = f"{row.name} to {target}: {shape}"
         if is_crossing:
-            gpus = f"GPU {_listed(row.gpus)} to GPU {_listed(self.rows[target].gpus)}"
-            text += f", {gpus}, {row.outputs or 0:,} numbers an image"
+            text += f", GPU {_listed(row.gpus)} to GPU {_listed(self.rows[target].gpus)}"
+            own = [each for each in self.crossings if row.name in each.layers and target in each.readers]
+            if own:
+                text += f", {round(sum(each.numbers_forward for each in own)):,} numbers an image"
         path = f'<path class="{kind}" marker-end="url(#{head})" d="{_path(points)}">'
         return f"{path}<title>{escape(visible(text))}</title></path>"
 
@@ -270,6 +278,14 @@ def _crosses(source: LayerSummary, target: LayerSummary) -> bool:
     """Whether a value must move between GPUs. Several GPUs of one layer share the images of a batch; data comes from
     outside to wherever it is read."""
     return bool(source.inputs) and set(source.gpus) != set(target.gpus)
+
+
+def _crossings(checked: Checked) -> tuple[Crossing, ...]:
+    """What crosses between GPUs in the program of a network; nothing where it has layers that cannot be compiled."""
+    try:
+        return between_gpus(program_for(checked, Target.SPMD))
+    except DiagnosticError:
+        return ()
 
 
 def _listed(gpus: Sequence[int]) -> str:

@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given
 
 from convspec.checker import check
+from convspec.passes.pipeline import Target
+from convspec.plan.plan import program_for
+from convspec.program.crossings import between_gpus
 from convspec.report.network import draw_network
 from convspec.resources import spec_path
 from convspec.testing import specs
@@ -170,3 +173,86 @@ def test_any_network_is_drawn(text: str) -> None:
     width, height = (float(root.get(key) or 0) for key in ("width", "height"))
     assert 0 < width < 10_000
     assert 0 < height < 10_000
+
+
+@pytest.mark.parametrize("name", ["alexnet-2012.cfg", "alexnet-hybrid.cfg"])
+def test_what_crosses_is_what_plan_says(name: str) -> None:
+    checked = check(spec_path(name))
+    found = between_gpus(program_for(checked, Target.SPMD))
+    numbers = round(sum(each.numbers_forward for each in found))
+    root = parsed(draw_network(checked))
+    assert any(f": {numbers:,} numbers an image forward, as many back" in text for text in texts(root, "legend"))
+    of_lines = [int(title.rpartition(", ")[2].split()[0].replace(",", "")) for title in lines(root, "crossing")]
+    assert sum(of_lines) == numbers  # in these networks nothing is read twice on a GPU
+
+
+def test_slices_of_the_minibatch_count_as_slices() -> None:
+    """Each of four GPUs has a quarter of the cases of pool5, and needs the other three."""
+    crossing = lines(parsed(draw_network(check(spec_path("alexnet-hybrid.cfg")))), "crossing")
+    assert "pool5 to full6c.fc: 256×6×6, GPU 0,1,2,3 to GPU 2, 6,912 numbers an image" in crossing
+
+
+_POOLED = """[@net]
+input=data:3x8x8
+classes=2
+[@params]
+initW=0.1
+epsW=0.1
+epsB=0.1
+momW=0.9
+momB=0.9
+wc=0
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[conv]
+type=conv
+inputs=data
+filters=4
+filterSize=3
+padding=1
+epsW={rate}
+epsB={rate}
+gpu=0
+[pool]
+type=pool
+pool=max
+inputs=conv
+sizeX=2
+stride=2
+gpu=1
+[fc]
+type=fc
+inputs=pool
+outputs=2
+[probs]
+type=softmax
+inputs=fc
+[cost]
+type=cost.logreg
+inputs=labels,probs
+coeff=1
+gpu=1
+"""
+
+
+def test_maps_are_pooled_before_they_cross() -> None:
+    root = parsed(draw_network(check(_POOLED.format(rate=0.1))))
+    assert lines(root, "crossing") == ["conv to pool: 4×8×8, GPU 0 to GPU 1"]
+    assert any("a line between GPUs: 64 numbers an image forward, as many back" in t for t in texts(root, "legend"))
+
+
+def test_what_learns_nothing_gets_no_gradient_back() -> None:
+    root = parsed(draw_network(check(_POOLED.format(rate=0))))
+    assert any(": 64 numbers an image forward, 0 back" in text for text in texts(root, "legend"))
+
+
+def test_what_cannot_be_compiled_is_drawn_without_numbers() -> None:
+    checked = check(_POOLED.format(rate=0.1).replace("pool=max", "pool=rand"))
+    assert checked.ok, checked.diagnostics
+    root = parsed(draw_network(checked))
+    assert "a line between GPUs" in texts(root, "legend")
+    assert lines(root, "crossing") == ["conv to pool: 4×8×8, GPU 0 to GPU 1"]
