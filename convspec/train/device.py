@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,11 +120,12 @@ class Uploads:
         return tensors
 
 
-def peak_memory(device: torch.device) -> int | None:
-    """Bytes that this process has taken at most: of the device's memory, by torch's count, or of the machine's. None where
-    the system does not count."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def peak_memory(devices: Iterable[torch.device]) -> int | None:
+    """Bytes that this process has taken at most: of the memory of all its GPUs, by torch's count of each, or of the
+    machine's. None where the system does not count."""
+    gpus = {device for device in devices if device.type == "cuda"}
+    if gpus:
+        return sum(map(torch.cuda.max_memory_allocated, gpus))
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows

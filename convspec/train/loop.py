@@ -282,10 +282,12 @@ class Training:
             "so_far": so_far,
             "rate": next(iter(self.optimizer.rates().values()), 0.0),
         }
+        own = self.team.all_do(lambda: peak_memory(self.state.devices))
+        taken = [of_process for of_process in own if of_process is not None]
         wall = {
             "images_per_second": round(speed, 1),
             "data_wait": round(self.data_wait, 4),
-            "memory": peak_memory(self.device),
+            "memory": sum(taken) or None,
         }
         self.log(record, wall={name: value for name, value in wall.items() if value is not None})
         self.data_wait = 0.0

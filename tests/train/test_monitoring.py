@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 
 from convspec.diagnostics import DiagnosticError
 from convspec.program.program import Block, Program
+from convspec.train.device import peak_memory
 from convspec.train.display import SilentDisplay
 from convspec.train.optimizer import PaperSGD
+from convspec.train.team import Team
 from convspec.train.tensorboard import TensorBoardLog, scalars
 from convspec.train.trainer import train
 from tests.train.test_optimizer import SHAPES, STEPS, Weights, gradients, step
 from tests.train.test_trainer import SPEC, go
 from tests.train.tinynet import TinyNet, constant, parameter
 
+T = TypeVar("T")
 READER = "tensorboard.backend.event_processing.event_accumulator"
 HALVES = (Block("upper.weight", (0, 2), (0, 4)), Block("lower.weight", (2, 6), (0, 4)))
 
@@ -65,6 +70,26 @@ def test_weights_are_recorded_at_one_in_ten_of_the_logged_steps(tmp_path: Path) 
     walls = [record["wall"] for record in records(tmp_path / "run", "step")]
     assert all(wall["memory"] > 50 << 20 for wall in walls), "a process with torch in it"
     assert [wall["memory"] for wall in walls] == sorted(wall["memory"] for wall in walls)
+
+
+def test_memory_is_that_of_all_gpus_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {0: 5, 1: 7}[device.index])
+    devices = [torch.device("cuda", index) for index in (0, 1, 0)]
+    assert peak_memory(devices) == 12
+    assert (peak_memory([torch.device("cpu")] * 2) or 0) > 50 << 20
+
+
+class _Three(Team):
+    """As if three processes did what this one does."""
+
+    def all_do(self, work: Callable[[], T]) -> list[T]:
+        return [work()] * 3
+
+
+def test_memory_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("convspec.train.loop.peak_memory", lambda devices: 7)
+    train(SPEC, run_dir=tmp_path, network=TinyNet(), display=SilentDisplay(), max_steps=2, log_every=1, team=_Three())
+    assert [record["wall"]["memory"] for record in records(tmp_path, "step")] == [21, 21]
 
 
 def test_tensorboard_has_what_the_metrics_have_also_after_a_kill_in_between(tmp_path: Path) -> None:
