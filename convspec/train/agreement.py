@@ -38,7 +38,7 @@ class Agreement(Team):
 
     def __init__(self, meeting: Meeting) -> None:
         self.launch, self.meeting = meeting.launch, meeting
-        self.is_chief = self.launch.rank == 0
+        self.here, self.is_chief = self.described(self.launch.rank), self.launch.rank == 0
         self.run_path: Path | None = None
         """The folder of the run, once there is one."""
         self.vigil = Vigil(meeting, self.described, self._say_and_end)

@@ -24,7 +24,7 @@ from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
 from convspec.train.inputs import InputTensors, PictureStatistics
-from convspec.train.memory import fitting_minibatch, lacks_memory, too_little_memory
+from convspec.train.memory import fitting_minibatch, lacks_memory, too_little_memory, too_little_memory_of_one
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import color_noise
@@ -144,13 +144,16 @@ class Training:
         return should_stop() or (max_steps is not None and self.position.steps_done >= max_steps)
 
     def step_on(self, batch: Batch) -> None:
-        """`one_step`. Raises DiagnosticError CS718, with the minibatch that would fit, where the memory does not suffice."""
+        """`one_step`. Raises DiagnosticError CS718, with the minibatch that would fit, where the memory does not suffice; of
+        several processes the others wait for this one, and no other minibatch can be tried."""
         try:
             self.one_step(*self.inputs(batch))
             return
         except (MemoryError, RuntimeError) as error:
             if not lacks_memory(error):
                 raise
+        if self.team.here is not None:
+            raise too_little_memory_of_one(self.team.here, len(batch.labels), self.run_folder.checkpoints)
         # out here, where the error and all that its frames held are gone
         fitting = fitting_minibatch(self.net, self.inputs(batch)[0], self.autocast)
         raise too_little_memory(len(batch.labels), fitting, self.run_folder.checkpoints)
@@ -162,12 +165,11 @@ class Training:
         before = rng_states(self.device)
         self.net.train()
         own, cases = len(labels), self.cases_of_step()
-        with self.autocast:
-            outputs = self.team.forward(self.net, tensors, own, cases)
+        outputs = self.forward(tensors, own)
         losses = self.team.backward(self.net, outputs, own, cases)
         loss = losses.objective()
         if not isfinite(loss):
-            raise self.team.known_to_all(self.not_finite(loss, tensors, before))
+            raise self.team.known_to_all(self.not_finite(loss, lambda: self.forward(tensors, own), before))
         self.optimizer.step(self.position.steps_done, cases / self.options.batch)
         self.optimizer.zero_grad()
         self.position.step += 1
@@ -178,6 +180,11 @@ class Training:
             self.log_step(losses, speed)
         if (self.position.step - 1) % (self.log_every * WEIGHED) == 0:
             self.log_weights()
+
+    def forward(self, tensors: dict[str, Tensor], own: int) -> dict[str, Tensor]:
+        """own: cases of the minibatch that is next, which this process has."""
+        with self.autocast:
+            return self.team.forward(self.net, tensors, own, self.cases_of_step())
 
     def end_epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Validate if it is time, and move on to the next epoch. False if a stop was asked for before that."""
@@ -312,11 +319,13 @@ class Training:
         if self.tensorboard is not None:
             self.tensorboard.take(record)
 
-    def not_finite(self, loss: float, tensors: dict[str, Tensor], before: dict[str, Tensor]) -> Diagnostic:
+    def not_finite(
+        self, loss: float, forward: Callable[[], dict[str, Tensor]], before: dict[str, Tensor]
+    ) -> Diagnostic:
         """CS707, with the layer that began it. The weights are those before the step."""
         self.optimizer.zero_grad()
         set_rng_states(before, self.device)
-        where = first_nonfinite(self.net, self.program, tensors, self.autocast, self.team)
+        where = first_nonfinite(self.net, self.program, forward, self.team)
         return Diagnostic(
             "CS707",
             f"the loss is {loss} at step {self.position.steps_done + 1}; the first that is not finite is {where}",

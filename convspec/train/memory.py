@@ -44,7 +44,7 @@ def fitting_minibatch(net: nn.Module, tensors: Mapping[str, Tensor], autocast: t
 
 def too_little_memory(batch: int, fitting: int | None, checkpoints: Path) -> DiagnosticError:
     """CS718. fitting: see `fitting_minibatch`."""
-    kept = f"the checkpoints in {checkpoints} are whole; --resume goes on from them where there is more memory"
+    kept = _kept(checkpoints)
     message = f"the memory does not suffice for a minibatch of {batch}"
     if fitting is None:
         help = "use a machine or GPU that has more, or a smaller network"
@@ -53,6 +53,19 @@ def too_little_memory(batch: int, fitting: int | None, checkpoints: Path) -> Dia
     return DiagnosticError(
         Diagnostic("CS718", f"{message}; one of {fitting} fits, as was tried just now", notes=(kept,), help=help)
     )
+
+
+def too_little_memory_of_one(process: str, cases: int, checkpoints: Path) -> DiagnosticError:
+    """CS718 for one of several processes. cases: that it has of a minibatch."""
+    message = f"the memory of {process} does not suffice for its {cases} cases of a minibatch"
+    help = (
+        "write a smaller batch= under [@train] for a new run, or go on with twice as many processes, of half the cases"
+    )
+    return DiagnosticError(Diagnostic("CS718", message, notes=(_kept(checkpoints),), help=help))
+
+
+def _kept(checkpoints: Path) -> str:
+    return f"the checkpoints in {checkpoints} are whole; --resume goes on from them where there is more memory"
 
 
 def _fits(net: nn.Module, tensors: Mapping[str, Tensor], autocast: torch.autocast) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,11 @@ from convspec.train.team import ALONE, Team
 
 
 def first_nonfinite(
-    net: nn.Module, whole: Program, inputs: Mapping[str, Tensor], autocast: torch.autocast, team: Team = ALONE
+    net: nn.Module, whole: Program, forward: Callable[[], Mapping[str, Tensor]], team: Team = ALONE
 ) -> str:
     """Says what is not finite first, as the end of a sentence: `the output of layer conv2`.
+
+    forward: the outputs of `net` for the minibatch; empty where this process of `team` has no case of it.
 
     Runs `net` forward and backward once; the caller has put the random generators back to where the step began.
     """
@@ -34,16 +36,16 @@ def first_nonfinite(
     leaves = [(name, module) for name, module in net.named_modules() if name and not list(module.children())]
     handles = [module.register_forward_hook(watch(name)) for name, module in leaves]
     try:
-        with autocast, weights:
-            outputs = net(dict(inputs))
-            objective: Tensor = net.objective(outputs)  # type: ignore[operator]  # emitted modules have one
+        with weights:
+            outputs = forward()
     finally:
         for handle in handles:
             handle.remove()
     place = team.first(_of_module(net, program, found[0]) if found else _of_output(program, outputs))
     if place is not None:
         return place
-    objective.backward()  # type: ignore[no-untyped-call]
+    if outputs:
+        net.objective(outputs).backward()  # type: ignore[operator]  # emitted modules have one
     tensors = dict(net.named_parameters())
     for parameter in reversed(program.parameters):
         gradient = tensors[parameter.name].grad

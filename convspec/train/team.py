@@ -40,6 +40,8 @@ class Losses:
 class Team:
     """One process by itself."""
 
+    here: str | None = None
+    """What messages call this process; None where it is the only one."""
     is_chief = True
     """Whether this process writes what the run writes once, and speaks to the user."""
     counts_cases = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from convspec.passes.pipeline import Target
 from convspec.train import shards
 from convspec.train.checkpoint import list_checkpoints
 from convspec.train.joining import check_fits, own_device
+from convspec_kernels import Peers
 from tests.distributed.output import output_to
-from tests.distributed.processes import JobError, together
+from tests.distributed.processes import JobError, outcomes, together
 from tests.distributed.test_training import TOWERS, assert_equal_runs, run, train_in_process
 
 ROOT = Path(__file__).parents[2]
@@ -222,3 +224,75 @@ def test_an_end_while_a_checkpoint_is_written(towers: Path, tmp_path: Path, is_s
     run(1, towers, run_dir=tmp_path / "whole", max_steps=8)
     assert_equal_runs(tmp_path / "whole", folder)
     assert not list((folder / "checkpoints").glob(".writing*"))
+
+
+def stop_at(spec: Path, options: dict[str, Any], said: Path, what: str) -> Any:
+    """In process 1 something happens in its fifth step, before the second exchange."""
+    calls, exchange, rank = 0, Peers.exchange, os.environ["RANK"]
+
+    def watched(self: Peers, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        if rank == "1" and calls == 10:
+            match what:
+                case "memory":
+                    raise MemoryError
+                case "bug":
+                    raise ZeroDivisionError("division by zero")
+                case _:
+                    os.kill(os.getpid(), signal.Signals[what])
+        return exchange(self, *arguments, **options)
+
+    Peers.exchange = watched  # type: ignore[method-assign]
+    try:
+        with output_to(said / rank):
+            return train_in_process(spec, options)
+    finally:
+        Peers.exchange = exchange  # type: ignore[method-assign]
+
+
+def assert_goes_on(towers: Path, folder: Path) -> None:
+    run(2, towers, resume=folder, max_steps=8)
+    run(1, towers, run_dir=folder.parent / "whole", max_steps=8)
+    assert_equal_runs(folder.parent / "whole", folder)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("memory", r"DiagnosticError: CS718: the memory of process 1 \(GPU 1\) does not suffice for its 50 cases"),
+        ("bug", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_error_of_one_process(towers: Path, tmp_path: Path, what: str, says: str) -> None:
+    """It says what; the other one says whose error it is, and ends."""
+    towers.write_text(towers.read_text().replace("batch=50\n", "batch=50\ncheckpointEvery=3\n"))
+    options = {"run_dir": tmp_path / "run", "max_steps": 8}
+    first, second = outcomes(2, stop_at, towers, options, tmp_path, what)
+    assert re.search(says, second.problem)
+    assert first.problem == "ended" or "ElsewhereError" in first.problem
+    said = (tmp_path / "0").read_text()
+    assert "error[CS755]: process 1 (GPU 1) has stopped; it says why, so that process 0 stops as well" in said
+    assert_goes_on(towers, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_one_process_stops_all(towers: Path, tmp_path: Path, name: str) -> None:
+    """After the step, with a checkpoint."""
+    options = {"run_dir": tmp_path / "run", "max_steps": 8}
+    for outcome in outcomes(2, stop_at, towers, options, tmp_path, name):
+        assert "Interrupted: stopped after step 5" in outcome.problem
+    assert [path.name for path in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["0000-00000005"]
+    assert "stopping after this step" in (tmp_path / "1").read_text()
+    assert_goes_on(towers, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_is_said_once(towers: Path, tmp_path: Path) -> None:
+    """Of two replicas, of which the second has no case: a minibatch of one picture."""
+    arguments = [*TRAIN, "--set", "@train.batch=1", "--set", "@params.epsW=1e30"]
+    (code, first), *others = together(4, command, [arguments] * 4, tmp_path, {}, 1)
+    assert code == 1
+    assert "error[CS707]: the loss is " in first
+    assert re.search("the first that is not finite is the output of layer (conva|convb|fca|fcb|scores)", first)
+    assert [found for found, _ in others] == [1, 1, 1]
+    assert not any(said for _, said in others)
