@@ -1,7 +1,7 @@
 """The fused operator on the CPU, by `numba_loops`: which maps it takes, and torch tensors to and from NumPy arrays.
 
-The loops compute in float32, on maps of either memory format. Narrower types are converted before and after, which
-costs a copy of the maps each way.
+The loops compute in float32, on float32 or bfloat16 of either memory format, as it lies in memory. float16 is converted
+before and after, which costs a copy of the maps each way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from convspec_kernels.threads import Work, share
 _LEAST_ELEMENTS = 1 << 15
 """A range of fewer is not worth a thread: some 30 microseconds."""
 
-_NO_ROWS, _NO_PLANES = np.empty((0, 0), np.float32), np.empty((0, 0, 0, 0), np.float32)
 _CACHE_LINE = 64
 
 
@@ -45,7 +44,7 @@ def unsupported(x: Tensor, options: FusedOptions) -> str | None:
 
 
 def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tuple[Tensor, Tensor | None]:
-    y = torch.empty(result_shape(x, options), memory_format=memory_format(x))
+    y = torch.empty(result_shape(x, options), dtype=_stored(x), memory_format=memory_format(x))
     argmax = None
     if options.pool is not None:
         argmax = torch.empty(y.shape, dtype=torch.uint8, memory_format=torch.channels_last)
@@ -57,9 +56,9 @@ def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tupl
         kernel_size = 0 if options.pool is None else options.pool.kernel_size
 
         def worker() -> Work:
-            scratch = tuple(_rows(2, maps.elements)), tuple(_spread_rows(2, x, options))
+            scratch = (maps.row(), *_rows(1, maps.elements)), tuple(_spread_rows(2, x, options))
             ring = _aligned(kernel_size, elements), np.empty((kernel_size, elements), np.uint8)
-            own_y = result.rows if result.rows.size else _rows(1, elements)
+            own_y = result.rows if result.rows.size else result.row()[None]
             sources = maps.rows, maps.planes, shifts, *constants
             arguments: tuple[Any, ...] = (*sources, *scratch, *ring, own_y, result.planes, taps)
             return lambda first, last: numba_loops.forward(*arguments, first, last)
@@ -71,7 +70,7 @@ def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tupl
 def fused_backward(
     grad_y: Tensor, x: Tensor, bias: Tensor | None, argmax: Tensor | None, options: FusedOptions
 ) -> tuple[Tensor, Tensor | None]:
-    grad_x = torch.empty(x.shape, memory_format=memory_format(x))
+    grad_x = torch.empty(x.shape, dtype=_stored(x), memory_format=memory_format(x))
     per_row = np.empty((0, 0), np.float32)
     if x.numel():
         grads, maps, result = (_Maps.of(tensor, x) for tensor in (grad_y, x, grad_x))
@@ -81,9 +80,9 @@ def fused_backward(
             per_row = np.empty((x.shape[0] * x.shape[2], x.shape[1]), np.float32)
 
         def worker() -> Work:
-            turned, collected = _rows(2, maps.elements)
-            scratch = (turned, *_rows(1, grads.elements), collected), tuple(_spread_rows(4, x, options))
-            own_x = result.rows if result.rows.size else _rows(1, result.elements)
+            rows = maps.row(), grads.row(), *_rows(1, maps.elements)
+            scratch = rows, tuple(_spread_rows(4, x, options))
+            own_x = result.rows if result.rows.size else result.row()[None]
             sources = grads.rows, grads.planes, maps.rows, maps.planes, shifts, taps, *constants
             arguments: tuple[Any, ...] = (*sources, *scratch, own_x, result.planes, per_row)
             return lambda first, last: numba_loops.backward(*arguments, first, last)
@@ -97,21 +96,32 @@ def fused_backward(
 
 @dataclass(frozen=True)
 class _Maps:
-    """A tensor (N, C, H, W) as the loops take it. elements: of a row. rows: (N*H, W*C), of channels-last maps.
-    planes: (N, C, H, W), of others."""
+    """A tensor (N, C, H, W) as the loops take it, bfloat16 as its bits. elements: of a row. rows: (N*H, W*C), of channels-last
+    maps. planes: (N, C, H, W), of others."""
 
     elements: int
-    rows: Floats
-    planes: Floats
+    rows: numba_loops.Maps
+    planes: numba_loops.Maps
 
     @classmethod
     def of(cls, tensor: Tensor, x: Tensor) -> _Maps:
-        """In the memory format of x; the memory of `tensor` where it is in that format and float32."""
+        """In the memory format and the type of x; the memory of `tensor` where it has both, and x is not float16."""
         cases, channels, height, width = tensor.shape
-        maps = tensor.detach().to(torch.float32).contiguous(memory_format=memory_format(x))
+        maps = tensor.detach().to(_stored(x)).contiguous(memory_format=memory_format(x))
+        array = maps.view(torch.int16).numpy().view(np.uint16) if maps.dtype is torch.bfloat16 else maps.numpy()
         if memory_format(x) is torch.channels_last:
-            return cls(width * channels, maps.permute(0, 2, 3, 1).numpy().reshape(cases * height, -1), _NO_PLANES)
-        return cls(width * channels, _NO_ROWS, maps.numpy())
+            rows = array.transpose(0, 2, 3, 1).reshape(cases * height, width * channels)
+            return cls(width * channels, rows, np.empty((0, 0, 0, 0), array.dtype))
+        return cls(width * channels, np.empty((0, 0), array.dtype), array)
+
+    def row(self) -> numba_loops.Maps:
+        """One to work in."""
+        return np.empty(self.elements, self.rows.dtype)
+
+
+def _stored(x: Tensor) -> torch.dtype:
+    """The type that the loops read and write for maps of such a type."""
+    return x.dtype if x.dtype is torch.bfloat16 else torch.float32
 
 
 def _share_rows(worker: Callable[[], Work], maps: Tensor) -> None:

@@ -30,6 +30,7 @@ FAST = ("afn", "arcp", "contract", "nsz", "reassoc")
 their meaning."""
 
 _I32 = ir.IntType(32)
+_WORDS, _HALVES = ir.VectorType(_I32, LANES), ir.VectorType(ir.IntType(16), LANES)
 
 
 class _Lanes(types.Type):
@@ -56,12 +57,38 @@ def _emitted(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _kind(array: Any) -> _Lanes:
-    return FLOATS if array.dtype == types.float32 else BYTES
+    """What the elements of an array are to compiled functions. uint16 are the bits of bfloat16, which numba does not know."""
+    return BYTES if array.dtype == types.uint8 else FLOATS
 
 
-def _address(context: Any, builder: Any, kind: _Lanes, array: Any, array_type: Any, index: Any) -> Any:
+def _address(context: Any, builder: Any, array: Any, array_type: Any, index: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index], inbounds=True), kind.vector.as_pointer())
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
+    return builder.bitcast(builder.gep(data, [index], inbounds=True), vector.as_pointer())
+
+
+def _widened(builder: Any, stored: Any) -> Any:
+    """As arithmetic takes what was in memory: the bits of bfloat16 are the upper half of those of float32."""
+    if stored.type != _HALVES:
+        return stored
+    bits = builder.zext(stored, _WORDS)
+    return builder.bitcast(builder.shl(bits, _constant(_WORDS, 16)), FLOATS.vector)
+
+
+def _narrowed(builder: Any, value: Any, vector: Any) -> Any:
+    """As memory takes it: rounded to the nearest bfloat16, to the even one of two, where `vector` is of those."""
+    if vector != _HALVES:
+        return value
+    bits = builder.bitcast(value, _WORDS)
+    odd = builder.and_(builder.lshr(bits, _constant(_WORDS, 16)), _constant(_WORDS, 1))
+    rounded = builder.add(bits, builder.add(odd, _constant(_WORDS, 0x7FFF)))
+    is_none = builder.fcmp_unordered("uno", value, value)
+    upper = builder.lshr(builder.select(is_none, _constant(_WORDS, 0x7FC00000), rounded), _constant(_WORDS, 16))
+    return builder.trunc(upper, _HALVES)
+
+
+def _constant(vector: Any, number: int) -> Any:
+    return ir.Constant(vector, [number] * LANES)
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -79,24 +106,23 @@ def _first(builder: Any, count: Any) -> Any:
 @_emitted
 def load(typing: Any, array: Any, index: Any) -> Any:
     """`array[index : index + 16]` of a row, all of which must be there."""
-    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_address(context, builder, kind, args[0], sig.args[0], args[1]), align=1)
+        return _widened(builder, builder.load(_address(context, builder, args[0], sig.args[0], args[1]), align=1))
 
-    return kind(array, types.intp), generate
+    return _kind(array)(array, types.intp), generate
 
 
 @_emitted
 def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """`array[index : index + 16] = value`."""
-    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _address(context, builder, kind, args[0], sig.args[0], args[1]), align=1)
+        address = _address(context, builder, args[0], sig.args[0], args[1])
+        builder.store(_narrowed(builder, args[2], address.type.pointee), address, align=1)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, kind), generate
+    return types.void(array, types.intp, _kind(array)), generate
 
 
 def _llvm(builder: Any, name: str, result: Any, *parameters: Any) -> Any:
@@ -104,39 +130,36 @@ def _llvm(builder: Any, name: str, result: Any, *parameters: Any) -> Any:
     return _add_function(builder.module, ir.FunctionType(result, parameters), f"llvm.{name}")
 
 
-def _suffix(kind: _Lanes) -> str:
-    return f"v{LANES}{'f32' if kind is FLOATS else 'i8'}"
+def _masked(builder: Any, name: str, vector: Any, result: Any, *parameters: Any) -> Any:
+    element = "f32" if vector == FLOATS.vector else str(vector.element)
+    return _llvm(builder, f"masked.{name}.v{LANES}{element}.p0", result, *parameters)
 
 
 @_emitted
 def load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
     """`array[index : index + count]`, zeros behind; count: below 16."""
-    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        address = _address(context, builder, kind, args[0], sig.args[0], args[1])
-        mask, zeros = _first(builder, args[2]), ir.Constant(kind.vector, None)
-        parameters = [address.type, _I32, mask.type, kind.vector]
-        function = _llvm(builder, f"masked.load.{_suffix(kind)}.p0", kind.vector, *parameters)
-        return builder.call(function, [address, _I32(1), mask, zeros])
+        address, mask = _address(context, builder, args[0], sig.args[0], args[1]), _first(builder, args[2])
+        vector = address.type.pointee
+        function = _masked(builder, "load", vector, vector, address.type, _I32, mask.type, vector)
+        return _widened(builder, builder.call(function, [address, _I32(1), mask, ir.Constant(vector, None)]))
 
-    return kind(array, types.intp, types.intp), generate
+    return _kind(array)(array, types.intp, types.intp), generate
 
 
 @_emitted
 def store_first(typing: Any, array: Any, index: Any, count: Any, value: Any) -> Any:
     """`array[index : index + count] = value[:count]`; count: below 16."""
-    kind = _kind(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        address = _address(context, builder, kind, args[0], sig.args[0], args[1])
-        mask = _first(builder, args[2])
-        parameters = [kind.vector, address.type, _I32, mask.type]
-        function = _llvm(builder, f"masked.store.{_suffix(kind)}.p0", ir.VoidType(), *parameters)
-        builder.call(function, [args[3], address, _I32(1), mask])
+        address, mask = _address(context, builder, args[0], sig.args[0], args[1]), _first(builder, args[2])
+        value = _narrowed(builder, args[3], address.type.pointee)
+        function = _masked(builder, "store", value.type, ir.VoidType(), value.type, address.type, _I32, mask.type)
+        builder.call(function, [value, address, _I32(1), mask])
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, kind), generate
+    return types.void(array, types.intp, types.intp, _kind(array)), generate
 
 
 @_emitted
@@ -222,7 +245,7 @@ def rsqrt(typing: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = FLOATS.vector
-        sqrt = _llvm(builder, f"sqrt.{_suffix(FLOATS)}", vector, vector)
+        sqrt = _llvm(builder, f"sqrt.v{LANES}f32", vector, vector)
         root = builder.call(sqrt, [args[0]], fastmath=FAST)
         return builder.fdiv(ir.Constant(vector, [1.0] * LANES), root, flags=FAST)
 
@@ -234,7 +257,7 @@ def power(typing: Any, value: Any, exponent: Any) -> Any:
     """`value ** exponent`, one call a lane."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pow_ = _llvm(builder, f"pow.{_suffix(FLOATS)}", FLOATS.vector, FLOATS.vector, FLOATS.vector)
+        pow_ = _llvm(builder, f"pow.v{LANES}f32", FLOATS.vector, FLOATS.vector, FLOATS.vector)
         return builder.call(pow_, list(args), fastmath=FAST)
 
     return FLOATS(FLOATS, FLOATS), generate

@@ -237,6 +237,33 @@ def test_narrow_types_are_rounded_once(implementation: str, dtype: torch.dtype, 
     assert loops.agrees(y.double().numpy(), expected.numpy(), tolerance)
 
 
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+@pytest.mark.parametrize(
+    "others", [{}, {"size": None}, {"size": 3}, {"kernel_size": None}, {"kernel_size": 2}], ids=str
+)
+def test_numba_reads_and_writes_bfloat16_as_torch_rounds_it(
+    others: dict[str, int | None], memory_format: torch.memory_format
+) -> None:
+    """The same numbers as in float32, rounded to the nearest, and to the even one of two; infinity and NaN too."""
+    x = 30 * maps(2, 2 * 17, 9, 9, dtype=torch.bfloat16)
+    x[0, 3, 4, 4], x[0, 20, 2, 2] = torch.nan, torch.inf
+    x, bias = x.contiguous(memory_format=memory_format), maps(2 * 17)
+    results = []
+    with forced("numba"), poisoned():
+        for dtype in (torch.bfloat16, torch.float32):
+            leaf, shift = x.to(dtype).requires_grad_(), bias.clone().requires_grad_()
+            y = apply(leaf, shift, **others)
+            gradient = maps(*y.shape, dtype=torch.bfloat16, seed=1).to(dtype)
+            results.append([y.detach(), *torch.autograd.grad(y, (leaf, shift), gradient)])
+    (y, grad, grad_bias), (wide_y, wide_grad, wide_grad_bias) = results
+    assert y.dtype is grad.dtype is torch.bfloat16
+    assert (y.isnan().any(), y.isfinite().any()) == (True, True)
+    torch.testing.assert_close(y, wide_y.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(grad, wide_grad.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    # sums of some 160 of the rounded numbers
+    torch.testing.assert_close(grad_bias, wide_grad_bias, rtol=0, atol=0.05, equal_nan=True)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_autocast_keeps_the_type_of_the_maps_and_of_the_bias(implementation: str) -> None:
     x, bias = maps(2, 8, 7, 7, dtype=torch.bfloat16).requires_grad_(), maps(8).requires_grad_()
