@@ -17,6 +17,7 @@ from torch import Tensor
 from convspec_kernels import reference
 from convspec_kernels.layout import argmax_format, memory_format, result_shape, windows
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
+from convspec_kernels.pages import in_huge_pages
 from convspec_kernels.threads import are_torchs, share
 
 
@@ -28,7 +29,7 @@ def unsupported(x: Tensor, options: FusedOptions) -> str | None:
 
 def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tuple[Tensor, Tensor | None]:
     """The argmax is all zeros: the backward pass finds it again."""
-    y = torch.empty(result_shape(x, options), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    y = _fresh(result_shape(x, options), x)
 
     def compute(images: slice) -> None:
         result = _Normed.of(_activate(x[images], bias, options), options.lrn).maps
@@ -45,7 +46,7 @@ def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tupl
 def fused_backward(
     grad_y: Tensor, x: Tensor, bias: Tensor | None, argmax: Tensor | None, options: FusedOptions
 ) -> tuple[Tensor, Tensor | None]:
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    grad_x = _fresh(tuple(x.shape), x)
     sums = torch.zeros(x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
 
     def compute(images: slice) -> None:
@@ -65,6 +66,11 @@ def fused_backward(
 
     _for_images(x, compute)
     return grad_x, None if bias is None else sums.sum(0).to(bias.dtype)
+
+
+def _fresh(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    fresh = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    return in_huge_pages(fresh) if x.device.type == "cpu" else fresh
 
 
 def _for_images(x: Tensor, compute: Callable[[slice], None]) -> None:

@@ -20,6 +20,7 @@ from convspec_kernels.layout import memory_format, result_shape
 from convspec_kernels.numba_lanes import LANES
 from convspec_kernels.numba_loops import Bytes, Floats, Norm
 from convspec_kernels.options import FusedOptions, Ties
+from convspec_kernels.pages import in_huge_pages
 from convspec_kernels.threads import Work, share
 
 _LEAST_ELEMENTS = 1 << 15
@@ -44,7 +45,7 @@ def unsupported(x: Tensor, options: FusedOptions) -> str | None:
 
 
 def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tuple[Tensor, Tensor | None]:
-    y = torch.empty(result_shape(x, options), dtype=_stored(x), memory_format=memory_format(x))
+    y = _fresh(result_shape(x, options), x)
     argmax = None
     if options.pool is not None:
         argmax = torch.empty(y.shape, dtype=torch.uint8, memory_format=torch.channels_last)
@@ -70,7 +71,7 @@ def fused_forward(x: Tensor, bias: Tensor | None, options: FusedOptions) -> tupl
 def fused_backward(
     grad_y: Tensor, x: Tensor, bias: Tensor | None, argmax: Tensor | None, options: FusedOptions
 ) -> tuple[Tensor, Tensor | None]:
-    grad_x = torch.empty(x.shape, dtype=_stored(x), memory_format=memory_format(x))
+    grad_x = _fresh(tuple(x.shape), x)
     per_row = np.empty((0, 0), np.float32)
     if x.numel():
         grads, maps, result = (_Maps.of(tensor, x) for tensor in (grad_y, x, grad_x))
@@ -117,6 +118,10 @@ class _Maps:
     def row(self) -> numba_loops.Maps:
         """One to work in."""
         return np.empty(self.elements, self.rows.dtype)
+
+
+def _fresh(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    return in_huge_pages(torch.empty(shape, dtype=_stored(x), memory_format=memory_format(x)))
 
 
 def _stored(x: Tensor) -> torch.dtype:
