@@ -13,7 +13,7 @@ from PIL import Image
 
 from convspec.cli import main
 from convspec.train.testing import Test
-from tests.data.test_data_batches import LABELS, NAMES, write_jpegs
+from tests.data.batch_files import LABELS, NAMES, write_jpegs
 from tests.train.small_runs import CLASSES, SOFTMAX, TEST_PICTURES, make_run, read_folder, write_folder
 
 PICTURES = TEST_PICTURES * len(CLASSES)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from convspec.data import BatchStream, Split, draws
 from convspec.data.colors import ColorNoise
 from convspec.data.draws import Stream
-from tests.data.test_batches import Numbered
+from tests.data.numbered import Numbered
 
 INDICES = np.arange(40_000, dtype=np.int64)
 DEVIATIONS = np.array([60.0, 9.0, 2.0], np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,7 @@ from PIL import Image
 from convspec.data import Dataset, Split, open_dataset
 from convspec.data.open import dataset_name
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-
-
-@dataclass(frozen=True)
-class Settings:
-    provider: str = "photos"
-    path: str = ""
-    size: int = 40
-    samples: int = 2
-    test_samples: int = 1
-    train_batches: str = ""
-    test_batches: str = ""
+from tests.data.settings import Settings
 
 
 def opened(

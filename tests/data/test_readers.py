@@ -18,7 +18,7 @@ from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
 from convspec.data.readers import NAME, Readers, Work
 from convspec.machine import cpu_quota, usable_cores
-from tests.data.test_batches import Numbered
+from tests.data.numbered import Numbered
 
 PCA = (np.array([60.0, 9.0, 2.0], np.float32), np.eye(3, dtype=np.float32))
 

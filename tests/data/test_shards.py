@@ -21,7 +21,7 @@ from convspec.data.shards import Shards
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from tests.data.pictures import flowers
 from tests.data.preparing import digests, prepared
-from tests.data.test_open import Settings
+from tests.data.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from convspec.data import Split
 from convspec.diagnostics import DiagnosticError
-from tests.data.python2 import Instance, dumps
-from tests.data.test_data_batches import (
+from tests.data.batch_files import (
     LABELS,
     cases,
     jpeg_meta,
@@ -26,6 +25,7 @@ from tests.data.test_data_batches import (
     write_jpegs,
     write_matrices,
 )
+from tests.data.python2 import Instance, dumps
 
 PLAIN = st.one_of(
     st.none(),

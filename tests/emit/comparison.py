@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import convspec
 from convspec.checker import Checked
 from convspec.emit.load import instantiate
 from convspec.emit.module import emit
@@ -170,3 +171,10 @@ def assert_program_is_spec(program: Program, checked: Checked, seed: int = 0, ca
     net = emitted(program)
     state, batch = random_state(net, seed), random_batch(checked, cases, seed + 1)
     assert_same(run(net, batch, state), interpret(checked.graph, batch, state))
+
+
+def assert_spec_is_right(text: str, seed: int = 0) -> None:
+    checked = convspec.check(text)
+    assert checked.ok, checked.diagnostics
+    assert_program_is_spec(lowered(checked), checked, seed)
+    assert_program_is_spec(lowered(checked, all_layers(checked)), checked, seed)

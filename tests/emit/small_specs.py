@@ -160,3 +160,12 @@ def scattered(draw: DrawFn, gpus: int = 3, **limits: int) -> str:
     ]
     placed = {section: f"{section.rstrip()}\ngpu={draw(st.integers(0, gpus - 1))}\n\n" for section in layers}
     return "".join(placed.get(section, section) for section in sections)
+
+
+def replicated(*, conv: str = "0,1,2,3", fc: str = "0", **more: object) -> str:
+    """A convolution with replicas, and a linear layer with fewer."""
+    return classifier(
+        layer("conv1", type="conv", inputs="data", filters=4, filterSize=3, neuron="relu", gpu=conv, **more)
+        + layer("fc2", type="fc", inputs="conv1", outputs=3, gpu=fc),
+        leaves="fc2",
+    )

@@ -16,14 +16,14 @@ from convspec_kernels.images import draw_rescaling
 from tests.emit.comparison import (
     assert_program_is_spec,
     assert_same,
+    assert_spec_is_right,
     emitted,
     lowered,
     random_batch,
     random_state,
     run,
 )
-from tests.emit.small_specs import classifier
-from tests.emit.test_layers import assert_spec_is_right, layer
+from tests.emit.small_specs import classifier, layer
 from tests.interpreter import interpret
 
 

@@ -16,6 +16,7 @@ from tests.emit.comparison import (
     assert_close,
     assert_program_is_spec,
     assert_same,
+    assert_spec_is_right,
     emitted,
     lowered,
     random_batch,
@@ -37,13 +38,6 @@ _WITH_ARGUMENTS = {
 
 def neurons() -> list[str]:
     return [_WITH_ARGUMENTS.get(name, name) for name in NEURON_ARGUMENTS]
-
-
-def assert_spec_is_right(text: str, seed: int = 0) -> None:
-    checked = convspec.check(text)
-    assert checked.ok, checked.diagnostics
-    assert_program_is_spec(lowered(checked), checked, seed)
-    assert_program_is_spec(lowered(checked, all_layers(checked)), checked, seed)
 
 
 def test_the_interpreter_has_every_neuron() -> None:

@@ -14,9 +14,17 @@ from convspec.compiler import compile_checked
 from convspec.diagnostics import DiagnosticError
 from convspec.program.operators import AvgPool2d, ChannelPool, FusedLRNPool, MaxAbsPool2d, MaxPool2d, Op
 from convspec.program.program import Program
-from tests.emit.comparison import assert_program_is_spec, assert_same, emitted, lowered, random_batch, random_state, run
-from tests.emit.small_specs import classifier
-from tests.emit.test_layers import assert_spec_is_right, layer
+from tests.emit.comparison import (
+    assert_program_is_spec,
+    assert_same,
+    assert_spec_is_right,
+    emitted,
+    lowered,
+    random_batch,
+    random_state,
+    run,
+)
+from tests.emit.small_specs import classifier, layer
 from tests.interpreter import interpret
 
 WINDOWS = [

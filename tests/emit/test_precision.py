@@ -8,8 +8,7 @@ import torch
 
 import convspec
 from tests.emit.comparison import emitted, lowered, random_batch, random_state
-from tests.emit.small_specs import classifier
-from tests.emit.test_layers import layer
+from tests.emit.small_specs import classifier, layer
 
 LAYERS = {
     "maxabs": layer("x", type="pool", pool="maxabs", inputs="c", sizeX=3, stride=2, start=-1),

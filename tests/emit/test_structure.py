@@ -17,14 +17,14 @@ from tests.emit.comparison import (
     all_layers,
     assert_program_is_spec,
     assert_same,
+    assert_spec_is_right,
     emitted,
     lowered,
     random_batch,
     random_state,
     run,
 )
-from tests.emit.small_specs import classifier
-from tests.emit.test_layers import assert_spec_is_right, layer
+from tests.emit.small_specs import classifier, layer
 from tests.interpreter import interpret
 
 CONVOLUTIONS = layer("a", type="conv", inputs="data", filters=4, filterSize=2, neuron="abs") + layer(

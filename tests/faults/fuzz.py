@@ -26,7 +26,7 @@ from functools import cache
 from convspec.compiler import compile_checked
 from convspec.diagnostics import DiagnosticError
 from tests.faults.specs import CORPUS, Spec, corpus, our_specs
-from tests.faults.test_any_text import assert_lossless, assert_told
+from tests.faults.told import assert_lossless, assert_told
 
 SECONDS = 20
 """A case may take so long; on an idle machine the slowest takes a tenth of one."""

@@ -17,7 +17,7 @@ from convspec.checker import Checked
 from convspec.diagnostics import DiagnosticError
 from convspec.syntax.formatter import format_document
 from convspec.syntax.parser import Report, SourceFile, parse_document
-from tests.faults.test_any_text import assert_told
+from tests.faults.told import assert_told
 
 CASES = int(os.environ.get("CONVSPEC_STRUCTURES", "250"))
 HEAD = "[@net]\ninput=data:3x6x6\n[data]\ntype=data\ndataIdx=0\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convspec.checker import Checked, check
-from convspec.diagnostics import Diagnostic, DiagnosticError, Report, SourceFile
+from convspec.checker import check
+from convspec.diagnostics import DiagnosticError
 from convspec.diagnostics.render import Format, render
-from convspec.syntax.parser import parse_document
 from tests.faults.specs import Spec, corpus, our_specs
+from tests.faults.told import assert_lossless, assert_told
 
 HEAD = "[@net]\ninput=data:3x8x8\noutputs=x\n[data]\ntype=data\ndataIdx=0\n"
 FC = "[x]\ntype=fc\ninputs=data\ninitW=1\nepsW=1\nepsB=1\nmomW=0\nmomB=0\n"
@@ -45,40 +44,7 @@ PIECES = st.sampled_from(
         "é",
     ]
 )
-_LEADS_NOWHERE = re.compile(r"(?:\b(?:are|be|has|is|it|of|takes|to)|[:,]) $")
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join), st.lists(PIECES, max_size=60).map("\n".join))
-
-
-def assert_told(checked: Checked) -> None:
-    """Every diagnostic lies in its file, is a whole sentence and can be written in every format; every layer has its row."""
-    for diagnostic in checked.diagnostics:
-        assert_inside(diagnostic)
-        assert_whole(diagnostic)
-    for form in Format:
-        render(checked.diagnostics, form, color=True).encode("utf-8")
-    assert len(checked.layers) == len(checked.graph.layers)
-    assert checked.totals.batch >= 1
-
-
-def assert_inside(diagnostic: Diagnostic) -> None:
-    for span in [diagnostic.span, *(label.span for label in diagnostic.labels)]:
-        if span is not None:
-            assert 0 <= span.start <= span.end <= len(span.file.text)
-            assert (span.line, span.column) <= (span.end_line, span.end_column)
-
-
-def assert_whole(diagnostic: Diagnostic) -> None:
-    """No list that a sentence leads up to is empty."""
-    for sentence in (diagnostic.message, *diagnostic.notes, diagnostic.help or "-"):
-        assert sentence.strip()
-        assert not _LEADS_NOWHERE.search(sentence), sentence
-
-
-def assert_lossless(text: str) -> None:
-    document = parse_document(SourceFile("any.cfg", text), Report())
-    again = parse_document(SourceFile("any.cfg", document.text()), Report())
-    assert document.text() == text.lstrip("\ufeff")
-    assert again == document._replace(has_mark=False)
 
 
 @given(TEXTS, st.none() | TEXTS)

@@ -9,7 +9,7 @@ import pytest
 from convspec.checker import check
 from convspec.cli import main
 from convspec.graph.dialect import SIGNS
-from tests.layers.test_dialects import CONV, DATA, PARAMS, RATES, TOP
+from tests.layers.two_files import CONV, DATA, PARAMS, RATES, TOP
 
 WITHOUT_SIGNS = CONV.replace("partialSum=0\nsumWidth=1\ngpu=0\n", "")
 QUIET_TOP = TOP.replace("gpu=0\n", "")

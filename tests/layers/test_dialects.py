@@ -10,15 +10,8 @@ from convspec.layers import BUILT_IN
 from convspec.layers.base import NEURON_ARGUMENTS, Layer
 from convspec.layers.dialects import ALIASES, DIALECTS, NAMES, ROWS, UNREAD, dialect_named
 from convspec.layers.keys import Key
+from tests.layers.two_files import CONV, DATA, PARAMS, RATES, TOP
 
-DATA = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"
-CONV = "[conv]\ntype=conv\ninputs=data\nchannels=3\nfilters=16\nfilterSize=5\ninitW=0.01\npartialSum=0\nsumWidth=1\ngpu=0\n"
-TOP = (
-    "[fc]\ntype=fc\ninputs={}\noutputs=10\ninitW=0.01\ngpu=0\n"
-    "[probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\ngpu=0\n"
-)
-RATES = "epsW=0.001\nepsB=0.002\nmomW=0.9\nmomB=0.9\nwc=0.004\n"
-PARAMS = f"[conv]\n{RATES}[fc]\n{RATES}[logprob]\ncoeff=1\n"
 ORIGINALS = ("ccn1", "ccn1_dnouri", "alexnet2012", "ccn2")
 
 

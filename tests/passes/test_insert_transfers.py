@@ -15,8 +15,7 @@ from convspec.program.program import Program
 from convspec.program.verify import verify_placed
 from convspec.resources import spec_path
 from tests.emit.comparison import all_layers, assert_program_is_spec, lowered
-from tests.emit.small_specs import TWO_TOWERS, classifier, layer
-from tests.passes.test_place_layers import replicated
+from tests.emit.small_specs import TWO_TOWERS, classifier, layer, replicated
 
 
 def placed(text: str, *outputs: str) -> Program:

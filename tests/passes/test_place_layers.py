@@ -20,16 +20,7 @@ from convspec.program.program import Program
 from convspec.program.verify import InvalidProgramError, verify, verify_placed
 from convspec.testing import specs
 from tests.emit.comparison import lowered
-from tests.emit.small_specs import classifier, layer
-
-
-def replicated(*, conv: str = "0,1,2,3", fc: str = "0", **more: object) -> str:
-    """A convolution with replicas, and a linear layer with fewer."""
-    return classifier(
-        layer("conv1", type="conv", inputs="data", filters=4, filterSize=3, neuron="relu", gpu=conv, **more)
-        + layer("fc2", type="fc", inputs="conv1", outputs=3, gpu=fc),
-        leaves="fc2",
-    )
+from tests.emit.small_specs import classifier, layer, replicated
 
 
 def placed(text: str) -> Program:

@@ -24,8 +24,8 @@ from convspec.cli import main
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.checkpoint import list_checkpoints
 from tests.data.preparing import Quiet, digests, prepared
+from tests.train.runs import SPEC, go
 from tests.train.small_runs import make_run, write_folder
-from tests.train.test_trainer import SPEC, go
 
 PAGE = 4096
 MEBIBYTE = 1 << 20

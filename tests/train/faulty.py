@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convspec.diagnostics import DiagnosticError
 from convspec.train.checkpoint import list_checkpoints
-from tests.train.test_trainer import SPEC, go
+from tests.train.runs import SPEC, go
 from tests.train.tinynet import TinyNet
 
 MEBIBYTE = 1 << 20

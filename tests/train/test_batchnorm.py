@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ from torch import Tensor, nn
 from convspec.compiler import Compiled, compile_spec
 from convspec.data import Split
 from convspec.diagnostics import DiagnosticError
-from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
 from convspec.train.preparation import open_data
 from convspec.train.trainer import train
+from tests.train.runs import metrics, weights
 from tests.train.test_emitted import compiled_apart
 
 SPEC = (
@@ -83,29 +81,18 @@ def go(compiled: Compiled, **options: Any) -> None:
     train(compiled, display=SilentDisplay(), **options)
 
 
-def kept(folder: Path) -> dict[str, Tensor]:
-    checkpoint = load_newest(folder / "checkpoints", lambda diagnostic: None)
-    assert checkpoint is not None
-    return dict(checkpoint.weights)
-
-
-def records(folder: Path) -> Sequence[dict[str, Any]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [{key: value for key, value in line.items() if key != "wall"} for line in lines]
-
-
 def test_goes_on_to_the_bit(spec: Path, tmp_path: Path) -> None:
     """Weights, statistics, losses and validation errors, from a stop in the middle of an epoch."""
     compiled = compile_spec(spec)
     go(compiled, run_dir=tmp_path / "whole")
     go(compiled, run_dir=tmp_path / "part", max_steps=40)
-    part = kept(tmp_path / "part")
+    part = weights(tmp_path / "part")
     assert part["bna.num_batches_tracked"] == 40
     assert part["bna.running_mean"].abs().max() > 0.05
     assert not torch.equal(part["bna.running_mean"], part["bnb.running_mean"])
     go(compiled, resume=tmp_path / "part")
-    assert records(tmp_path / "whole") == records(tmp_path / "part")
-    whole, part = kept(tmp_path / "whole"), kept(tmp_path / "part")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "part")
+    whole, part = weights(tmp_path / "whole"), weights(tmp_path / "part")
     assert whole.keys() == part.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, part[name]), name
@@ -124,7 +111,7 @@ def test_losing_the_statistics_is_seen(spec: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(nn.Module, "load_state_dict", load_parameters)
     go(compiled, resume=tmp_path / "part")
-    assert records(tmp_path / "whole") != records(tmp_path / "part")
+    assert metrics(tmp_path / "whole") != metrics(tmp_path / "part")
 
 
 def test_goes_on_under_another_placement(spec: Path, tmp_path: Path) -> None:
@@ -133,7 +120,7 @@ def test_goes_on_under_another_placement(spec: Path, tmp_path: Path) -> None:
     go(merged, run_dir=tmp_path / "whole", max_steps=20)
     go(merged, run_dir=tmp_path / "part", max_steps=10)
     go(apart, resume=tmp_path / "part", max_steps=20)
-    whole, part = kept(tmp_path / "whole"), kept(tmp_path / "part")
+    whole, part = weights(tmp_path / "whole"), weights(tmp_path / "part")
     assert whole.keys() == part.keys()
     for name, tensor in whole.items():
         torch.testing.assert_close(part[name], tensor, rtol=1e-3, atol=1e-4)

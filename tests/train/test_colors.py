@@ -19,7 +19,7 @@ from convspec.train.inputs import InputTensors
 from convspec.train.preparation import open_data
 from convspec.train.trainer import train
 from tests.train.old_nets import Net
-from tests.train.test_trainer import assert_same_run, metrics
+from tests.train.runs import assert_same_run, metrics
 
 NET = """
 [@net]

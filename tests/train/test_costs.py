@@ -11,7 +11,6 @@ import torch
 
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import DiagnosticError
-from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
 from convspec.train.loop import Result
 from convspec.train.scores import (
@@ -24,6 +23,7 @@ from convspec.train.scores import (
     wrong_outputs,
 )
 from convspec.train.trainer import train
+from tests.train.runs import weights
 
 HEAD = """
 [@net]
@@ -98,12 +98,6 @@ def go(text: str, folder: Path, *overrides: str, display: SilentDisplay | None =
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [record for record in records if record["event"] == kind]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    checkpoint = load_newest(folder / "checkpoints", lambda diagnostic: None)
-    assert checkpoint is not None
-    return dict(checkpoint.weights)
 
 
 @pytest.mark.parametrize("name", COSTS)

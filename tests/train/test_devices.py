@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
@@ -13,7 +12,6 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 import convspec
 from convspec.compiler import Compiled, compile_spec
@@ -27,7 +25,6 @@ from convspec.program.operators import JoinCases, Transfer
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from convspec.testing import specs
-from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
 from convspec.train.trainer import train
 from tests.emit.comparison import lowered
@@ -41,6 +38,7 @@ from tests.train.placements import (
     module_of,
     train_steps,
 )
+from tests.train.runs import losses, weights
 from tests.train.test_emitted import TOWERS
 
 # Neurons whose values stay small over ten steps of training.
@@ -182,17 +180,6 @@ def spec(tmp_path: Path) -> Path:
 def go(compiled: Compiled, **options: Any) -> None:
     placed = {"devices": ("cpu", "cpu")} if is_placed(compiled.program) else {}
     train(compiled, display=SilentDisplay(), **placed, **options)
-
-
-def weights(folder: Path) -> dict[str, Tensor]:
-    checkpoint = load_newest(folder / "checkpoints", lambda diagnostic: None)
-    assert checkpoint is not None
-    return dict(checkpoint.weights)
-
-
-def losses(folder: Path) -> list[float]:
-    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [record["loss"] for record in records if record["event"] == "step"]
 
 
 @pytest.mark.parametrize("first", IN_ONE_PROCESS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.test_trainer import assert_same_run, metrics
+from tests.train.runs import assert_same_run, metrics
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = (["--mount"], ["--mount", "--map-root-user"])

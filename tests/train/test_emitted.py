@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from convspec.checker import check
 from convspec.compiler import Compiled, compile_spec
@@ -19,9 +16,9 @@ from convspec.emit.module import emit
 from convspec.graph.lower import lower
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.pipeline import FOLDED, run_passes
-from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
 from convspec.train.trainer import train
+from tests.train.runs import losses, weights
 
 TOWERS = """
 [@net]
@@ -125,17 +122,6 @@ def compiled_apart(spec: Path) -> Compiled:
 
 def go(compiled: Compiled, **options: Any) -> None:
     train(compiled, display=SilentDisplay(), **options)
-
-
-def weights(folder: Path) -> dict[str, Tensor]:
-    checkpoint = load_newest(folder / "checkpoints", lambda diagnostic: None)
-    assert checkpoint is not None
-    return dict(checkpoint.weights)
-
-
-def losses(folder: Path) -> Sequence[float]:
-    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [record["loss"] for record in records if record["event"] == "step"]
 
 
 def test_goes_on_to_the_bit(spec: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpo
 from convspec.train.display import SilentDisplay
 from convspec.train.memory import lacks_memory
 from convspec.train.trainer import train
-from tests.train.test_trainer import SPEC, assert_same_run, go, metrics
+from tests.train.runs import SPEC, assert_same_run, go, metrics
 from tests.train.tinynet import Compiled, Data, TinyNet, Train, tiny_program
 
 DRIVER = Path(__file__).with_name("faulty.py")

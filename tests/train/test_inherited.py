@@ -12,10 +12,11 @@ from torch import Tensor
 from convspec.cli import main
 from convspec.compiler import Compiled, compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.train.checkpoint import list_checkpoints, load_checkpoint
+from convspec.train.checkpoint import list_checkpoints
 from convspec.train.display import SilentDisplay
 from convspec.train.inherited import Inherited, inherit
 from convspec.train.trainer import train
+from tests.train.runs import weights
 
 SPEC = """[@net]
 name=Tiny
@@ -95,10 +96,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "old"
     train(compiled(), run_dir=path, display=SilentDisplay())
     return path
-
-
-def weights(run: Path) -> dict[str, Tensor]:
-    return dict(load_checkpoint(list_checkpoints(run / "checkpoints")[-1]).weights)
 
 
 def begin(folder: Path, run: Path, told: list[Diagnostic] | None = None, **given: object) -> dict[str, Tensor]:

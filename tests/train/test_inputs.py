@@ -19,7 +19,7 @@ from convspec.program.program import Program
 from convspec.program.shape import Shape
 from convspec.train.device import Uploads
 from convspec.train.inputs import InputTensors
-from tests.data.test_batches import Numbered
+from tests.data.numbered import Numbered
 
 SIDE = 9
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from convspec.train.optimizer import PaperSGD
 from convspec.train.team import Team
 from convspec.train.tensorboard import TensorBoardLog, scalars
 from convspec.train.trainer import train
+from tests.train.runs import SPEC, go
 from tests.train.test_optimizer import SHAPES, STEPS, Weights, gradients, step
-from tests.train.test_trainer import SPEC, go
 from tests.train.tinynet import TinyNet, constant, parameter
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ from convspec.train.imported import import_checkpoint
 from convspec.train.inputs import InputTensors
 from convspec.train.trainer import train
 from tests.data import hostile
+from tests.data.batch_files import BIG, NAMES, SIDE, cases, write_jpegs, write_matrices
 from tests.data.python2 import dumps
-from tests.data.test_data_batches import BIG, NAMES, SIDE, cases, write_jpegs, write_matrices
 from tests.train.old_nets import Net
 
 NET = """

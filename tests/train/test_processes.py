@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.test_trainer import assert_same_run, metrics
+from tests.train.runs import assert_same_run, metrics
 
 if not hasattr(os, "fork"):
     pytest.skip("needs fork", allow_module_level=True)

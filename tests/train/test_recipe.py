@@ -22,7 +22,7 @@ from convspec.program.schedule import Schedule
 from convspec.resources import spec_path
 from convspec.train.inputs import picture_shape
 from convspec.train.schedules import Plateau
-from tests.train.test_trainer import go
+from tests.train.runs import go
 from tests.train.tinynet import Compiled as Tiny
 from tests.train.tinynet import Train, constant, tiny_program
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from convspec.compiler import Compiled, compile_spec
 from convspec.train.checkpoint import load_newest
 from convspec.train.display import SilentDisplay
 from convspec.train.trainer import train
+from tests.train.runs import losses
 
 SPEC = """
 [@net]
@@ -61,11 +60,6 @@ type=cost.logreg
 inputs=labels,probs
 coeff=1
 """
-
-
-def losses(folder: Path) -> Sequence[float]:
-    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [record["loss"] for record in records if record["event"] == "step"]
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from convspec.train.display import SilentDisplay
 from convspec.train.trained import open_trained
 from convspec.train.trainer import train
 from convspec.train.trainings import Trainings
+from tests.train.runs import assert_same_run, metrics, weights
 from tests.train.small_runs import write_folder
-from tests.train.test_trainer import assert_same_run, metrics, weights
 
 CASES = int(os.environ.get("CONVSPEC_SPOILT_RUNS", "12"))
 

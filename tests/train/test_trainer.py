@@ -19,35 +19,10 @@ from convspec.program.schedule import Schedule, ScheduleKind
 from convspec.train import checkpoint as checkpoints
 from convspec.train import loop
 from convspec.train.display import SilentDisplay
-from convspec.train.loop import Result
 from convspec.train.signals import Interrupted
 from convspec.train.trainer import train
+from tests.train.runs import SPEC, assert_same_run, go, metrics, weights
 from tests.train.tinynet import Compiled, Data, TinyNet, Train, constant, tiny_program
-
-
-def go(compiled: Compiled, folder: Path | None = None, network: TinyNet | None = None, **options: Any) -> Result:
-    return train(compiled, run_dir=folder, network=network or TinyNet(), display=SilentDisplay(), **options)
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Without what depends on the clock."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "wall"} for line in lines]
-
-
-def weights(folder: Path) -> dict[str, Tensor]:
-    checkpoint = checkpoints.load_newest(folder / "checkpoints", lambda diagnostic: None)
-    assert checkpoint is not None
-    return dict(checkpoint.weights)
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert metrics(one) == metrics(other)
-    for name, tensor in weights(one).items():
-        assert torch.equal(tensor, weights(other)[name]), name
-
-
-SPEC = Compiled(train=Train(epochs=3, checkpoint_every=4))
 
 
 def test_learns_the_digits(tmp_path: Path) -> None:

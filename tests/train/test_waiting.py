@@ -22,7 +22,7 @@ from convspec.train.checkpoint import list_checkpoints
 from convspec.train.display import SilentDisplay
 from convspec.train.signals import Interrupted
 from convspec.train.trainer import train
-from tests.train.test_trainer import SPEC, assert_same_run, go
+from tests.train.runs import SPEC, assert_same_run, go
 from tests.train.tinynet import TinyNet
 
 
