@@ -62,7 +62,8 @@ def _batched(op: Op) -> str:
 
 def imports(text: str) -> str:
     """What the text needs, and no more."""
-    lines = ["import torch"] if re.search(r"\btorch\.", text) else []
+    lines = ["from typing import Any", ""] if "dict[str, Any]" in text else []
+    lines += ["import torch"] if re.search(r"\btorch\.", text) else []
     lines.append("from torch import Tensor, nn")
     if re.search(r"\bF\.", text):
         lines.append("from torch.nn import functional as F")

@@ -50,8 +50,8 @@ class Holders:
             if isinstance(op, HeldByModule):
                 users.setdefault(op.weight, []).append(op)
         for weight, ops in users.items():
-            beside = {parameter.name for parameter in self._beside[path_of(weight)]}
-            first = next((op for op in ops if self._brought_by(op) == beside), None)
+            own = self._own(path_of(weight))
+            first = next((op for op in ops if self._brought_by(op) == own), None)
             if first is not None:
                 modules[first.name] = first
         return modules
@@ -98,10 +98,18 @@ class Holders:
         once."""
         names = parameters_of(op)
         path = path_of(op.weight)
-        own = {parameter.name for parameter in self._beside[path]}
-        if path not in self._paths and own == set(names) and op.gradient_scale == 1 and self.is_here(path, op):
+        is_whole = self._holds_alone(path, op) and op.gradient_scale == 1
+        if is_whole and path not in self._paths and self.is_here(path, op):
             return f"**self.{path}"
         return ", ".join([self.weight(op), *(self.expression(name, op) for name in names[1:])])
+
+    def _own(self, path: str) -> set[str]:
+        """The parameters that an attribute holds."""
+        return {parameter.name for parameter in self._beside[path]}
+
+    def _holds_alone(self, path: str, op: Weighted) -> bool:
+        """Whether an attribute holds the parameters of `op` and no others."""
+        return self._own(path) == set(parameters_of(op))
 
     def weight(self, op: Weighted) -> str:
         """The weight of an operator, with what it counts in the gradient."""

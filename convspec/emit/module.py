@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from convspec.emit.header import header, imports
 from convspec.emit.holders import Holders
-from convspec.emit.placed import PlacedHolders, PlacedWriter
+from convspec.emit.placed import COPY_FUNCTION, PlacedHolders, PlacedWriter
 from convspec.emit.tables import HOOKS, blocks_table, parents_table
 from convspec.emit.writer import Writer
 from convspec.program.crossings import is_placed
@@ -21,6 +21,8 @@ def emit(program: Program, spec_name: str) -> str:
     """The module's source; its class is `class_name(program.name)`. spec_name: of the spec, for the docstring."""
     writer = _writer(program)
     body = [writer.module()]
+    if isinstance(writer, PlacedWriter) and writer.placed.copied_layers:
+        body.append(COPY_FUNCTION.strip("\n"))
     trees = writer.holders.parents()
     if trees:
         body.append(parents_table(trees))

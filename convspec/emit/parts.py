@@ -16,7 +16,8 @@ from convspec.emit.expressions import literal, slice_size
 from convspec.emit.header import class_name, header, imports
 from convspec.emit.holders import HeldByModule, Holders
 from convspec.emit.lines import WIDTH
-from convspec.emit.tables import PARTIAL_HOOKS, blocks_table, parents_table
+from convspec.emit.placed import layers_on, talk
+from convspec.emit.tables import HOOKS, blocks_table, parents_table, parts_table
 from convspec.emit.writer import Writer
 from convspec.program.costs import CostOperator
 from convspec.program.operators import BatchNorm, Input, Op, Receive, Send, TakeCases
@@ -27,14 +28,13 @@ def emit_parts(program: Program, parts: Mapping[int, Program], spec_name: str) -
     """The source of the parts of a placed program; `PARTS` in it has the class of each GPU."""
     writers = {gpu: PartWriter(program, part, gpu) for gpu, part in parts.items()}
     body = [writer.module() for writer in writers.values()]
-    names = ", ".join(f"{gpu}: {writer.name}" for gpu, writer in writers.items())
-    body.append(f"# The class of each GPU's part.\nPARTS: dict[int, type[nn.Module]] = {{{names}}}")
+    body.append(parts_table({gpu: writer.name for gpu, writer in writers.items()}))
     trees = {path: parents for writer in writers.values() for path, parents in writer.holders.parents().items()}
     if trees:
         body.append(parents_table(trees))
     merged: dict[str, Parameter | Buffer] = {t.name: t for writer in writers.values() for t in writer.merged}
     if merged:
-        body += [blocks_table(list(merged.values())), PARTIAL_HOOKS.strip("\n")]
+        body += [blocks_table(list(merged.values())), HOOKS.strip("\n")]
     text = "\n\n\n".join(body)
     return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
 
@@ -57,7 +57,7 @@ class PartWriter(Writer):
     """program: the whole network. part: what one GPU has of it."""
 
     def __init__(self, program: Program, part: Program, gpu: int) -> None:
-        self.whole, self.name = program, part_name(program.name, gpu)
+        self.whole, self.gpu, self.name = program, gpu, part_name(program.name, gpu)
         self.totals = sorted({op.cases.total for op in part.operators if op.cases is not None})
         super().__init__(part, PartHolders(part))
         # a process that trains has all inputs, and must come to every exchange
@@ -76,7 +76,9 @@ class PartWriter(Writer):
         return self.name
 
     def docstring(self) -> list[str]:
-        return [f'"""What GPU {self.name.rpartition("GPU")[2]} has of the network."""']
+        """With what it computes, and where it talks."""
+        lines = [f'"""What GPU {self.gpu} has of the network.', "", *layers_on(self.program, self.gpu, "layers  ")]
+        return [*lines, *talk(self.whole, (self.gpu,), "talk    "), '"""']
 
     def _init(self) -> list[str]:
         first, second, *others = super()._init()

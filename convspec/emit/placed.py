@@ -12,25 +12,38 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from convspec.emit.expressions import literal, slice_size
 from convspec.emit.holders import Holders, path_of
 from convspec.emit.lines import WIDTH
 from convspec.emit.writer import Writer
 from convspec.program.costs import Cost
-from convspec.program.crossings import gpus_of
+from convspec.program.crossings import crossings, gpus_of
 from convspec.program.operators import (
     Gather,
     Input,
     Moved,
     Op,
+    Receive,
+    Send,
     TakeCases,
     Transfer,
+    Weighted,
     buffers_of,
     parameters_of,
 )
 from convspec.program.program import Program
+
+
+COPY = "copy_of"
+"""The function of an emitted module that brings parameters of a layer to another device."""
+
+COPY_FUNCTION = f'''
+def {COPY}(layer: nn.Module, device: torch.device) -> dict[str, Any]:
+    """The parameters of a layer on another device. Gradients come back, and add up where the layer is."""
+    return {{name: parameter.to(device, non_blocking=True) for name, parameter in layer.named_parameters()}}
+'''
 
 
 class PlacedHolders(Holders):
@@ -41,7 +54,9 @@ class PlacedHolders(Holders):
         for op in program.operators:
             for path in _paths(op):
                 self.homes[path] = min(op.gpu or 0, self.homes.get(path, op.gpu or 0))
+        # What each parameter and buffer is called on other GPUs, and whole layers of parameters by their attribute.
         self.copies: dict[tuple[str, int], str] = {}
+        self.copied_layers: dict[tuple[str, int], str] = {}
         super().__init__(program)
 
     def is_here(self, path: str, op: Op) -> bool:
@@ -54,6 +69,21 @@ class PlacedHolders(Holders):
     def buffer(self, buffer: str, op: Op) -> str:
         here = super().buffer(buffer, op)
         return here if self.is_here(path_of(buffer), op) else self.copies[buffer, op.gpu or 0]
+
+    def arguments(self, op: Weighted) -> str:
+        """On another GPU than that which keeps them, the copy of the whole layer at once."""
+        path = path_of(op.weight)
+        copy = self.copied_layers.get((path, op.gpu or 0))
+        if copy is not None and op.gradient_scale == 1 and self._holds_alone(path, op):
+            return f"**{copy}"
+        return super().arguments(op)
+
+    def layers_copied(self) -> list[tuple[str, int]]:
+        """Attributes of which another GPU reads all parameters, with that GPU."""
+        read: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for name, gpu, _ in self.copied():
+            read[path_of(name), gpu].add(name)
+        return [key for key, names in read.items() if names == self._own(key[0])]
 
     def copied(self) -> list[tuple[str, int, Op]]:
         """Parameters and buffers that operators read elsewhere, with the GPU and the first such operator."""
@@ -81,31 +111,28 @@ class PlacedWriter(Writer):
             self.names.unique(f"gpu{gpu}")
         for total in self.totals:
             self.names.unique(slice_size(total))
+        self.names.unique(COPY)
         variables = super()._variables()
-        for name, gpu, _ in self.placed.copied():
+        holders = self.placed
+        for path, gpu in holders.layers_copied():
+            holders.copied_layers[path, gpu] = self.names.unique(f"{path}_weights_on_{gpu}")
+        for name, gpu, _ in holders.copied():
             path, _, leaf = name.rpartition(".")
-            self.placed.copies[name, gpu] = self.names.unique(f"{path}_{leaf}_on_{gpu}")
+            layer = holders.copied_layers.get((path, gpu))
+            holders.copies[name, gpu] = (
+                self.names.unique(f"{path}_{leaf}_on_{gpu}") if layer is None else f'{layer}["{leaf}"]'
+            )
         return variables
 
     def _kin(self, op: Op) -> Hashable:
         return op.layers, op.gpu, op.cases, isinstance(op, Moved) and op.name
 
     def docstring(self) -> list[str]:
-        """With what each GPU computes."""
+        """With what each GPU computes, and where they talk."""
         lines = ['"""`forward` takes values by the names of data layers, and gives values by the names of layers.', ""]
         for gpu in self.gpus:
-            own = (op for op in self.program.operators if op.gpu == gpu and not isinstance(op, Moved))
-            names = dict.fromkeys(layer for op in own for layer in op.layers)
-            indent = f"GPU {gpu}  "
-            lines += textwrap.wrap(
-                " ".join(names),
-                WIDTH - 8,
-                initial_indent=indent,
-                subsequent_indent=" " * len(indent),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        return [*lines, '"""']
+            lines += layers_on(self.program, gpu, f"GPU {gpu}  ")
+        return [*lines, *talk(self.program, self.gpus, "talk   "), '"""']
 
     def _definitions(self) -> list[str]:
         """Those of a GPU together."""
@@ -124,36 +151,51 @@ class PlacedWriter(Writer):
 
     def _further_methods(self) -> list[list[str]]:
         named = f"GPU{'s' if len(self.gpus) > 1 else ''} {', '.join(map(str, self.gpus))}"
-        lines = [
-            "def place(self, *devices: torch.device | str) -> None:",
-            f'    """Move each layer to its device. devices: of {named} of the spec, in this order."""',
-            f"    {self._targets()} = self.gpus = tuple(map(torch.device, devices))",
-        ]
         attributes: dict[int, list[str]] = defaultdict(list)
         for path in self.holders.definitions():
             attributes[self.placed.homes[path]].append(f"self.{path}")
+        lines = [
+            "def place(self, *devices: torch.device | str) -> None:",
+            f'    """Move each layer to its device. devices: of {named} of the spec, in this order."""',
+            f"    {self._targets(attributes)} = self.gpus = tuple(map(torch.device, devices))",
+        ]
         for gpu, own in sorted(attributes.items()):
-            lines += [f"    {line}" for line in _loop(own)]
-            lines.append(f"        layer.to(gpu{gpu})")
+            lines += [f"    {line}" for line in _for_each(own, f"to(gpu{gpu})")]
         return [lines]
 
-    def _targets(self) -> str:
-        """The variables of the devices, to the left of an assignment."""
-        names = ", ".join(f"gpu{gpu}" for gpu in self.gpus)
+    def _targets(self, used: Collection[int]) -> str:
+        """The variables of the devices, to the left of an assignment; `_` for those that nothing below it names."""
+        names = ", ".join(f"gpu{gpu}" if gpu in used else "_" for gpu in self.gpus)
         return names if len(self.gpus) > 1 else f"({names},)"
 
+    def _receiving(self) -> set[int]:
+        """GPUs that something goes to in `forward`."""
+        values = {op.gpu for op in self.program.operators if isinstance(op, Transfer) and op.gpu is not None}
+        copies = {gpu for _, gpu, _ in self.placed.copied()}
+        costs = {cost.gpu for cost in self.program.costs}
+        return values | copies | ({self.program.costs[0].gpu or 0} if len(costs) > 1 else set())
+
     def _beginning(self) -> list[str]:
-        lines = [f"    {self._targets()} = self.gpus"]
+        used = self._receiving()
+        lines = [f"    {self._targets(used)} = self.gpus"] if used else []
         for total in self.totals:
             given = next(op for op in self.program.inputs if op.name not in self.optional)
             cases = f"len(inputs[{literal(given.key)}])"
             lines.append(f"    {slice_size(total)} = -(-{cases} // {total})  # cases in a slice of the minibatch")
+        return [*lines, *(f"    {line}" for line in self._copies())]
+
+    def _copies(self) -> list[str]:
+        """Parameters and buffers that operators read elsewhere, brought there."""
+        whole = self.placed.copied_layers
+        lines = [f"{name} = {COPY}(self.{path}, gpu{gpu})" for (path, gpu), name in whole.items()]
         for name, gpu, op in self.placed.copied():
+            if (path_of(name), gpu) in whole:
+                continue
             is_buffer = name in self.program.buffer
             own = Holders.buffer(self.holders, name, op) if is_buffer else Holders.expression(self.holders, name, op)
             if own.endswith(".bias"):  # which modules of torch may lack
                 own = f"self.get_parameter({literal(name)})"
-            lines.append(f"    {self.placed.copies[name, gpu]} = {own}.to(gpu{gpu}, non_blocking=True)")
+            lines.append(f"{self.placed.copies[name, gpu]} = {own}.to(gpu{gpu}, non_blocking=True)")
         return lines
 
     def _comment(self, op: Op) -> str:
@@ -179,9 +221,39 @@ class PlacedWriter(Writer):
         return text if cost.gpu == first else f"{text}.to(gpu{first}, non_blocking=True)"
 
 
-def _loop(attributes: list[str]) -> list[str]:
-    """`for layer in (self.conv1, self.conv2):`, folded."""
-    line = f"for layer in ({', '.join(attributes)}{',' if len(attributes) == 1 else ''}):"
-    if len(line) + 8 <= WIDTH:
-        return [line]
-    return ["for layer in (", *(f"    {attribute}," for attribute in attributes), "):"]
+def layers_on(program: Program, gpu: int, heading: str) -> list[str]:
+    """Lines of a docstring that name the layers of a GPU."""
+    own = (op for op in program.operators if op.gpu == gpu and not isinstance(op, Moved | Send | Receive))
+    return _list(heading, dict.fromkeys(layer for op in own for layer in op.layers))
+
+
+def talk(program: Program, gpus: Collection[int], heading: str) -> list[str]:
+    """Lines that say which layers of these GPUs read what another GPU has; none where none do."""
+    readers = {
+        name
+        for crossing in crossings(program)
+        if crossing.source is not None and crossing.target in gpus
+        for name in crossing.readers
+    }
+    in_order = dict.fromkeys(layer for op in program.operators for layer in op.layers if layer in readers)
+    return _list(f"{heading}before ", in_order) if readers else []
+
+
+def _list(heading: str, names: Iterable[str]) -> list[str]:
+    return textwrap.wrap(
+        " ".join(names),
+        WIDTH - 8,
+        initial_indent=heading,
+        subsequent_indent=" " * len(heading),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _for_each(attributes: Sequence[str], call: str) -> list[str]:
+    """`for layer in (self.conv1, self.conv2):`, folded, and a call of each; of one without a loop."""
+    if len(attributes) == 1:
+        return [f"{attributes[0]}.{call}"]
+    line = f"for layer in ({', '.join(attributes)}):"
+    loop = [line] if len(line) + 8 <= WIDTH else ["for layer in (", *(f"    {name}," for name in attributes), "):"]
+    return [*loop, f"    layer.{call}"]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from convspec.emit.expressions import literal
-from convspec.emit.lines import WIDTH
+from convspec.emit.lines import WIDTH, dictionary
 from convspec.program.program import Block, Buffer, Parameter
 
 
@@ -20,31 +20,41 @@ def parents_table(trees: Mapping[str, Sequence[int]]) -> str:
 
 
 def blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
+    """A line a tensor where its layers fit on one, else a line a layer."""
+    tensors = {tensor.name: {block.name: _index(block, tensor.shape) for block in tensor.blocks} for tensor in merged}
+    has_wholes = any(index == "()" for blocks in tensors.values() for index in blocks.values())
     lines = [
-        "# Which rows and columns of a merged tensor belong to which layer of the spec"
-        + ("; () is the whole of a count." if any(not tensor.shape for tensor in merged) else "."),
+        "# Which rows and columns of a tensor belong to which layer of the spec" + ("; () is all of it." if has_wholes else "."),
         "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
     ]
-    for parameter in merged:
-        lines.append(f'    "{parameter.name}": {{')
-        lines += [f"        {literal(block.name)}: {_index(block)}," for block in parameter.blocks]
-        lines.append("    },")
-    lines.append("}")
-    return "\n".join(lines)
+    for name, blocks in tensors.items():
+        entries = [f"{literal(block)}: {index}" for block, index in blocks.items()]
+        *others, last = dictionary(f"{literal(name)}: {{", entries)
+        lines += [f"    {line}" for line in (*others, f"{last},")]
+    return "\n".join([*lines, "}"])
 
 
-def _index(block: Block) -> str:
+def parts_table(parts: Mapping[int, str]) -> str:
+    """The class of each GPU's part, by their names."""
+    entries = [f"{gpu}: {name}" for gpu, name in parts.items()]
+    return "\n".join(["# The class of each GPU's part.", *dictionary("PARTS: dict[int, type[nn.Module]] = {", entries)])
+
+
+def _index(block: Block, shape: Sequence[int]) -> str:
     ranges = [pair for pair in (block.rows, block.columns) if pair is not None]
+    if all(pair == (0, size) for pair, size in zip(ranges, shape, strict=False)):
+        return "()"
     return f"({', '.join(f'slice({start}, {stop})' for start, stop in ranges)}{',' if len(ranges) == 1 else ''})"
 
 
 HOOKS = '''
 def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
     """Give each layer of the spec an entry of its own in a state_dict."""
-    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
-    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS if prefix + name in state}
+    for name, whole in wholes.items():
+        for block, index in BLOCKS[name].items():
+            is_shared = not index and len(BLOCKS[name]) > 1  # a count of several layers
+            state[prefix + block] = whole.clone() if is_shared else whole[index]
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
@@ -59,15 +69,3 @@ def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unuse
             joined[prefix + name] = whole
     state.update(joined)
 '''
-
-PARTIAL_HOOKS = HOOKS.replace("for name in BLOCKS}", "for name in BLOCKS if prefix + name in state}").replace(
-    """    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
-""",
-    """    for name, whole in wholes.items():
-        for block, index in BLOCKS[name].items():
-            state[prefix + block] = whole[index] if index else whole.clone()
-""",
-)
-"""Those of a module that has only some of the tensors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from math import prod
 
@@ -12,12 +13,13 @@ from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, ter
 from convspec.emit.optional import optional_inputs
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import Names
-from convspec.program.operators import Add, BatchNorm, Drawing, Gather, Input, Op, buffers_of, drawing_of
+from convspec.program.operators import Add, BatchNorm, Drawing, Dropout, Gather, Input, Op, buffers_of, drawing_of
 from convspec.program.parameter import Permutations
 from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
 _CAT = "torch.cat(["
+_RESCALED = "dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test"
 # Letters in the names of a sum and what it reads, up to which calls of modules stand in it.
 _SHORT = 72
 
@@ -35,6 +37,8 @@ class Writer:
         self.returned = {output.value for output in program.outputs}
         self.optional = optional_inputs(program)
         self.expressions: dict[str, str] = {}
+        # Remarks that some line of `forward` needs above it, and whether they were made.
+        self.remarks: dict[str, bool] = {}
         self.names = Names()
         self.variables = self._variables()
 
@@ -112,9 +116,11 @@ class Writer:
 
     def _reset(self) -> list[str]:
         lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
-        if self.program.parameters:
-            lines.append("    parameters = dict(self.named_parameters())")
-        lines += [f"    {line}" for parameter in self.program.parameters for line in _initialization(parameter)]
+        drawn: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for parameter in self.program.parameters:
+            drawn[_initialization(parameter)].append(parameter.name)
+        for statements, names in drawn.items():
+            lines += [f"    {line}" for line in _for_each(names, statements)]
         for op in self.program.operators:
             if isinstance(op, BatchNorm):
                 lines.append(f"    self.{path_of(op.weight)}.reset_running_stats()")
@@ -154,11 +160,19 @@ class Writer:
     def _line(self, op: Op) -> list[str]:
         """The assignment of a value; none where it stands inside the expression of another."""
         text = expression(op, self._operands(op), self._shapes(op), self.holders)
+        if isinstance(op, Dropout) and op.rescale_at_test and op.enabled:
+            self.remarks.setdefault(_RESCALED, False)
         if self._is_nested(op):
             self.expressions[op.name] = text
             return []
         self.expressions[op.name] = self.variables[op.name]
-        return self._assignment(self.variables[op.name], text, self._comment(op))
+        return [*self._remarks(), *self._assignment(self.variables[op.name], text, self._comment(op))]
+
+    def _remarks(self) -> list[str]:
+        """What has to be said of the next line, and was not said before."""
+        unsaid = [remark for remark, is_said in self.remarks.items() if not is_said]
+        self.remarks |= dict.fromkeys(unsaid, True)
+        return [f"    # {remark}" for remark in unsaid]
 
     def _comment(self, op: Op) -> str:
         return str(op.shape)
@@ -191,7 +205,9 @@ class Writer:
         joined = elements(text[start + len(_CAT) :])
         whole = f"[{', '.join(joined)}]"
         name = self.names.unique(f"{variable}_inputs")
-        spread = [f"    {name} = [", *(f"        {element}," for element in joined), "    ]"]
+        spread = [f"    {name} = {whole}"]
+        if len(spread[0]) + 4 > WIDTH:
+            spread = [f"    {name} = [", *(f"        {element}," for element in joined), "    ]"]
         return [*spread, *self._assignment(variable, text.replace(whole, name, 1), comment)]
 
     def _call(self, variable: str, text: str, comment: str) -> list[str]:
@@ -237,8 +253,13 @@ class Writer:
         entries = [f"{literal(output.layer)}: {self.expressions[output.value]}" for output in given]
         if not costs:
             return dictionary("return {", entries)
-        lines = dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
         reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
+        if not self.optional:
+            entries += [f"{literal(cost.name)}: {self._cost_text(cost)}" for cost in reported]
+            if all(len(entry) + 13 <= WIDTH for entry in entries):
+                return dictionary("return {", entries)
+            entries = entries[: len(given)]
+        lines = dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
         for cost in reported:
             if cost.name not in self.optional:
                 lines += self._cost(cost, "")
@@ -290,15 +311,28 @@ class Writer:
         ]
 
 
-def _initialization(parameter: Parameter) -> list[str]:
+def _initialization(parameter: Parameter) -> tuple[str, ...]:
+    """Statements that give it its first values, in which it is called `{}`."""
     std, constant, rows = parameter.initialization
-    path = f'parameters["{parameter.name}"]'
-    zeros = [_filled(path, 0)] if rows is not None else []
     if not std:
-        return [_filled(path, constant)]
+        return (_filled("{}", constant),)
     mean = f"mean={constant!r}, " if constant else ""
-    drawn = path if rows is None else f"{path}[:{rows}]"
-    return [*zeros, f"nn.init.normal_({drawn}, {mean}std={std!r})"]
+    if rows is None:
+        return (f"nn.init.normal_({{}}, {mean}std={std!r})",)
+    return _filled("{}", 0), f"nn.init.normal_({{}}[:{rows}], {mean}std={std!r})"
+
+
+def _for_each(names: Sequence[str], statements: Sequence[str]) -> list[str]:
+    """The statements for each of these parameters."""
+    if len(names) == 1:
+        return [text.format(f"self.get_parameter({literal(names[0])})") for text in statements]
+    opening, inner, closing = "for name in (", [literal(name) for name in names], "):"
+    line = f"{opening}{', '.join(inner)}{closing}"
+    if len(line) + 8 > WIDTH:
+        loop = [opening, *(f"    {name}," for name in inner), closing]
+    else:
+        loop = [line]
+    return [*loop, *(f"    {text.format('self.get_parameter(name)')}" for text in statements)]
 
 
 def _start(buffer: Buffer) -> str:

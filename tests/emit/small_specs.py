@@ -151,6 +151,20 @@ UNSHARED = classifier(
 )
 
 
+def parted(*, fc: str = "0,1", first: str = "0,1,2,3") -> str:
+    """Convolutions in four parts, dropped units, a linear layer with fewer replicas, and towers above."""
+    layers = (
+        layer("conv1", type="conv", inputs="data", filters=4, filterSize=3, neuron="relu", gpu=first)
+        + layer("norm1", type="batchnorm", inputs="conv1")
+        + layer("drop1", type="dropout", inputs="norm1", keep=0.7)
+        + layer("fc2", type="fc", inputs="drop1", outputs=6, neuron="relu", gpu=fc)
+        + layer("drop2", type="dropout2", inputs="fc2", keep=0.6)
+    )
+    for gpu, tower in enumerate("ab"):
+        layers += layer(f"fc3{tower}", type="fc", inputs="drop2", outputs=3, neuron="nrelu", gpu=gpu)
+    return classifier(layers, leaves="fc3a,fc3b")
+
+
 @st.composite
 def scattered(draw: DrawFn, gpus: int = 3, **limits: int) -> str:
     """Generated specs, each of whose layers is on any GPU."""

@@ -19,6 +19,7 @@ from textwrap import dedent
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import convspec
@@ -29,7 +30,7 @@ from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import all_layers
 from tests.emit.cost_specs import COSTS, spec
-from tests.emit.small_specs import TWO_TOWERS, UNSHARED, classifier, layer
+from tests.emit.small_specs import TWO_TOWERS, UNSHARED, classifier, layer, parted
 
 GOLDENS = Path(__file__).parent / "goldens"
 SPECS = sorted(path.name for path in spec_path("alexnet.cfg").parent.glob("*.cfg"))
@@ -156,9 +157,22 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collect()
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(convspec.compile(text), encoding="utf-8")
-    for name in ("alexnet.cfg", "alexnet-hybrid.cfg", "alexnet-2012.cfg"):
-        placed = compile_spec(spec_path(name), target=Target.DEVICES).source
-        (folder / f"placed_{name.removesuffix('.cfg').replace('-', '_')}.py").write_text(placed, encoding="utf-8")
+    several: dict[str, str | Path] = {
+        Path(name).stem.replace("-", "_"): spec_path(name)
+        for name in ("alexnet.cfg", "alexnet-hybrid.cfg", "alexnet-2012.cfg", "resnet20.cfg")
+    }
+    several["replicas"] = parted(fc="2")
+
+    @given(text=st.one_of(specs(towers=2, max_layers=8), specs(towers=2, replicas=2, max_layers=6)))
+    @settings(max_examples=20, database=None, derandomize=True)
+    def collect_placed(text: str) -> None:
+        several[f"generated_{len(several)}"] = text
+
+    collect_placed()
+    for name, text in several.items():
+        for target in (Target.DEVICES, Target.SPMD):
+            path = folder / f"{target.value}_{name}.py"
+            path.write_text(compile_spec(text, target=target).source, encoding="utf-8")
     everything = convspec.compile(TWO_TOWERS, outputs=all_layers(convspec.check(TWO_TOWERS)))
     (folder / "everything.py").write_text(everything, encoding="utf-8")
     return folder
@@ -181,9 +195,9 @@ def test_ruff_would_format_nothing(sources: Path) -> None:
 
 
 def test_mypy_finds_nothing(sources: Path, pytestconfig: pytest.Config) -> None:
-    """Most of its time goes into torch itself, which the cache keeps for the next run."""
+    """Most of its time goes into torch itself, which the cache keeps for the next run. Hooks of torch have no types."""
     cache = pytestconfig.cache.mkdir("mypy")
-    run_tool("mypy", f"--cache-dir={cache}", folder=sources)
+    run_tool("mypy", "--strict", "--allow-untyped-calls", f"--cache-dir={cache}", folder=sources)
 
 
 BLOCKED = """

@@ -29,7 +29,7 @@ from convspec.train.display import SilentDisplay
 from convspec.train.trainer import train
 from tests.emit.comparison import lowered
 from tests.emit.shrinking import shrunk
-from tests.emit.small_specs import classifier, layer
+from tests.emit.small_specs import classifier, layer, parted
 from tests.train.placements import (
     PASSES,
     assert_placement_changes_nothing,
@@ -65,20 +65,6 @@ def test_generated_networks(text: str) -> None:
 def test_specs(name: str) -> None:
     """With their dropout, momentum, decay and schedules, at a few maps a layer."""
     assert_placement_changes_nothing(shrunk(spec_path(name)))
-
-
-def parted(*, fc: str = "0,1", first: str = "0,1,2,3") -> str:
-    """Convolutions in four parts, dropped units, a linear layer with fewer replicas, and towers above."""
-    layers = (
-        layer("conv1", type="conv", inputs="data", filters=4, filterSize=3, neuron="relu", gpu=first)
-        + layer("norm1", type="batchnorm", inputs="conv1")
-        + layer("drop1", type="dropout", inputs="norm1", keep=0.7)
-        + layer("fc2", type="fc", inputs="drop1", outputs=6, neuron="relu", gpu=fc)
-        + layer("drop2", type="dropout2", inputs="fc2", keep=0.6)
-    )
-    for gpu, tower in enumerate("ab"):
-        layers += layer(f"fc3{tower}", type="fc", inputs="drop2", outputs=3, neuron="nrelu", gpu=gpu)
-    return classifier(layers, leaves="fc3a,fc3b")
 
 
 @pytest.mark.parametrize("fc", ["0,1,2,3", "0,1", "1,0", "2"])
@@ -151,7 +137,7 @@ def test_wrong_programs_are_rejected(change: Change) -> None:
     ("right", "wrong"),
     [
         ("drop1_1.to(gpu2", "drop1_1.detach().to(gpu2"),
-        ("self.conv1.weight.to(gpu1", "self.conv1.weight.detach().to(gpu1"),
+        ("parameter.to(device", "parameter.detach().to(device"),
         ("drop1_1.to(gpu2", "(2 * drop1_1).to(gpu2"),
     ],
 )

@@ -21,8 +21,9 @@ from convspec.program.program import Program
 from convspec.resources import spec_path
 from tests.emit.comparison import lowered, random_batch
 from tests.emit.shrinking import shrunk
+from tests.emit.small_specs import parted
 from tests.train.pretended import Pretended, WrongDeviceError, pretend_place
-from tests.train.test_devices import NETWORKS, parted
+from tests.train.test_devices import NETWORKS
 
 CASES = 8
 
@@ -77,7 +78,7 @@ def test_generated_networks(text: str) -> None:
         ("self.full7b_fc(torch.cat(", "self.full7a_fc(torch.cat("),
         ("full6a_drop_on_1,", "full6a_drop,"),
         ("F.cross_entropy(fc8, labels_on_0)", "F.cross_entropy(fc8.to(gpu1), labels_on_0)"),
-        ("conv2_weight_on_1, ", "self.conv2.weight, "),
+        ('conv2_weights_on_1["weight"], ', "self.conv2.weight, "),
         ("probs = F.softmax(fc8, dim=1)", "probs = F.softmax(fc8, dim=1) * fc8.max().item()"),
     ],
 )

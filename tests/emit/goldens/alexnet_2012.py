@@ -31,23 +31,14 @@ class AlexNet2012(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        parameters = dict(self.named_parameters())
-        nn.init.normal_(parameters["conv1.weight"], std=0.01)
-        nn.init.zeros_(parameters["conv1.bias"])
-        nn.init.normal_(parameters["conv2.weight"], std=0.01)
-        nn.init.ones_(parameters["conv2.bias"])
-        nn.init.normal_(parameters["conv3.weight"], std=0.03)
-        nn.init.zeros_(parameters["conv3.bias"])
-        nn.init.normal_(parameters["conv4.weight"], std=0.03)
-        nn.init.ones_(parameters["conv4.bias"])
-        nn.init.normal_(parameters["conv5.weight"], std=0.03)
-        nn.init.ones_(parameters["conv5.bias"])
-        nn.init.normal_(parameters["fc6.weight"], std=0.01)
-        nn.init.ones_(parameters["fc6.bias"])
-        nn.init.normal_(parameters["fc7.weight"], std=0.01)
-        nn.init.ones_(parameters["fc7.bias"])
-        nn.init.normal_(parameters["fc8.weight"], std=0.01)
-        nn.init.zeros_(parameters["fc8.bias"])
+        for name in ("conv1.weight", "conv2.weight", "fc6.weight", "fc7.weight", "fc8.weight"):
+            nn.init.normal_(self.get_parameter(name), std=0.01)
+        for name in ("conv1.bias", "conv3.bias", "fc8.bias"):
+            nn.init.zeros_(self.get_parameter(name))
+        for name in ("conv2.bias", "conv4.bias", "conv5.bias", "fc6.bias", "fc7.bias"):
+            nn.init.ones_(self.get_parameter(name))
+        for name in ("conv3.weight", "conv4.weight", "conv5.weight"):
+            nn.init.normal_(self.get_parameter(name), std=0.03)
 
     def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:
         noise = noise or Noise.draw(self.training)  # one number a step: masks are functions of it, layer and case
@@ -77,6 +68,7 @@ class AlexNet2012(nn.Module):
         conv5 = F.conv2d(conv4, self.conv5.weight, padding=1, groups=2)  # 256x13x13
         pool5 = bias_act_lrn_max_pool2d(conv5, self.conv5.bias, "relu", kernel_size=3, stride=2)  # 256x6x6
         fc6 = F.relu(self.fc6(pool5.flatten(1)))  # 4096
+        # dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test
         drop6 = 0.5 * dropout(fc6, 0.5, self.training, noise, "drop6a", "drop6b")  # 4096
         fc7 = F.relu(self.fc7(drop6))  # 4096
         drop7 = 0.5 * dropout(fc7, 0.5, self.training, noise, "drop7a", "drop7b")  # 4096
@@ -92,70 +84,46 @@ class AlexNet2012(nn.Module):
         return outputs["logprob"]
 
 
-# Which rows and columns of a merged tensor belong to which layer of the spec.
+# Which rows and columns of a tensor belong to which layer of the spec.
 BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
-    "conv1.weight": {
-        "conv1a.weight": (slice(0, 48), slice(0, 3)),
-        "conv1b.weight": (slice(48, 96), slice(0, 3)),
-    },
-    "conv1.bias": {
-        "conv1a.bias": (slice(0, 48),),
-        "conv1b.bias": (slice(48, 96),),
-    },
+    "conv1.weight": {"conv1a.weight": (slice(0, 48), slice(0, 3)), "conv1b.weight": (slice(48, 96), slice(0, 3))},
+    "conv1.bias": {"conv1a.bias": (slice(0, 48),), "conv1b.bias": (slice(48, 96),)},
     "conv2.weight": {
         "conv2a.weight": (slice(0, 128), slice(0, 48)),
         "conv2b.weight": (slice(128, 256), slice(0, 48)),
     },
-    "conv2.bias": {
-        "conv2a.bias": (slice(0, 128),),
-        "conv2b.bias": (slice(128, 256),),
-    },
+    "conv2.bias": {"conv2a.bias": (slice(0, 128),), "conv2b.bias": (slice(128, 256),)},
     "conv3.weight": {
         "conv3a.weights.0": (slice(0, 192), slice(0, 128)),
         "conv3a.weights.1": (slice(0, 192), slice(128, 256)),
         "conv3b.weights.0": (slice(192, 384), slice(0, 128)),
         "conv3b.weights.1": (slice(192, 384), slice(128, 256)),
     },
-    "conv3.bias": {
-        "conv3a.bias": (slice(0, 192),),
-        "conv3b.bias": (slice(192, 384),),
-    },
+    "conv3.bias": {"conv3a.bias": (slice(0, 192),), "conv3b.bias": (slice(192, 384),)},
     "conv4.weight": {
         "conv4a.weight": (slice(0, 192), slice(0, 192)),
         "conv4b.weight": (slice(192, 384), slice(0, 192)),
     },
-    "conv4.bias": {
-        "conv4a.bias": (slice(0, 192),),
-        "conv4b.bias": (slice(192, 384),),
-    },
+    "conv4.bias": {"conv4a.bias": (slice(0, 192),), "conv4b.bias": (slice(192, 384),)},
     "conv5.weight": {
         "conv5a.weight": (slice(0, 128), slice(0, 192)),
         "conv5b.weight": (slice(128, 256), slice(0, 192)),
     },
-    "conv5.bias": {
-        "conv5a.bias": (slice(0, 128),),
-        "conv5b.bias": (slice(128, 256),),
-    },
+    "conv5.bias": {"conv5a.bias": (slice(0, 128),), "conv5b.bias": (slice(128, 256),)},
     "fc6.weight": {
         "fc6a.weights.0": (slice(0, 2048), slice(0, 4608)),
         "fc6a.weights.1": (slice(0, 2048), slice(4608, 9216)),
         "fc6b.weights.0": (slice(2048, 4096), slice(0, 4608)),
         "fc6b.weights.1": (slice(2048, 4096), slice(4608, 9216)),
     },
-    "fc6.bias": {
-        "fc6a.bias": (slice(0, 2048),),
-        "fc6b.bias": (slice(2048, 4096),),
-    },
+    "fc6.bias": {"fc6a.bias": (slice(0, 2048),), "fc6b.bias": (slice(2048, 4096),)},
     "fc7.weight": {
         "fc7a.weights.0": (slice(0, 2048), slice(0, 2048)),
         "fc7a.weights.1": (slice(0, 2048), slice(2048, 4096)),
         "fc7b.weights.0": (slice(2048, 4096), slice(0, 2048)),
         "fc7b.weights.1": (slice(2048, 4096), slice(2048, 4096)),
     },
-    "fc7.bias": {
-        "fc7a.bias": (slice(0, 2048),),
-        "fc7b.bias": (slice(2048, 4096),),
-    },
+    "fc7.bias": {"fc7a.bias": (slice(0, 2048),), "fc7b.bias": (slice(2048, 4096),)},
     "fc8.weight": {
         "fc8.weights.0": (slice(0, 1000), slice(0, 2048)),
         "fc8.weights.1": (slice(0, 1000), slice(2048, 4096)),
@@ -165,10 +133,11 @@ BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
 
 def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
     """Give each layer of the spec an entry of its own in a state_dict."""
-    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
-    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS if prefix + name in state}
+    for name, whole in wholes.items():
+        for block, index in BLOCKS[name].items():
+            is_shared = not index and len(BLOCKS[name]) > 1  # a count of several layers
+            state[prefix + block] = whole.clone() if is_shared else whole[index]
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:

@@ -18,6 +18,7 @@ class AlexNet(nn.Module):
     GPU 0  conv1a rnorm1a pool1a conv2a rnorm2a pool2a conv3a conv4a conv5a pool5a fc6a drop6a fc7a drop7a fc8 probs
            logprob
     GPU 1  conv1b rnorm1b pool1b conv2b rnorm2b pool2b conv3b conv4b conv5b pool5b fc6b drop6b fc7b drop7b
+    talk   before conv3a conv3b fc6a fc6b fc7a fc7b fc8
     """
 
     def __init__(self) -> None:
@@ -54,37 +55,39 @@ class AlexNet(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        parameters = dict(self.named_parameters())
-        nn.init.normal_(parameters["conv1a.weight"], std=0.01)
-        nn.init.zeros_(parameters["conv1a.bias"])
-        nn.init.normal_(parameters["conv2a.weight"], std=0.01)
-        nn.init.ones_(parameters["conv2a.bias"])
-        nn.init.normal_(parameters["conv1b.weight"], std=0.01)
-        nn.init.zeros_(parameters["conv1b.bias"])
-        nn.init.normal_(parameters["conv2b.weight"], std=0.01)
-        nn.init.ones_(parameters["conv2b.bias"])
-        nn.init.normal_(parameters["conv3a.weight"], std=0.01)
-        nn.init.zeros_(parameters["conv3a.bias"])
-        nn.init.normal_(parameters["conv4a.weight"], std=0.01)
-        nn.init.ones_(parameters["conv4a.bias"])
-        nn.init.normal_(parameters["conv5a.weight"], std=0.01)
-        nn.init.ones_(parameters["conv5a.bias"])
-        nn.init.normal_(parameters["conv3b.weight"], std=0.01)
-        nn.init.zeros_(parameters["conv3b.bias"])
-        nn.init.normal_(parameters["conv4b.weight"], std=0.01)
-        nn.init.ones_(parameters["conv4b.bias"])
-        nn.init.normal_(parameters["conv5b.weight"], std=0.01)
-        nn.init.ones_(parameters["conv5b.bias"])
-        nn.init.normal_(parameters["fc6a.weight"], std=0.01)
-        nn.init.ones_(parameters["fc6a.bias"])
-        nn.init.normal_(parameters["fc6b.weight"], std=0.01)
-        nn.init.ones_(parameters["fc6b.bias"])
-        nn.init.normal_(parameters["fc7a.weight"], std=0.01)
-        nn.init.ones_(parameters["fc7a.bias"])
-        nn.init.normal_(parameters["fc7b.weight"], std=0.01)
-        nn.init.ones_(parameters["fc7b.bias"])
-        nn.init.normal_(parameters["fc8.weight"], std=0.01)
-        nn.init.zeros_(parameters["fc8.bias"])
+        for name in (
+            "conv1a.weight",
+            "conv2a.weight",
+            "conv1b.weight",
+            "conv2b.weight",
+            "conv3a.weight",
+            "conv4a.weight",
+            "conv5a.weight",
+            "conv3b.weight",
+            "conv4b.weight",
+            "conv5b.weight",
+            "fc6a.weight",
+            "fc6b.weight",
+            "fc7a.weight",
+            "fc7b.weight",
+            "fc8.weight",
+        ):
+            nn.init.normal_(self.get_parameter(name), std=0.01)
+        for name in ("conv1a.bias", "conv1b.bias", "conv3a.bias", "conv3b.bias", "fc8.bias"):
+            nn.init.zeros_(self.get_parameter(name))
+        for name in (
+            "conv2a.bias",
+            "conv2b.bias",
+            "conv4a.bias",
+            "conv5a.bias",
+            "conv4b.bias",
+            "conv5b.bias",
+            "fc6a.bias",
+            "fc6b.bias",
+            "fc7a.bias",
+            "fc7b.bias",
+        ):
+            nn.init.ones_(self.get_parameter(name))
 
     def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:
         noise = noise or Noise.draw(self.training)  # one number a step: masks are functions of it, layer and case
@@ -122,6 +125,7 @@ class AlexNet(nn.Module):
         pool5b_on_0 = pool5b.to(gpu0, non_blocking=True)  # 128x6x6, GPU 1 to GPU 0
         fc6a = F.relu(self.fc6a(torch.cat([pool5a, pool5b_on_0], dim=1).flatten(1)))  # 2048, GPU 0
         fc6b = F.relu(self.fc6b(torch.cat([pool5a_on_1, pool5b], dim=1).flatten(1)))  # 2048, GPU 1
+        # dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test
         drop6a = 0.5 * dropout(fc6a, 0.5, self.training, noise, "drop6a")  # 2048, GPU 0
         drop6a_on_1 = drop6a.to(gpu1, non_blocking=True)  # 2048, GPU 0 to GPU 1
         drop6b = 0.5 * dropout(fc6b, 0.5, self.training, noise, "drop6b")  # 2048, GPU 1
@@ -144,7 +148,7 @@ class AlexNet(nn.Module):
         return outputs["logprob"]
 
 
-# Which rows and columns of a merged tensor belong to which layer of the spec.
+# Which rows and columns of a tensor belong to which layer of the spec.
 BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
     "conv3a.weight": {
         "conv3a.weights.0": (slice(0, 192), slice(0, 128)),
@@ -179,10 +183,11 @@ BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
 
 def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
     """Give each layer of the spec an entry of its own in a state_dict."""
-    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
-    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS if prefix + name in state}
+    for name, whole in wholes.items():
+        for block, index in BLOCKS[name].items():
+            is_shared = not index and len(BLOCKS[name]) > 1  # a count of several layers
+            state[prefix + block] = whole.clone() if is_shared else whole[index]
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:

@@ -26,17 +26,13 @@ class LeNet(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        parameters = dict(self.named_parameters())
-        nn.init.normal_(parameters["conv1.weight"], std=0.002)
-        nn.init.zeros_(parameters["conv1.bias"])
-        nn.init.normal_(parameters["conv2.weight"], std=0.08)
-        nn.init.zeros_(parameters["conv2.bias"])
-        nn.init.normal_(parameters["fc3.weight"], std=0.05)
-        nn.init.zeros_(parameters["fc3.bias"])
-        nn.init.normal_(parameters["fc4.weight"], std=0.09)
-        nn.init.zeros_(parameters["fc4.bias"])
-        nn.init.normal_(parameters["fc5.weight"], std=0.1)
-        nn.init.zeros_(parameters["fc5.bias"])
+        nn.init.normal_(self.get_parameter("conv1.weight"), std=0.002)
+        for name in ("conv1.bias", "conv2.bias", "fc3.bias", "fc4.bias", "fc5.bias"):
+            nn.init.zeros_(self.get_parameter(name))
+        nn.init.normal_(self.get_parameter("conv2.weight"), std=0.08)
+        nn.init.normal_(self.get_parameter("fc3.weight"), std=0.05)
+        nn.init.normal_(self.get_parameter("fc4.weight"), std=0.09)
+        nn.init.normal_(self.get_parameter("fc5.weight"), std=0.1)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 1x32x32

@@ -28,17 +28,10 @@ class TwoTowers(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        parameters = dict(self.named_parameters())
-        nn.init.normal_(parameters["conv1.weight"], std=0.1)
-        nn.init.zeros_(parameters["conv1.bias"])
-        nn.init.normal_(parameters["conv2.weight"], std=0.1)
-        nn.init.zeros_(parameters["conv2.bias"])
-        nn.init.normal_(parameters["conv3.weight"], std=0.1)
-        nn.init.zeros_(parameters["conv3.bias"])
-        nn.init.normal_(parameters["fc4.weight"], std=0.1)
-        nn.init.zeros_(parameters["fc4.bias"])
-        nn.init.normal_(parameters["scores.weight"], std=0.1)
-        nn.init.zeros_(parameters["scores.bias"])
+        for name in ("conv1.weight", "conv2.weight", "conv3.weight", "fc4.weight", "scores.weight"):
+            nn.init.normal_(self.get_parameter(name), std=0.1)
+        for name in ("conv1.bias", "conv2.bias", "conv3.bias", "fc4.bias", "scores.bias"):
+            nn.init.zeros_(self.get_parameter(name))
 
     def forward(self, inputs: dict[str, Tensor], noise: Noise | None = None) -> dict[str, Tensor]:
         noise = noise or Noise.draw(self.training)  # one number a step: masks are functions of it, layer and case
@@ -50,6 +43,7 @@ class TwoTowers(nn.Module):
         conv2 = F.relu(self.conv2(pool1))  # 8x4x4
         conv3 = F.relu(self.conv3(conv2))  # 12x4x4
         fc4 = F.relu(self.fc4(conv3.flatten(1)))  # 10
+        # dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test
         drop4 = 0.5 * dropout(fc4, 0.5, self.training, noise, "drop4a", "drop4b")  # 10
         scores = self.scores(drop4)  # 4
         probs = F.softmax(scores, dim=1)  # 4
@@ -63,44 +57,26 @@ class TwoTowers(nn.Module):
         return 0.7 * outputs["cost"]
 
 
-# Which rows and columns of a merged tensor belong to which layer of the spec.
+# Which rows and columns of a tensor belong to which layer of the spec.
 BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
-    "conv1.weight": {
-        "conv1a.weight": (slice(0, 4), slice(0, 3)),
-        "conv1b.weight": (slice(4, 8), slice(0, 3)),
-    },
-    "conv1.bias": {
-        "conv1a.bias": (slice(0, 4),),
-        "conv1b.bias": (slice(4, 8),),
-    },
-    "conv2.weight": {
-        "conv2a.weight": (slice(0, 4), slice(0, 4)),
-        "conv2b.weight": (slice(4, 8), slice(0, 4)),
-    },
-    "conv2.bias": {
-        "conv2a.bias": (slice(0, 4),),
-        "conv2b.bias": (slice(4, 8),),
-    },
+    "conv1.weight": {"conv1a.weight": (slice(0, 4), slice(0, 3)), "conv1b.weight": (slice(4, 8), slice(0, 3))},
+    "conv1.bias": {"conv1a.bias": (slice(0, 4),), "conv1b.bias": (slice(4, 8),)},
+    "conv2.weight": {"conv2a.weight": (slice(0, 4), slice(0, 4)), "conv2b.weight": (slice(4, 8), slice(0, 4))},
+    "conv2.bias": {"conv2a.bias": (slice(0, 4),), "conv2b.bias": (slice(4, 8),)},
     "conv3.weight": {
         "conv3a.weights.0": (slice(0, 6), slice(0, 4)),
         "conv3a.weights.1": (slice(0, 6), slice(4, 8)),
         "conv3b.weights.0": (slice(6, 12), slice(4, 8)),
         "conv3b.weights.1": (slice(6, 12), slice(0, 4)),
     },
-    "conv3.bias": {
-        "conv3a.bias": (slice(0, 6),),
-        "conv3b.bias": (slice(6, 12),),
-    },
+    "conv3.bias": {"conv3a.bias": (slice(0, 6),), "conv3b.bias": (slice(6, 12),)},
     "fc4.weight": {
         "fc4a.weights.0": (slice(0, 5), slice(0, 96)),
         "fc4a.weights.1": (slice(0, 5), slice(96, 192)),
         "fc4b.weights.0": (slice(5, 10), slice(96, 192)),
         "fc4b.weights.1": (slice(5, 10), slice(0, 96)),
     },
-    "fc4.bias": {
-        "fc4a.bias": (slice(0, 5),),
-        "fc4b.bias": (slice(5, 10),),
-    },
+    "fc4.bias": {"fc4a.bias": (slice(0, 5),), "fc4b.bias": (slice(5, 10),)},
     "scores.weight": {
         "scores.weights.0": (slice(0, 4), slice(0, 5)),
         "scores.weights.1": (slice(0, 4), slice(5, 10)),
@@ -110,10 +86,11 @@ BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
 
 def split_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, local_metadata: dict[str, object]) -> None:
     """Give each layer of the spec an entry of its own in a state_dict."""
-    wholes = {name: state.pop(prefix + name) for name in BLOCKS}
-    for name, blocks in BLOCKS.items():
-        for block, index in blocks.items():
-            state[prefix + block] = wholes[name][index] if index else wholes[name].clone()
+    wholes = {name: state.pop(prefix + name) for name in BLOCKS if prefix + name in state}
+    for name, whole in wholes.items():
+        for block, index in BLOCKS[name].items():
+            is_shared = not index and len(BLOCKS[name]) > 1  # a count of several layers
+            state[prefix + block] = whole.clone() if is_shared else whole[index]
 
 
 def join_blocks(module: nn.Module, state: dict[str, Tensor], prefix: str, *unused: object) -> None:
