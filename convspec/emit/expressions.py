@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import assert_never
 
 from convspec.emit.costs import cost_expression
 from convspec.emit.holders import Holders, one_or_both, path_of, window_options
+from convspec.emit.lines import literal
 from convspec.program.costs import CostOperator
 from convspec.program.operator import Cases
 from convspec.program.operators import (
@@ -217,11 +217,6 @@ def _linear(op: Linear, operands: Sequence[str], shapes: Sequence[Shape], holder
 
 def _joined(operands: Sequence[str]) -> str:
     return operands[0] if len(operands) == 1 else f"torch.cat([{', '.join(operands)}], dim=1)"
-
-
-def literal(text: str) -> str:
-    """A string literal with double quotes."""
-    return json.dumps(text)
 
 
 def _pool_arguments(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:

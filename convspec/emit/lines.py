@@ -2,10 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
+from convspec.program.names import Names
+
 WIDTH = 120
+_CAT = "torch.cat(["
+
+
+def literal(text: str) -> str:
+    """A string literal with double quotes."""
+    return json.dumps(text)
+
+
+def assignment(variable: str, text: str, comment: str, names: Names) -> list[str]:
+    """A line of `forward`; where it is too long, with its list in lines of their own above, or what stands in its parentheses
+    in lines below. names: gives the list a name that no other has."""
+    line = f"{variable} = {text}  # {comment}"
+    start = text.find(_CAT)
+    if len(line) + 8 <= WIDTH:
+        return [line]
+    if start < 0:
+        return _call(variable, text, comment)
+    joined = elements(text[start + len(_CAT) :])
+    whole = f"[{', '.join(joined)}]"
+    name = names.unique(f"{variable}_inputs")
+    spread = [f"{name} = {whole}"]
+    if len(spread[0]) + 8 > WIDTH:
+        spread = [f"{name} = [", *(f"    {element}," for element in joined), "]"]
+    return [*spread, *assignment(variable, text.replace(whole, name, 1), comment, names)]
+
+
+def _call(variable: str, text: str, comment: str) -> list[str]:
+    """A call with its arguments on one line of their own, or on a line each, the formatter's choice; a sum in parentheses,
+    on one line or on a line a term."""
+    opening, arguments = parted(text)
+    lines = [f"{variable} = {opening}", f"    {arguments}", f")  # {comment}"]
+    if len(lines[1]) + 8 > WIDTH:
+        parts = elements(f"{arguments}]")
+        parts = terms(arguments) if len(parts) == 1 else [f"{part}," for part in parts]
+        lines[1:2] = [f"    {part}" for part in parts]
+    return lines
+
+
+def loop(variable: str, values: Sequence[str]) -> list[str]:
+    """`for layer in (self.conv1, self.conv2):` over at least two values, folded."""
+    line = f"for {variable} in ({', '.join(values)}):"
+    if len(line) + 8 <= WIDTH:
+        return [line]
+    return [f"for {variable} in (", *(f"    {value}," for value in values), "):"]
 
 
 def wrapped_import(names: Sequence[str]) -> list[str]:

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
 
-from convspec.emit.expressions import literal, slice_size
+from convspec.emit.expressions import slice_size
 from convspec.emit.header import class_name, header, imports
 from convspec.emit.holders import HeldByModule, Holders
-from convspec.emit.lines import WIDTH
+from convspec.emit.lines import WIDTH, literal
 from convspec.emit.placed import layers_on, talk
 from convspec.emit.tables import HOOKS, blocks_table, parents_table, parts_table
 from convspec.emit.writer import Writer

@@ -14,9 +14,9 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
-from convspec.emit.expressions import literal, slice_size
+from convspec.emit.expressions import slice_size
 from convspec.emit.holders import Holders, path_of
-from convspec.emit.lines import WIDTH
+from convspec.emit.lines import WIDTH, literal, loop
 from convspec.emit.writer import Writer
 from convspec.program.costs import Cost
 from convspec.program.crossings import crossings, gpus_of
@@ -34,7 +34,6 @@ from convspec.program.operators import (
     parameters_of,
 )
 from convspec.program.program import Program
-
 
 COPY = "copy_of"
 """The function of an emitted module that brings parameters of a layer to another device."""
@@ -254,6 +253,4 @@ def _for_each(attributes: Sequence[str], call: str) -> list[str]:
     """`for layer in (self.conv1, self.conv2):`, folded, and a call of each; of one without a loop."""
     if len(attributes) == 1:
         return [f"{attributes[0]}.{call}"]
-    line = f"for layer in ({', '.join(attributes)}):"
-    loop = [line] if len(line) + 8 <= WIDTH else ["for layer in (", *(f"    {name}," for name in attributes), "):"]
-    return [*loop, f"    layer.{call}"]
+    return [*loop("layer", attributes), f"    layer.{call}"]

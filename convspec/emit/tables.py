@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from convspec.emit.expressions import literal
-from convspec.emit.lines import WIDTH, dictionary
+from convspec.emit.lines import WIDTH, dictionary, literal
 from convspec.program.program import Block, Buffer, Parameter
 
 
@@ -24,7 +23,8 @@ def blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
     tensors = {tensor.name: {block.name: _index(block, tensor.shape) for block in tensor.blocks} for tensor in merged}
     has_wholes = any(index == "()" for blocks in tensors.values() for index in blocks.values())
     lines = [
-        "# Which rows and columns of a tensor belong to which layer of the spec" + ("; () is all of it." if has_wholes else "."),
+        "# Which rows and columns of a tensor belong to which layer of the spec"
+        + ("; () is all of it." if has_wholes else "."),
         "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
     ]
     for name, blocks in tensors.items():

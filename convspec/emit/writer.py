@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from math import prod
 
-from convspec.emit.expressions import expression, is_call, literal, repeats_operand, takes_expressions
+from convspec.emit.expressions import expression, is_call, repeats_operand, takes_expressions
 from convspec.emit.header import class_name
-from convspec.emit.holders import Holders, path_of
-from convspec.emit.lines import WIDTH, dictionary, elements, folded, parted, terms
+from convspec.emit.holders import Holders
+from convspec.emit.lines import WIDTH, assignment, dictionary, elements, folded, literal, parted
 from convspec.emit.optional import optional_inputs
+from convspec.emit.resetting import reset_method
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
 from convspec.program.names import Names
 from convspec.program.operators import Add, BatchNorm, Drawing, Dropout, Gather, Input, Op, buffers_of, drawing_of
-from convspec.program.parameter import Permutations
 from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
 
-_CAT = "torch.cat(["
-_RESCALED = "dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test"
+_RESCALED = (
+    "dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test"
+)
 # Letters in the names of a sum and what it reads, up to which calls of modules stand in it.
 _SHORT = 72
 
@@ -79,7 +78,8 @@ class Writer:
         return last_reads
 
     def module(self) -> str:
-        methods = [self.docstring(), self._init(), *self._further_methods(), self._reset(), self._forward()]
+        methods = [self.docstring(), self._init(), *self._further_methods()]
+        methods += [reset_method(self.program, self.registered), self._forward()]
         methods.append(self._objective())
         bodies = ["\n".join(f"    {line}" if line else "" for line in lines) for lines in methods if lines]
         return f"class {self._class_name()}(nn.Module):\n" + "\n\n".join(bodies)
@@ -113,20 +113,6 @@ class Writer:
             dtype = ", dtype=torch.int64" if buffer.is_integer else ""
             lines.append(f'self.{module}.register_buffer("{leaf}", torch.zeros({buffer.shape}{dtype}))')
         return lines
-
-    def _reset(self) -> list[str]:
-        lines = ["def reset_parameters(self) -> None:", '    """Draw the initial weights."""']
-        drawn: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for parameter in self.program.parameters:
-            drawn[_initialization(parameter)].append(parameter.name)
-        for statements, names in drawn.items():
-            lines += [f"    {line}" for line in _for_each(names, statements)]
-        for op in self.program.operators:
-            if isinstance(op, BatchNorm):
-                lines.append(f"    self.{path_of(op.weight)}.reset_running_stats()")
-        if self.registered:
-            lines.append("    buffers = dict(self.named_buffers())")
-        return lines + [f"    {_start(buffer)}" for buffer in self.registered]
 
     def _forward(self) -> list[str]:
         lines = [*self._signature(), *self._beginning()]
@@ -165,8 +151,9 @@ class Writer:
         if self._is_nested(op):
             self.expressions[op.name] = text
             return []
-        self.expressions[op.name] = self.variables[op.name]
-        return [*self._remarks(), *self._assignment(self.variables[op.name], text, self._comment(op))]
+        variable = self.expressions[op.name] = self.variables[op.name]
+        lines = assignment(variable, text, self._comment(op), self.names)
+        return [*self._remarks(), *(f"    {line}" for line in lines)]
 
     def _remarks(self) -> list[str]:
         """What has to be said of the next line, and was not said before."""
@@ -192,34 +179,6 @@ class Writer:
         if isinstance(op, CrossEntropy) and self.program.values[name].shape.is_map:
             return f"{text}.flatten(1)"
         return text
-
-    def _assignment(self, variable: str, text: str, comment: str) -> list[str]:
-        """A line; where it is too long, with its list in lines of their own above, or what stands in its parentheses in
-        lines below."""
-        line = f"    {variable} = {text}  # {comment}"
-        start = text.find(_CAT)
-        if len(line) + 4 <= WIDTH:
-            return [line]
-        if start < 0:
-            return self._call(variable, text, comment)
-        joined = elements(text[start + len(_CAT) :])
-        whole = f"[{', '.join(joined)}]"
-        name = self.names.unique(f"{variable}_inputs")
-        spread = [f"    {name} = {whole}"]
-        if len(spread[0]) + 4 > WIDTH:
-            spread = [f"    {name} = [", *(f"        {element}," for element in joined), "    ]"]
-        return [*spread, *self._assignment(variable, text.replace(whole, name, 1), comment)]
-
-    def _call(self, variable: str, text: str, comment: str) -> list[str]:
-        """A call with its arguments on one line of their own, or on a line each, the formatter's choice; a sum in
-        parentheses, on one line or on a line a term."""
-        opening, arguments = parted(text)
-        lines = [f"    {variable} = {opening}", f"        {arguments}", f"    )  # {comment}"]
-        if len(lines[1]) + 4 > WIDTH:
-            parts = elements(f"{arguments}]")
-            parts = terms(arguments) if len(parts) == 1 else [f"{part}," for part in parts]
-            lines[1:2] = [f"        {part}" for part in parts]
-        return lines
 
     def _shapes(self, op: Op) -> list[Shape]:
         return [self.program.values[name].shape for name in op.inputs]
@@ -254,15 +213,11 @@ class Writer:
         if not costs:
             return dictionary("return {", entries)
         reported = [costs[output.value] for output in self.program.outputs if output.value in costs]
-        if not self.optional:
-            entries += [f"{literal(cost.name)}: {self._cost_text(cost)}" for cost in reported]
-            if all(len(entry) + 13 <= WIDTH for entry in entries):
-                return dictionary("return {", entries)
-            entries = entries[: len(given)]
+        needed = [f"{literal(cost.name)}: {self._cost_text(cost)}" for cost in reported if not self.optional]
+        if needed and all(len(entry) + 13 <= WIDTH for entry in (*entries, *needed)):
+            return dictionary("return {", [*entries, *needed])
         lines = dictionary("outputs = {", entries) if entries else ["outputs: dict[str, Tensor] = {}"]
-        for cost in reported:
-            if cost.name not in self.optional:
-                lines += self._cost(cost, "")
+        lines += [line for cost in reported if cost.name not in self.optional for line in self._cost(cost, "")]
         for wanted in self._conditions():
             lines += folded("if ", [f"{literal(name)} in inputs" for name in wanted], "and", ":")
             for op in self.program.operators:
@@ -309,43 +264,3 @@ class Writer:
             '    """What training makes small, from what `forward` gave."""',
             *(f"    {line}" for line in folded("return ", weighted, "+", "")),
         ]
-
-
-def _initialization(parameter: Parameter) -> tuple[str, ...]:
-    """Statements that give it its first values, in which it is called `{}`."""
-    std, constant, rows = parameter.initialization
-    if not std:
-        return (_filled("{}", constant),)
-    mean = f"mean={constant!r}, " if constant else ""
-    if rows is None:
-        return (f"nn.init.normal_({{}}, {mean}std={std!r})",)
-    return _filled("{}", 0), f"nn.init.normal_({{}}[:{rows}], {mean}std={std!r})"
-
-
-def _for_each(names: Sequence[str], statements: Sequence[str]) -> list[str]:
-    """The statements for each of these parameters."""
-    if len(names) == 1:
-        return [text.format(f"self.get_parameter({literal(names[0])})") for text in statements]
-    opening, inner, closing = "for name in (", [literal(name) for name in names], "):"
-    line = f"{opening}{', '.join(inner)}{closing}"
-    if len(line) + 8 > WIDTH:
-        loop = [opening, *(f"    {name}," for name in inner), closing]
-    else:
-        loop = [line]
-    return [*loop, *(f"    {text.format('self.get_parameter(name)')}" for text in statements)]
-
-
-def _start(buffer: Buffer) -> str:
-    path = f'buffers["{buffer.name}"]'
-    match buffer.initial:
-        case Permutations(length=length):
-            count = prod(buffer.shape) // length
-            return f"{path}.copy_(torch.cat([torch.randperm({length}) for _ in range({count})]).view({buffer.shape}))"
-        case number:
-            return _filled(path, number)
-
-
-def _filled(path: str, number: float) -> str:
-    if number in (0, 1):
-        return f"nn.init.{'ones' if number else 'zeros'}_({path})"
-    return f"nn.init.constant_({path}, {number!r})"
