@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from convspec.train.vigil import Vigil
 
 SECONDS_TO_FIND = 10.0
 """How long to look for the process that was lost, after what another one did with it has failed."""
+
+
+STUCK = timedelta(minutes=30)
+"""After which a process gives up on another that lives and does not come to what both must do: it may read a slow disk."""
 
 
 class ElsewhereError(Exception):
@@ -68,8 +73,12 @@ class Agreement(Team):
         """Talk with a process that was lost fails at once, or waits until the thread that watches ends this one."""
         try:
             yield
-        except RuntimeError:
+        except RuntimeError as error:
             problem = self.vigil.lost(SECONDS_TO_FIND)
+            if problem is None and "timed out" in str(error).lower():
+                problem = (
+                    f"another process lives, and was waited for in vain for {STUCK.total_seconds() / 60:.0f} minutes"
+                )
             if problem is None:
                 raise
             _say(self.loss(problem))

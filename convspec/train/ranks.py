@@ -27,10 +27,10 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import Undrawn, instantiate_part
 from convspec.program.operators import BatchNorm, Drawing, drawing_of
 from convspec.program.program import Program
-from convspec.train.agreement import Agreement
+from convspec.train.agreement import STUCK, Agreement
 from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_verified, newest_of, verify_files
 from convspec.train.contract import CompiledSpec
-from convspec.train.meeting import PATIENCE, Meeting
+from convspec.train.meeting import Meeting
 from convspec.train.ownership import homes, ranks_of_parameters, tensor_names
 from convspec.train.reduction import GradientReduction, SharedLosses
 from convspec.train.run import RunFolder
@@ -63,16 +63,14 @@ class Ranks(Agreement):
             store=PrefixStore("group", self.meeting.store),
             rank=self.launch.rank,
             world_size=self.launch.world_size,
-            timeout=PATIENCE,
+            timeout=STUCK,
         )
         shape = (self.share[1], len(self._gpus))
         self.mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=("replica", "gpu"))
         self.replicas = Replicas(self.mesh.get_group("replica"))
         self.peers = Peers(self.mesh.get_group("gpu"), self._gpus, self.device, self.replicas)
         ranks = ranks_of_parameters(self._parts, self.share[1])
-        groups = {
-            each: dist.new_group(each, timeout=PATIENCE) for each in sorted({tuple(own) for own in ranks.values()})
-        }
+        groups = {each: dist.new_group(each, timeout=STUCK) for each in sorted({tuple(own) for own in ranks.values()})}
         own_part = (parameter.name for parameter in self.part(self._program).parameters)
         self._groups = {name: groups[tuple(ranks[name])] for name in own_part if name in ranks}
 

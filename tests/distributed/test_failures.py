@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from convspec.compiler import compile_spec
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.launch import Launch
 from convspec.passes.pipeline import Target
-from convspec.train import shards
+from convspec.train import agreement, ranks, shards
 from convspec.train.checkpoint import list_checkpoints
 from convspec.train.joining import check_fits, own_device
+from convspec.train.optimizer import PaperSGD
 from convspec_kernels import Peers
 from tests.distributed.output import output_to
 from tests.distributed.processes import JobError, outcomes, together
@@ -296,3 +298,24 @@ def test_a_loss_that_is_not_finite_is_said_once(towers: Path, tmp_path: Path) ->
     assert re.search("the first that is not finite is the output of layer (conva|convb|fca|fcb|scores)", first)
     assert [found for found, _ in others] == [1, 1, 1]
     assert not any(said for _, said in others)
+
+
+def train_beside_a_stuck_one(spec: Path, options: dict[str, Any], said: Path) -> Any:
+    """Process 1 lives, and does nothing from its second step on."""
+    rank = os.environ["RANK"]
+    with pytest.MonkeyPatch.context() as patch, output_to(said / rank):
+        patch.setattr(ranks, "STUCK", timedelta(seconds=2))
+        patch.setattr(agreement, "SECONDS_TO_FIND", 0.5)
+        if rank == "1":
+            patch.setattr(PaperSGD, "step", lambda *arguments: time.sleep(20))
+        return train_in_process(spec, options)
+
+
+def test_a_process_that_is_stuck(towers: Path, tmp_path: Path) -> None:
+    """It is waited for no longer than a limit."""
+    first, second = outcomes(2, train_beside_a_stuck_one, towers, {"run_dir": tmp_path / "run"}, tmp_path)
+    assert "ElsewhereError" in first.problem
+    said = (tmp_path / "0").read_text()
+    assert "error[CS755]: another process lives, and was waited for in vain for 30 minutes" in said
+    assert second.problem
+    assert "Traceback" not in (tmp_path / "1").read_text()

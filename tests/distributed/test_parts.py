@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,11 +19,13 @@ from hypothesis import strategies as st
 import convspec
 from convspec.cli import main
 from convspec.compiler import compile_checked
-from convspec.emit.load import instantiate_part
+from convspec.emit.load import instantiate, instantiate_part
 from convspec.passes.pipeline import PLACED, Target
-from convspec.program.crossings import crossings
+from convspec.program.crossings import crossings, gpus_of
 from convspec.resources import spec_path
 from convspec.testing import specs
+from convspec.train.bench import random_inputs
+from convspec.train.first_weights import draw_weights
 from convspec_kernels import Peers
 from tests.distributed.processes import together
 from tests.emit.comparison import assert_close, emitted, lowered, random_batch, random_state
@@ -94,16 +97,17 @@ def assert_found_is_the_whole(
         assert_close(f"gradient of {name}", np.sum(own, axis=0), gradient)
 
 
-def assert_traffic_is_planned(text: Any, found: list[Found], cases: int) -> None:
-    """What crossed is what the placed program says, in float64; `cases` is a multiple of all numbers of slices."""
+def assert_traffic_is_planned(text: Any, found: list[Found], cases: int, size: int = 8) -> None:
+    """What crossed is what the placed program says, in numbers of `size` bytes; `cases` is a multiple of all numbers of
+    slices."""
     program = lowered(convspec.check(text), (), PLACED)
     sent = Counter({key: count for part in found for key, count in part["traffic"].items()})
     planned: Counter[tuple[str, int, int, str]] = Counter()
     for crossing in crossings(program):
         if crossing.source is not None:
             ends = crossing.source, crossing.target
-            planned[crossing.value, *ends, "forward"] += round(cases * crossing.bytes_forward(8))
-            planned[crossing.value, *ends, "backward"] += round(cases * crossing.bytes_backward(8))
+            planned[crossing.value, *ends, "forward"] += round(cases * crossing.bytes_forward(size))
+            planned[crossing.value, *ends, "backward"] += round(cases * crossing.bytes_backward(size))
     assert sent == +planned
 
 
@@ -119,6 +123,49 @@ def test_generated_towers(text: str) -> None:
 @settings(max_examples=15)
 def test_generated_replicas(text: str) -> None:
     assert_traffic_is_planned(text, assert_parts_are_the_whole(text, 4), 4)
+
+
+def run_in_bf16(text: Any, cases: int) -> Found:
+    """As `run_part`, in float32 under bf16; in this process alone, all parts on devices of its own, where nobody launched it."""
+    is_alone = "RANK" not in os.environ
+    compiled = compile_checked(convspec.check(text), target=Target.DEVICES if is_alone else Target.SPMD)
+    if is_alone:
+        peers, program = None, compiled.program
+        net = instantiate(compiled.source, compiled.name)
+        net.place(*["cpu"] * len(gpus_of(program)))  # type: ignore[operator]
+    else:
+        dist.init_process_group("gloo")
+        gpus = tuple(compiled.parts)
+        gpu = gpus[dist.get_rank()]
+        peers, program = Peers(dist.group.WORLD, gpus, torch.device("cpu")), compiled.parts[gpu]  # type: ignore[arg-type]
+        net = instantiate_part(compiled.source, gpu, peers)
+    draw_weights(net, program, 0)
+    torch.manual_seed(0)
+    inputs = random_inputs(compiled.program, cases, torch.device("cpu"))
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = net.train()(inputs)
+    net.objective(outputs).backward()  # type: ignore[operator]
+    values = {name: value.detach().float().numpy() for name, value in outputs.items()}
+    found = {name: parameter.grad.numpy() for name, parameter in net.named_parameters() if parameter.grad is not None}
+    return {"values": values, "gradients": found, "traffic": {} if peers is None else peers.traffic}
+
+
+@pytest.mark.parametrize("text", [TWO_TOWERS, spec_path("alexnet-small.cfg")], ids=["towers", "alexnet-small"])
+def test_bf16(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients are, to the bit, those of the same parts on devices of one process, and cross in two bytes each."""
+    monkeypatch.delenv("RANK", raising=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole = run_in_bf16(text, 4)
+    torch.set_num_threads(threads)
+    found = together(2, run_in_bf16, text, 4)
+    for kind in ("values", "gradients"):
+        given = {name: value for part in found for name, value in part[kind].items()}
+        assert given.keys() == whole[kind].keys()
+        for name, value in whole[kind].items():
+            assert np.array_equal(given[name], value), name
+    assert_traffic_is_planned(text, found, 4, 2)
 
 
 def test_two_towers_with_dropout() -> None:
