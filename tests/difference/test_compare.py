@@ -291,6 +291,33 @@ def test_shared_weights_of_layers_with_other_names() -> None:
     assert "weightSource" in {d.key for d in differences(shared)}
 
 
+def test_the_scale_of_a_norm_is_told_as_the_alpha_of_the_paper() -> None:
+    [found] = differences(("inputs=conv1\nsize=5", "inputs=conv1\nscale=0.2\nsize=5"))
+    assert (found.key, found.before, found.after) == ("scale", "0.1", "0.2")
+    assert found.text == "alpha of the paper, scale / window: 0.02 became 0.04"
+    same_map = HEAD + CHAIN.replace("type=cmrnorm", "type=rnorm")
+    changes = compare(
+        net(text=same_map), net(("inputs=conv1\nsize=5", "inputs=conv1\nscale=0.2\nsize=5"), text=same_map)
+    )
+    assert [d.text for d in changes.differences] == ["alpha of the paper, scale / window: 0.004 became 0.008"]
+
+
+def test_a_reader_of_a_layer_that_is_gone_reads_what_was_behind_it() -> None:
+    """Nothing is told of the reader, unless it reads something else as well."""
+    gone = ("[norm1]\ntype=cmrnorm\ninputs=conv1\nsize=5\n", "")
+    found = differences(gone, ("inputs=norm1", "inputs=conv1"))
+    assert [(d.change, names(d)) for d in found] == [(Change.REMOVED, [("norm1", None)])]
+    both = gone, ("inputs=norm1", "inputs=conv1"), ("inputs=conv3\noutputs", "inputs=data,conv3\noutputs")
+    rewired = [d for d in differences(*both) if d.change is Change.REWIRED]
+    assert [(names(d), d.before, d.after) for d in rewired] == [([("fc4", "fc4")], "conv3", "data, conv3")]
+    assert [d.text for d in rewired] == ["now reads data"]
+    # what the layer that is gone read is not what its reader reads now
+    kept = ("input=data:3x32x32", "input=data:3x32x32\noutputs=conv1")
+    elsewhere = compare(net(kept), net(kept, gone, ("inputs=norm1", "inputs=data"))).differences
+    around = [d for d in elsewhere if d.change is Change.REWIRED]
+    assert [(names(d), d.before, d.after) for d in around] == [([("pool1", "pool1")], "norm1", "data")]
+
+
 def test_placement_and_settings() -> None:
     found = differences(("inputs=conv3", "inputs=conv3\ngpu=1"), ("[@net]", "[@train]\nbatch=32\n[@net]"))
     assert [(d.key, d.before, d.after) for d in found if d.category is Category.PLACEMENT] == [("gpu", "0", "1")]
