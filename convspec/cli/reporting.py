@@ -171,7 +171,8 @@ def _weights(records: Sequence[Record]) -> Section | None:
 
 def _checkpoints(run: Path, newest: Checkpoint | None) -> Section | None:
     """newest: that is whole, as it has been read already."""
-    rows = [_checkpoint(path, newest) for path in reversed(list_checkpoints(run / "checkpoints"))]
+    found = [_checkpoint(path, newest) for path in reversed(list_checkpoints(run / "checkpoints"))]
+    rows = [row for row in found if row is not None]
     if not rows:
         return None
     headings = ("checkpoint", "epochs", "steps", "best error so far", "MiB", "state")
@@ -182,12 +183,13 @@ def _checkpoints(run: Path, newest: Checkpoint | None) -> Section | None:
     return Section("Checkpoints", [table], note)
 
 
-def _checkpoint(path: Path, newest: Checkpoint | None) -> tuple[str, ...]:
+def _checkpoint(path: Path, newest: Checkpoint | None) -> tuple[str, ...] | None:
+    """A row; None where the run, which goes on beside this, has removed it."""
     try:
         state = (newest if newest is not None and newest.name == path.name else load_checkpoint(path)).state
-    except BrokenCheckpoint as error:
-        return (path.name, "", "", "", "", f"cannot be used: {error}")
-    size = sum(file.stat().st_size for file in path.iterdir()) / _MEBIBYTE
+        size = sum(file.stat().st_size for file in path.iterdir()) / _MEBIBYTE
+    except (BrokenCheckpoint, FileNotFoundError) as error:
+        return (path.name, "", "", "", "", f"cannot be used: {error}") if path.exists() else None
     best = state.get("best_error")
     shown = "" if best is None else f"{best:.4g}"
     return (path.name, str(state["epoch"]), f"{state['step']:,}", shown, f"{size:,.1f}", "whole")

@@ -35,7 +35,7 @@ def check_on_opening(root: Path, manifest: Manifest, notify: Notify) -> None:
     Raises DiagnosticError CS724, which names each damaged file.
     """
     raise_damage(root, _wrong_sizes(root, manifest.files()))
-    unknown = unchecked(root, manifest)
+    unknown = unchecked(root, manifest.files())
     unread = sum(entry.bytes for entry in unknown)
     small = {entry.name for entry in manifest.files()} - {
         s.file.name for e in manifest.splits.values() for s in e.shards
@@ -124,10 +124,10 @@ def raise_damage(root: Path, wrong: Sequence[tuple[FileEntry, str]]) -> None:
     raise DiagnosticError(*found)
 
 
-def unchecked(root: Path, manifest: Manifest) -> list[FileEntry]:
+def unchecked(root: Path, entries: Iterable[FileEntry]) -> list[FileEntry]:
     """Files that are not known to be right; those that are not there among them."""
     remembered = _remembered(root)
-    return [entry for entry in manifest.files() if remembered.get(entry.name) != _stamp_or_nothing(root, entry)]
+    return [entry for entry in entries if remembered.get(entry.name) != _stamp_or_nothing(root, entry)]
 
 
 def _stamp_or_nothing(root: Path, entry: FileEntry) -> _Stamp:

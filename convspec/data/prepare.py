@@ -118,7 +118,7 @@ def _check_plan(root: Path, manifest: Manifest, plan: dict[str, Any]) -> None:
 def _damaged_shards(root: Path, manifest: Manifest, jobs: int, notify: Notify) -> list[FileEntry]:
     """Shards that are not as they were written, each told. Raises CS724 where other files are damaged."""
     shards = {shard.file for split in manifest.splits.values() for shard in split.shards}
-    wrong = find_damage(root, unchecked(root, manifest), jobs=jobs)
+    wrong = find_damage(root, unchecked(root, manifest.files()), jobs=jobs)
     raise_damage(root, [(entry, why) for entry, why in wrong if entry not in shards])
     for entry, why in wrong:
         message = f"{root / entry.name} is damaged: {why}; it is made again"

@@ -189,12 +189,28 @@ def _load(path: Path, read: _Read) -> Checkpoint:
 
 def newest_state(folder: Path) -> Mapping[str, Any] | None:
     """The state of the newest checkpoint whose state can be read, without its tensors; None where there is none."""
-    for path in reversed(list_checkpoints(folder)):
+    while True:
+        before = seen(folder)
+        for path in reversed(list_checkpoints(folder)):
+            try:
+                return _read_state(path)[0]
+            except BrokenCheckpoint:
+                continue
+        if seen(folder) == before:
+            return None
+
+
+def seen(folder: Path) -> list[tuple[str, int, int]]:
+    """Checkpoints, and what tells one from another that took its place. Where this changed while they were read, a training
+    put a newer one there and removed an old one, and what could not be read was not broken."""
+    found = []
+    for path in list_checkpoints(folder):
         try:
-            return _read_state(path)[0]
-        except BrokenCheckpoint:
+            stat = path.stat()
+        except OSError:
             continue
-    return None
+        found.append((path.name, stat.st_ino, stat.st_mtime_ns))
+    return found
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,14 +1,17 @@
 """Features of a whole gallery, kept in a file: (N, ...) float32, mapped into memory, so that they may be larger than it.
 
-    RUN/features/  fc7a,fc7b-1f09c2ab-77d1c0e84b5a2f36.npy  fc7a,fc7b-1f09c2ab-77d1c0e84b5a2f36.places.npy
+    RUN/features/  fc7a,fc7b-1f09c2ab-77d1c0e84b5a2f36.npy  ....places.npy  ....sha256.json
 
 A file's name ends in a digest of all that its numbers depend on: the weights, the layers, the mean, the pictures. Stale
-ones are never read, because they have other names; those of the same layers and gallery give way to the new ones.
+ones are never read, because they have other names; those of the same layers and gallery give way to the new ones. Their
+checksums are beside them, and are compared as those of prepared pictures are (`convspec.data.integrity`): once, and again
+when a file was written to or copied.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +26,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from convspec.data.dataset import Notify
-from convspec.data.durable import sync_folder
+from convspec.data.durable import replace_file, sync_folder
 from convspec.data.gallery import Gallery
+from convspec.data.integrity import find_damage, remember, unchecked
+from convspec.data.manifest import FileEntry
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.machine import is_full
 from convspec.train.looking import Looker
@@ -32,7 +37,9 @@ from convspec.train.looking import Looker
 FOLDER = "features"
 """Of a run; where features are kept unless the user names another folder."""
 
-_FORMAT = 1
+_FORMAT = 2
+_ENDS = (".npy", ".places.npy")
+_CHECKSUMS = ".sha256.json"
 _LONGEST_NAME = 60
 _TEMPORARY = ".writing-"
 _OLD_SECONDS = 24 * 3600
@@ -101,12 +108,12 @@ def features_of(
     Raises DiagnosticError CS702 where no picture can be read, CS707 where numbers are not finite, CS711 for a full disk.
     """
     name = feature_name(looker, gallery, layers)
-    kept = None if folder is None else _load(folder, name)
+    kept = None if folder is None else _load(folder, name, notify)
     if kept is None and folder is not None and _can_be_written(folder, notify):
         with _reporting_full(folder):
             _compute(looker, gallery, layers, folder, name, advance)
         _remove_stale(folder, _prefix(gallery, layers), name)
-        kept = _load(folder, name)
+        kept = _load(folder, name, notify)
     if kept is not None:
         yield kept
         return
@@ -137,7 +144,7 @@ def _prefix(gallery: Gallery, layers: Sequence[str]) -> str:
 def _compute(
     looker: Looker, gallery: Gallery, layers: Sequence[str], folder: Path, name: str, advance: Advance
 ) -> None:
-    """Write both files under temporary names, then rename them, the features last: where they are, all is there."""
+    """Write all files under temporary names, then rename them, the features last: where they are, all is there."""
     temporary = folder / f"{_TEMPORARY}{os.getpid()}-{name}.npy"
     places, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     try:
@@ -154,15 +161,25 @@ def _compute(
             rows.close()
             os.fsync(file.fileno())
         _write_places(folder, name, np.stack([np.concatenate(places), np.concatenate(labels)]))
+        entries = [_entry(temporary, f"{name}.npy"), _entry(folder / f"{name}.places.npy", f"{name}.places.npy")]
+        sums = {entry.name: {"bytes": entry.bytes, "sha256": entry.sha256} for entry in entries}
+        replace_file(folder / f"{name}{_CHECKSUMS}", json.dumps(sums, indent=1).encode() + b"\n")
         temporary.replace(folder / f"{name}.npy")
         sync_folder(folder)
+        remember(folder, entries)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _entry(path: Path, name: str) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileEntry(name, file.tell(), digest)
+
+
 def _remove_stale(folder: Path, prefix: str, name: str) -> None:
     for path in folder.iterdir():
-        if path.name.startswith(prefix) and path.name not in (f"{name}.npy", f"{name}.places.npy"):
+        if path.name.startswith(prefix) and not path.name.startswith(f"{name}."):
             with suppress(OSError):
                 path.unlink()
 
@@ -179,12 +196,27 @@ def _write_places(folder: Path, name: str, table: NDArray[np.int64]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _load(folder: Path, name: str) -> Features | None:
-    """What is kept under a name; None where nothing is, or where it is not whole."""
-    try:
-        return _loaded(folder, name)
-    except (OSError, ValueError, EOFError):
+def _load(folder: Path, name: str, notify: Notify) -> Features | None:
+    """What is kept under a name; None where nothing is, or where it is not whole, of which a warning tells."""
+    if not (folder / f"{name}.npy").exists():
         return None
+    try:
+        wrong = find_damage(folder, unchecked(folder, _entries(folder, name)))
+        if not wrong:
+            return _loaded(folder, name)
+        entry, why = wrong[0]
+        problem = f"{folder / entry.name} is damaged: {why}"
+    except (OSError, ValueError, EOFError, KeyError, TypeError, RecursionError):
+        problem = f"the features in {folder / name} are not as they were written"
+    notify(Diagnostic("CS724", f"{problem}; they are computed again", severity=Severity.WARNING))
+    return None
+
+
+def _entries(folder: Path, name: str) -> list[FileEntry]:
+    """Of both files of numbers, with the checksums that they were written with."""
+    sums = json.loads((folder / f"{name}{_CHECKSUMS}").read_bytes())
+    files = ((f"{name}{end}", sums[f"{name}{end}"]) for end in _ENDS)
+    return [FileEntry(file, int(entry["bytes"]), str(entry["sha256"])) for file, entry in files]
 
 
 def _loaded(folder: Path, name: str) -> Features:

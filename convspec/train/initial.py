@@ -16,7 +16,8 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean
 from convspec.program.initial import Called, Copied, InitialValue, Piece, Written
 from convspec.train.called import call_function
-from convspec.train.checkpoint import BrokenCheckpoint, load_checkpoint, load_newest
+from convspec.train.checkpoint import BrokenCheckpoint, list_checkpoints, load_checkpoint
+from convspec.train.saved import newest_checkpoint
 
 
 def set_initial_values(net: nn.Module, values: Sequence[InitialValue], init_from: str, notify: Notify) -> None:
@@ -93,12 +94,12 @@ class _Runs:
     def _read_checkpoint(self, run: str, value: InitialValue) -> Mapping[str, Tensor]:
         path = Path(run)
         try:
-            is_checkpoint = (path / "state.json").is_file()
-            newest = load_checkpoint(path) if is_checkpoint else load_newest(path / "checkpoints", self._notify)
+            if (path / "state.json").is_file():
+                return load_checkpoint(path).weights
+            if list_checkpoints(path / "checkpoints"):
+                return newest_checkpoint(path, self._notify).weights
         except (BrokenCheckpoint, OSError, ValueError) as error:
             raise refuse(value, f"{run} cannot be used: {error}") from error
-        if newest is not None:
-            return newest.weights
         problem = "has no checkpoint" if path.is_dir() else "is not there" if not path.exists() else "is not a run"
         raise refuse(
             value,

@@ -16,7 +16,7 @@ from torch import Tensor
 from convspec.checker import Checked, check
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean, listed
-from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest
+from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest, seen
 from convspec.train.run import check_is_run, read_settings
 
 SPEC = "resolved.cfg"
@@ -45,7 +45,7 @@ def read_run(run: str | Path, *, checkpoint: str | None = None, notify: Notify) 
     check_is_run(path)
     settings = read_settings(path)
     checked = check(path / SPEC, overrides=_stored_size(settings)).require_ok()
-    found = _newest(path, notify) if checkpoint is None else _named(path, checkpoint)
+    found = newest_checkpoint(path, notify) if checkpoint is None else _named(path, checkpoint)
     return SavedRun(path, settings, checked, found)
 
 
@@ -58,42 +58,29 @@ def read_weights(run: Path, notify: Notify) -> tuple[str, Mapping[str, Tensor]]:
         except BrokenCheckpoint as error:
             raise DiagnosticError(Diagnostic("CS708", f"{run} cannot be used: {error}")) from error
     check_is_run(run)
-    found = _newest(run, notify)
+    found = newest_checkpoint(run, notify)
     return found.name, found.weights
 
 
-def _newest(run: Path, notify: Notify) -> Checkpoint:
-    """Raises DiagnosticError CS708 where there is none that can be used."""
+def newest_checkpoint(run: Path, notify: Notify) -> Checkpoint:
+    """The newest of a run that is whole. Raises DiagnosticError CS708 where there is none that can be used."""
     folder = run / "checkpoints"
     while True:
-        before = _seen(folder)
+        before = seen(folder)
         told: list[Diagnostic] = []
         try:
             found = load_newest(folder, told.append)
         except DiagnosticError:
-            if _seen(folder) == before:
+            if seen(folder) == before:
                 raise
             continue
-        # a checkpoint that a training process removed as it was read is not a broken one
-        if not told or _seen(folder) == before:
+        if (found is not None and not told) or seen(folder) == before:
             break
     for diagnostic in told:
         notify(diagnostic)
     if found is None:
         message = f"{run} has no checkpoint yet"
         raise DiagnosticError(Diagnostic("CS708", message, help=f"go on with convspec train --resume {run}"))
-    return found
-
-
-def _seen(folder: Path) -> list[tuple[str, int, int]]:
-    """Checkpoints, and what tells one from another that took its place."""
-    found = []
-    for path in list_checkpoints(folder):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        found.append((path.name, stat.st_ino, stat.st_mtime_ns))
     return found
 
 
@@ -107,6 +94,9 @@ def _named(run: Path, name: str) -> Checkpoint:
     try:
         return load_checkpoint(paths[name])
     except BrokenCheckpoint as error:
+        if not paths[name].exists():
+            message = f"{run} has no checkpoint {name} any more: the training there has put a newer one in its place"
+            raise DiagnosticError(Diagnostic("CS719", message)) from error
         others = [other for other in paths if other != name]
         another = f"name another: {listed(others)}" if others else None
         raise DiagnosticError(Diagnostic("CS708", f"{paths[name]} cannot be used: {error}", help=another)) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import convspec
 from convspec.checker import check
 from convspec.diagnostics.codes import CODES
 
@@ -48,3 +49,17 @@ def test_each_line_gives_what_it_says_and_nothing_else(name: str) -> None:
 
 def test_every_diagnostic_of_check_has_a_case() -> None:
     assert {name.split("-")[0] for name in NAMES} - {"several"} == CODES.keys() - ELSEWHERE
+
+
+def test_every_other_diagnostic_is_expected_by_some_test() -> None:
+    """By its code, in another file than this one, which has them all."""
+    texts = [path.read_text() for path in Path(__file__).parents[1].rglob("*.py") if path != Path(__file__)]
+    expected = {code for text in texts for code in re.findall(r"CS\d{3}", text)}
+    assert ELSEWHERE - expected == set()
+
+
+def test_every_diagnostic_is_given_somewhere() -> None:
+    root = Path(convspec.__file__).parent
+    modules = [path for path in root.rglob("*.py") if path.name != "codes.py"]
+    given = {code for path in modules for code in re.findall(r"CS\d{3}", path.read_text())}
+    assert CODES.keys() - given == set()

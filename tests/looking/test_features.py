@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -201,14 +203,14 @@ def test_features_are_kept_until_something_changes(opened: Opened, tmp_path: Pat
     first = opened.numbers(cache)
     assert np.array_equal(opened.numbers(cache), first)
     assert opened.looks == 1
-    assert len([*cache.iterdir()]) == 2
+    assert len([*cache.glob("*.npy")]) == 2
     # a picture is replaced
     picture("green", 3).save(opened.folder / "07.png")
     second = opened.numbers(cache)
     assert opened.looks == 2
     assert (second[7] != first[7]).any()
     assert np.array_equal(np.delete(second, 7, 0), np.delete(first, 7, 0))
-    assert len([*cache.iterdir()]) == 2, "what is stale is removed"
+    assert len([*cache.glob("*.npy")]) == 2, "what is stale is removed"
     # a weight changes
     with torch.no_grad():
         next(iter(opened.trained.net.parameters())).add_(0.01)
@@ -220,20 +222,53 @@ def test_features_are_kept_until_something_changes(opened: Opened, tmp_path: Pat
         str(opened.trained.run_dir), "fc2a", device="cpu", checkpoint=None, notify=lambda diagnostic: None
     )
     assert opened.numbers(cache).shape == (20, 8)
-    assert len([*cache.iterdir()]) == 4
+    assert len([*cache.glob("*.npy")]) == 4
 
 
-@pytest.mark.parametrize("name", ["*.npy", "*.places.npy"])
-def test_a_file_cut_short_is_computed_again(opened: Opened, tmp_path: Path, name: str) -> None:
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 3] ^= 4
+    path.write_bytes(content)
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "another file": lambda path: path.write_bytes(b"no array"),
+    "a flipped bit": flip_a_bit,
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("name", ["*.npy", "*.places.npy", "*.sha256.json"])
+def test_a_file_that_is_not_as_it_was_written_is_computed_again(
+    opened: Opened, tmp_path: Path, name: str, harm: str
+) -> None:
     cache = tmp_path / "cache"
     first = opened.numbers(cache)
-    cut = min(cache.glob(name), key=lambda path: len(path.name))
-    cut.write_bytes(cut.read_bytes()[:-20])
+    HARMS[harm](min(cache.glob(name), key=lambda path: len(path.name)))
     assert np.array_equal(opened.numbers(cache), first)
     assert opened.looks == 2
-    cut.write_bytes(b"no array")
+    is_said = (name, harm) != ("*.npy", "gone")
+    assert [(d.code, d.severity) for d in opened.warnings] == [("CS724", Severity.WARNING)] * is_said
     assert np.array_equal(opened.numbers(cache), first)
-    assert opened.looks == 3
+    assert opened.looks == 2, "what was written anew is whole"
+
+
+def test_what_was_checked_once_is_not_read_again(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    opened.numbers(cache)
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashed.append(file.name) or digest(file, name))
+    opened.numbers(cache)
+    assert hashed == []
+    for path in cache.glob("*.npy"):
+        path.touch()
+    opened.numbers(cache)
+    assert len(hashed) == 2
 
 
 def test_a_folder_that_cannot_be_made(opened: Opened, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,15 @@ from convspec.data.augmentation import Augmentation
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
 from convspec.data.relabelled import Relabelled
-from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, SourceFile, Span
+from convspec.program.initial import Copied, InitialValue, Piece
+from convspec.train import checkpoint as checkpoints
+from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, newest_state, save_checkpoint
 from convspec.train.display import SilentDisplay
 from convspec.train.imported import import_checkpoint
+from convspec.train.initial import set_initial_values
 from convspec.train.run import RunFolder
-from convspec.train.saved import read_run
+from convspec.train.saved import read_run, read_weights
 from convspec.train.trained import open_trained
 from convspec.train.trainer import train
 from tests.train.old_nets import Net
@@ -169,6 +173,79 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_broken(
     told: list[Diagnostic] = []
     assert read_run(run, notify=told.append).checkpoint.name == newer.name
     assert (told, read) == ([], [only.name, newer.name])
+
+
+def replaced_as_it_is_read(run: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> Checkpoint:
+    """As above, whatever reads: `reader` of checkpoint.py finds what it was given gone, and a newer one in its place."""
+    folder = run / "checkpoints"
+    for path in list_checkpoints(folder)[:-1]:
+        shutil.rmtree(path)
+    [only] = list_checkpoints(folder)
+    old = load_checkpoint(only)
+    newer = replace(old, state={**old.state, "epoch": old.state["epoch"] + 1})
+    read = getattr(checkpoints, reader)
+
+    def too_late(path: Path, **options: Any) -> Any:
+        if not (folder / newer.name).exists():
+            save_checkpoint(folder, newer, keep=1)
+        return read(path, **options)
+
+    monkeypatch.setattr(checkpoints, reader, too_late)
+    return newer
+
+
+def test_weights_of_a_checkpoint_that_is_removed_meanwhile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replaced_as_it_is_read(run, monkeypatch, "load_checkpoint")
+    told: list[Diagnostic] = []
+    name, weights = read_weights(run, told.append)
+    assert (name, told) == (newer.name, [])
+    assert weights.keys() == newer.weights.keys()
+
+
+def test_first_values_of_a_checkpoint_that_is_removed_meanwhile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replaced_as_it_is_read(run, monkeypatch, "load_checkpoint")
+    name = "conv1.weight"
+    tensor = newer.weights[name]
+    layer = name.partition(".")[0]
+    value = InitialValue(
+        name,
+        tuple(tensor.shape),
+        layer,
+        "conv",
+        Piece.WEIGHTS,
+        index=0,
+        parts=1,
+        source=Copied(str(run), (layer,)),
+        spelling="initWFunc",
+        span=Span(SourceFile("net.cfg", "[a]"), 0, 1),
+    )
+    net = torch.nn.Module()
+    net.register_module(layer, torch.nn.Module())
+    getattr(net, layer).weight = torch.nn.Parameter(torch.zeros_like(tensor))
+    told: list[Diagnostic] = []
+    set_initial_values(net, [value], "", told.append)
+    assert told == []
+    assert torch.equal(net.state_dict()[name], tensor)
+
+
+def test_the_state_of_a_checkpoint_that_is_removed_meanwhile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replaced_as_it_is_read(run, monkeypatch, "_read_state")
+    state = newest_state(run / "checkpoints")
+    assert state is not None
+    assert state["epoch"] == newer.state["epoch"]
+
+
+def test_a_checkpoint_that_was_asked_for_and_is_removed_meanwhile(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [*_, newest] = list_checkpoints(run / "checkpoints")
+    read = load_checkpoint
+
+    def too_late(path: Path) -> Checkpoint:
+        shutil.rmtree(path)
+        return read(path)
+
+    monkeypatch.setattr("convspec.train.saved.load_checkpoint", too_late)
+    with pytest.raises(DiagnosticError, match=f"CS719: .* has no checkpoint {newest.name} any more"):
+        read_run(run, checkpoint=newest.name, notify=lambda diagnostic: None)
 
 
 def test_a_broken_checkpoint_gives_way_to_the_one_before(run: Path) -> None:
