@@ -110,6 +110,9 @@ def test_any_values_can_be_drawn(curves: list[list[tuple[float, float]]], is_sha
     root = ET.fromstring(draw_curves(chart))
     for line in root.iter(f"{SVG}polyline"):
         assert all(-1 <= x <= 721 and -1 <= y <= 461 for x, y in places(line))
+    for text in root.iter(f"{SVG}text"):
+        assert 0 <= float(text.get("x") or -1) <= 720
+        assert 0 <= float(text.get("y") or -1) <= 460
 
 
 def test_what_is_not_finite_is_left_out() -> None:
