@@ -8,8 +8,8 @@ that only the others cross. What is computed stays the same.
 Inputs are on the host, and cross to the GPUs that read them. Outputs stay on the GPU that computes them. `crossings` of
 `convspec.program.crossings` lists what crosses, with sizes and readers.
 
-Operators come out in breadth-first order, a turn of each GPU after the other and each transfer as soon as there is
-something to send, so that a process that feeds several GPUs keeps all of them at work.
+Operators come out in breadth-first order, a turn of each GPU after the other, and each transfer when the GPU that it goes to
+has nothing else to do, so that a process that feeds several GPUs keeps all of them at work.
 """
 
 from __future__ import annotations

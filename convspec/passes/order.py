@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -37,29 +38,36 @@ def in_order(operators: Sequence[tuple[int, Op]]) -> tuple[Op, ...]:
 
 
 def by_turns(operators: Sequence[Op]) -> tuple[Op, ...]:
-    """One operator of each GPU after another, in the order that they have on it; what is on the host and what transfers
-    does not wait for a turn."""
+    """One operator of each GPU after another, in the order that they have on it; what is on the host, or comes from there,
+    does not wait for a turn. A transfer between GPUs waits until there is nothing else that its target could do: torch
+    queues it on both as a barrier, behind which neither goes on alone."""
     rank = {op.name: i for i, op in enumerate(operators)}
     remaining = _Remaining(operators)
-    queues: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    at_once: list[tuple[int, str]] = []
+    at_once, transfers = list[Op](), list[Op]()
+    queues: dict[int, list[Op]] = defaultdict(list)
 
     def enter(op: Op) -> None:
+        if isinstance(op, Transfer) and op.source is not None:
+            transfers.append(op)
+            return
         is_free = op.gpu is None or isinstance(op, Transfer)
-        heapq.heappush(at_once if is_free or op.gpu is None else queues[op.gpu], (rank[op.name], op.name))
+        insort(at_once if is_free else queues[op.gpu or 0], op, key=lambda each: rank[each.name])
 
     for op in remaining.first():
         enter(op)
     ordered: list[Op] = []
     turn = -1
-    while at_once or any(queues.values()):
+    while len(ordered) < len(operators):
+        due = next((op for op in transfers if op.gpu is not None and not queues[op.gpu]), None)
         if at_once:
-            queue = at_once
+            op = at_once.pop(0)
+        elif due is not None:
+            transfers.remove(due)
+            op = due
         else:
             gpus = sorted(gpu for gpu, waiting in queues.items() if waiting)
             turn = next((gpu for gpu in gpus if gpu > turn), gpus[0])
-            queue = queues[turn]
-        op = remaining.by_name[heapq.heappop(queue)[1]]
+            op = queues[turn].pop(0)
         ordered.append(op)
         for freed in remaining.done(op):
             enter(freed)

@@ -4,6 +4,7 @@ is what the program says, and nothing waits for a device."""
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -17,6 +18,7 @@ from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.passes.pipeline import PLACED
 from convspec.program.crossings import copies, crossings, gpus_of
+from convspec.program.operators import Op, Transfer
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from tests.emit.comparison import lowered, random_batch
@@ -105,3 +107,29 @@ def test_the_host_waits_for_nothing(name: str) -> None:
     objective = net.objective(net(batch))  # type: ignore[operator]
     objective.backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def share_at_work(program: Program, checked: Checked) -> float:
+    """Of the time that a forward pass takes, how much a device is at work on average."""
+    mode = run_pretended(checked, program)
+    return sum(mode.work.values()) / (len(mode.clocks) * max(mode.clocks.values()))
+
+
+def with_early_transfers(program: Program) -> Program:
+    """Each value is sent as soon as it is there, whatever its target could do meanwhile."""
+    operators: list[Op] = [op for op in program.operators if not isinstance(op, Transfer)]
+    for op in program.operators:
+        if isinstance(op, Transfer):
+            source = next(i for i, other in enumerate(operators) if other.name == op.inputs[0])
+            operators.insert(source + 1, op)
+    return replace(program, operators=tuple(operators))
+
+
+@pytest.mark.parametrize("name", ["alexnet.cfg", "alexnet-hybrid.cfg"])
+def test_devices_work_at_the_same_time(name: str) -> None:
+    """All the time, but for what the one with the classes does alone; less where transfers part what twins do at once."""
+    checked = shrunk(spec_path(name))
+    program = lowered(checked, (), PLACED)
+    share = share_at_work(program, checked)
+    assert share > 0.99
+    assert 1 - share_at_work(with_early_transfers(program), checked) > 2 * (1 - share)

@@ -108,10 +108,10 @@ class AlexNet(nn.Module):
         pool2a = bias_act_lrn_max_pool2d(
             conv2a, self.conv2a.bias, "relu", size=5, alpha=0.0005, beta=0.75, k=2.0, kernel_size=3, stride=2
         )  # 128x13x13, GPU 0
-        pool2a_on_1 = pool2a.to(gpu1, non_blocking=True)  # 128x13x13, GPU 0 to GPU 1
         pool2b = bias_act_lrn_max_pool2d(
             conv2b, self.conv2b.bias, "relu", size=5, alpha=0.0005, beta=0.75, k=2.0, kernel_size=3, stride=2
         )  # 128x13x13, GPU 1
+        pool2a_on_1 = pool2a.to(gpu1, non_blocking=True)  # 128x13x13, GPU 0 to GPU 1
         pool2b_on_0 = pool2b.to(gpu0, non_blocking=True)  # 128x13x13, GPU 1 to GPU 0
         conv3a = F.relu(self.conv3a(torch.cat([pool2a, pool2b_on_0], dim=1)))  # 192x13x13, GPU 0
         conv3b = F.relu(self.conv3b(torch.cat([pool2a_on_1, pool2b], dim=1)))  # 192x13x13, GPU 1
@@ -120,15 +120,15 @@ class AlexNet(nn.Module):
         conv5a = F.conv2d(conv4a, self.conv5a.weight, padding=1)  # 128x13x13, GPU 0
         conv5b = F.conv2d(conv4b, self.conv5b.weight, padding=1)  # 128x13x13, GPU 1
         pool5a = bias_act_lrn_max_pool2d(conv5a, self.conv5a.bias, "relu", kernel_size=3, stride=2)  # 128x6x6, GPU 0
-        pool5a_on_1 = pool5a.to(gpu1, non_blocking=True)  # 128x6x6, GPU 0 to GPU 1
         pool5b = bias_act_lrn_max_pool2d(conv5b, self.conv5b.bias, "relu", kernel_size=3, stride=2)  # 128x6x6, GPU 1
+        pool5a_on_1 = pool5a.to(gpu1, non_blocking=True)  # 128x6x6, GPU 0 to GPU 1
         pool5b_on_0 = pool5b.to(gpu0, non_blocking=True)  # 128x6x6, GPU 1 to GPU 0
         fc6a = F.relu(self.fc6a(torch.cat([pool5a, pool5b_on_0], dim=1).flatten(1)))  # 2048, GPU 0
         fc6b = F.relu(self.fc6b(torch.cat([pool5a_on_1, pool5b], dim=1).flatten(1)))  # 2048, GPU 1
         # dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test
         drop6a = 0.5 * dropout(fc6a, 0.5, self.training, noise, "drop6a")  # 2048, GPU 0
-        drop6a_on_1 = drop6a.to(gpu1, non_blocking=True)  # 2048, GPU 0 to GPU 1
         drop6b = 0.5 * dropout(fc6b, 0.5, self.training, noise, "drop6b")  # 2048, GPU 1
+        drop6a_on_1 = drop6a.to(gpu1, non_blocking=True)  # 2048, GPU 0 to GPU 1
         drop6b_on_0 = drop6b.to(gpu0, non_blocking=True)  # 2048, GPU 1 to GPU 0
         fc7a = F.relu(self.fc7a(torch.cat([drop6a, drop6b_on_0], dim=1)))  # 2048, GPU 0
         fc7b = F.relu(self.fc7b(torch.cat([drop6a_on_1, drop6b], dim=1)))  # 2048, GPU 1
