@@ -8,11 +8,15 @@ could move: each input read once, each output written once. What is compared wit
 from __future__ import annotations
 
 import csv
+import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +34,7 @@ BATCHES = (32, 128)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 NORM = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2)
 PICTURE, CROP, PICTURES = 256, 227, 1024
+DEVICE = "cuda"
 REPETITIONS = 30
 FLUSH_BYTES = 2**30
 COPY_BYTES = 2**31
@@ -56,7 +61,7 @@ class Clock:
     """Times launches on the current device."""
 
     def __init__(self) -> None:
-        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=DEVICE)
 
     def seconds(self, run: Run, repetitions: int = REPETITIONS) -> float:
         """Median of `repetitions` runs, after two that are not counted."""
@@ -74,7 +79,7 @@ class Clock:
 
     def copy_bandwidth(self) -> float:
         """Bytes read and written in a second by a copy much larger than the L2 cache."""
-        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda").random_()
+        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=DEVICE).random_()
         target = torch.empty_like(source)
         return 2 * COPY_BYTES / self.seconds(partial(target.copy_, source))
 
@@ -84,38 +89,70 @@ def _event() -> torch.cuda.Event:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table, and write it to the CSV file that the first argument names, if there is one."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Print the table, and write it to the CSV file that the arguments name, if they do, line by line."""
+    parser = ArgumentParser(prog="python -m convspec_kernels.bench", description=__doc__)
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE.csv", help="where to write the table as well")
+    file: Path | None = parser.parse_args(arguments).file
     if not torch.cuda.is_available():
-        print("torch finds no GPU: nothing to measure")
+        print("torch finds no GPU: nothing to measure; `python -m convspec_kernels.bench_paper` estimates without one")
         return 0
+    if find_spec("triton") is None:
+        print(
+            "Triton is not installed: there are no GPU kernels to measure (pip install 'convspec[gpu]')",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        output = nullcontext() if file is None else file.open("w", newline="")
+    except OSError as error:
+        parser.error(f"cannot write {file}: {error.strerror}")
     clock = Clock()
     copy = clock.copy_bandwidth()
-    about = _about(copy)
+    about = describe(copy)
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     print(
         f"\n{'operator':<18}{'shape':<18}{'dtype':<10}{'format':<8}{'us':>9}{'MB':>9}{'copy':>7}{'eager':>8}{'compile':>9}"
     )
-    rows = []
-    for row in _rows(clock, copy):
-        rows.append(row)
-        print(_line(row), flush=True)
-    if arguments:
-        _write(Path(arguments[0]), about, rows)
+    with output as lines:
+        if lines is not None:
+            lines.writelines(f"# {name}: {value}\n" for name, value in about.items())
+        writer = None if lines is None else csv.DictWriter(lines, [field.name for field in fields(Row)])
+        if writer is not None:
+            writer.writeheader()
+        for row in _rows(clock, copy):
+            print(_line(row), flush=True)
+            if writer is not None and lines is not None:
+                writer.writerow(asdict(row))
+                lines.flush()
     return 0
 
 
-def _about(copy: float) -> dict[str, str]:
+def describe(copy: float) -> dict[str, str]:
+    """The device, its clocks while it is busy, versions and the date. copy: bytes a second, read and written."""
     import triton
 
-    properties = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
         "device": properties.name,
+        "multiprocessors": str(properties.multi_processor_count),
         "L2": f"{properties.L2_cache_size / 2**20:.0f} MiB",
+        **_clocks(),
         "copy": f"{copy / 1e9:.0f} GB/s, read and written",
-        "versions": f"torch {torch.__version__}, triton {triton.__version__}",
+        "versions": f"torch {torch.__version__}, CUDA {torch.version.cuda}, triton {triton.__version__}",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _clocks() -> dict[str, str]:
+    """What nvidia-smi says of the driver and the clocks, where it is there; of a device that has just been busy."""
+    wanted = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
+    device = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    query = ["nvidia-smi", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader", f"--id=GPU-{device}"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {"clocks": "unknown: nvidia-smi does not say"}
+    return dict(zip(wanted, map(str.strip, answer.strip().split(",")), strict=True))
 
 
 def _rows(clock: Clock, copy: float) -> Iterator[Row]:
@@ -136,10 +173,10 @@ def _fused_rows(
     cases, channels, height, width = shape
     pool = Pool(3, 2, 0, -(-(height - 3) // 2) + 1, -(-(width - 3) // 2) + 1)
     options = FusedOptions(relu_before=True, lrn=NORM, pool=pool)
-    maps = torch.randn(shape, device="cuda").mul(10).to(dtype).requires_grad_()
-    bias = torch.randn(channels, device="cuda").to(dtype).requires_grad_()
-    upstream = torch.randn(cases, channels, pool.out_height, pool.out_width, device="cuda").to(dtype)
-    others = [_plain_seconds(clock, function, maps, bias, upstream) for function in (plain, torch.compile(plain))]
+    maps = torch.randn(shape, device=DEVICE).mul(10).to(dtype).requires_grad_()
+    bias = torch.randn(channels, device=DEVICE).to(dtype).requires_grad_()
+    upstream = torch.randn(cases, channels, pool.out_height, pool.out_width, device=DEVICE).to(dtype)
+    others = [_plain_seconds(clock, function, maps, bias, upstream) for function in (plain, compiled_anew(plain))]
     shift = bias.detach()
     inputs, outputs, itemsize = maps.numel(), upstream.numel(), dtype.itemsize
     sizes = {
@@ -172,6 +209,13 @@ def plain(x: Tensor, bias: Tensor) -> Tensor:
     return F.max_pool2d(y, 3, 2, ceil_mode=True)
 
 
+def compiled_anew(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`torch.compile` for the next shape alone. It compiles a function for a few shapes only, and would then go on without
+    compiling, or for any shape at once: both are slower."""
+    torch._dynamo.reset()
+    return torch.compile(function, dynamic=False, fullgraph=True)
+
+
 def _plain_seconds(
     clock: Clock, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor, gradient: Tensor
 ) -> dict[str, float]:
@@ -185,16 +229,15 @@ def _both(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor,
 
 
 def _augment_row(clock: Clock, copy: float, dtype: torch.dtype) -> Row:
-    images = torch.randint(0, 256, (PICTURES, PICTURE, PICTURE, 3), dtype=torch.uint8, device="cuda")
-    offsets = torch.randint(0, PICTURE - CROP + 1, (PICTURES, 2), dtype=torch.int32, device="cuda")
-    mirrors = torch.rand(PICTURES, device="cuda") < 0.5
-    colours = torch.randn(PICTURES, 3, device="cuda") * 10
-    mean = torch.rand(CROP, CROP, 3, device="cuda") * 255
+    images = torch.randint(0, 256, (PICTURES, PICTURE, PICTURE, 3), dtype=torch.uint8, device=DEVICE)
+    offsets = torch.randint(0, PICTURE - CROP + 1, (PICTURES, 2), dtype=torch.int32, device=DEVICE)
+    mirrors = torch.rand(PICTURES, device=DEVICE) < 0.5
+    colours = torch.randn(PICTURES, 3, device=DEVICE) * 10
+    mean = torch.rand(CROP, CROP, 3, device=DEVICE) * 255
     tensors = (images, offsets, mirrors, colours, mean)
     seconds = clock.seconds(partial(augment, *tensors, size=CROP, dtype=dtype))
-    others = [
-        clock.seconds(partial(f, *tensors, dtype=dtype)) for f in (_augment_plainly, torch.compile(_augment_plainly))
-    ]
+    plainly = (_augment_plainly, compiled_anew(_augment_plainly))
+    others = [clock.seconds(partial(function, *tensors, dtype=dtype)) for function in plainly]
     size = PICTURES * CROP * CROP * 3 * (1 + dtype.itemsize) + mean.nbytes
     where = f"{PICTURES}x3x{CROP}"
     ratios = [other / seconds for other in others]
@@ -218,15 +261,6 @@ def _line(row: Row) -> str:
         f"{row.operator:<18}{row.shape:<18}{row.dtype:<10}{row.format:<8}"
         f"{row.microseconds:>9.1f}{row.megabytes:>9.1f}{row.of_copy:>7.0%}{ratios}"
     )
-
-
-def _write(path: Path, about: dict[str, str], rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        for name, value in about.items():
-            file.write(f"# {name}: {value}\n")
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
 
 
 if __name__ == "__main__":

@@ -112,11 +112,12 @@ ENOUGH_WARPS = 1300
 @dataclass(frozen=True, slots=True)
 class Walk:
     """One way to run a kernel of lanes: a lane has `columns` windows side by side (forward) or blocks of stride x stride
-    pixels (backward), and goes through `rows` rows of them. warps: of a program, a power of two."""
+    pixels (backward), and goes through `rows` rows of them. warps: 32 lanes each, of a program; a power of two. With one,
+    multiprocessors have the most even shares of what there are some dozens for each."""
 
     columns: int
     rows: int
-    warps: int = 4
+    warps: int = 1
 
     def within(self, height: int, width: int) -> Walk:
         """The same where there are no more than `height` x `width` windows."""

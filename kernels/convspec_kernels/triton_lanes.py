@@ -19,6 +19,9 @@ from convspec_kernels.triton_lanes_forward import forward_kernel
 from convspec_kernels.triton_launch import Arguments, Constants, Launch, normalisation, operator
 
 WARP = 32
+AMD_WARPS = 2
+"""Of 32 lanes, in one of AMD's warps of 64."""
+
 BYTES_OF_A_RUN = 16
 LARGEST_KERNEL = 4
 """Pixels of a pool along an axis, and from one to the next: each pixel of a window is code of its own."""
@@ -26,7 +29,7 @@ LARGEST_KERNEL = 4
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """How the maps are cut up: `programs` programs of `walk.warps` warps, each with `per_warp` places to work at.
+    """How the maps are cut up: `programs` programs of `walk.warps` warps, 32 lanes of which have `per_warp` places.
 
     pool: a pool of single pixels, if there is none. strips, segments: places beside and above one another in a map.
     """
@@ -191,7 +194,8 @@ def _cut(direction: Direction, x: Tensor, options: FusedOptions, walk: Walk | No
     walk = walk.within(height, width) if direction is Direction.FORWARD else walk
     strips, segments = -(-width // walk.columns), -(-height // walk.rows)
     places = x.shape[0] * strips * segments
-    parts = -(-places // (walk.warps * per_warp))
+    warps_of_lanes = walk.warps * (AMD_WARPS if torch.version.hip else 1)
+    parts = -(-places // (warps_of_lanes * per_warp))
     constants |= {
         "GROUP": group,
         "BLOCKS": blocks,
@@ -202,6 +206,6 @@ def _cut(direction: Direction, x: Tensor, options: FusedOptions, walk: Walk | No
         "RUN": run,
         "PER_WARP": per_warp,
         "COLUMNS": walk.columns,
-        "LANES": WARP * walk.warps,
+        "LANES": WARP * warps_of_lanes,
     }
     return _Cut(pool, walk, constants, per_warp, strips, segments, places, parts * blocks if x.numel() else 0, blocks)

@@ -1,4 +1,7 @@
-"""What a launch of a Triton kernel needs on a GPU that need not be there: compiled for it, and read off the result."""
+"""Triton kernels on GPUs that need not be there: launches on tensors without memory, compiled, and read.
+
+For tests and for `bench_paper`; nothing that computes comes here. Triton's interpreter must be off.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from convspec_kernels.options import FusedOptions
+from convspec_kernels.triton_augment import augment_launch
 from convspec_kernels.triton_configs import Config, Direction, Walk
 from convspec_kernels.triton_kernels import backward_launch, empty_outputs, forward_launch
 from convspec_kernels.triton_launch import Launch
@@ -35,13 +40,21 @@ POINTERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resources:
-    """registers: of a thread. spilled: bytes of a thread's stack, or registers on AMD. shared: bytes of a program."""
+    """registers: of a thread. spilled: bytes of a thread's memory. shared: bytes of a program."""
 
     registers: int
     spilled: int
     shared: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """code: the machine code as text. needed: what it takes."""
+
+    code: str
+    needed: Resources
 
 
 def launch_on_paper(
@@ -64,29 +77,49 @@ def launch_on_paper(
     return backward_launch(torch.empty_like(y), x, shift, argmax, torch.empty_like(x), options, config)
 
 
-def resources(launch: Launch, target: GPUTarget, folder: Path) -> Resources:
-    """Compile `launch` as Triton would for its arguments; `folder` is for files."""
+def augment_on_paper(cases: int, dtype: torch.dtype) -> Launch:
+    """The same of `augment`: crops of 227 of pictures of 256, and a mean picture."""
+
+    def empty(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=kind, device="meta")
+
+    images, y = empty(cases, 256, 256, 3, kind=torch.uint8), empty(cases, 227, 227, 3, kind=dtype)
+    offsets, mirrors = empty(cases, 2, kind=torch.int32), empty(cases, kind=torch.bool)
+    return augment_launch(images, offsets, mirrors, empty(cases, 3), empty(227, 227, 3), y, 1.0)
+
+
+def compile_for(launch: Launch, target: GPUTarget) -> Compiled:
+    """Compile `launch` as Triton would for its arguments."""
     options = {"num_warps": launch.warps, "enable_fp_fusion": True}
     compiled = triton.compile(_source(launch), target=target, options=options)
     if target.backend == "hip":
-        return _of_amd(compiled.asm["amdgcn"], compiled.metadata.shared)
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(compiled.asm["cubin"])
-    tool = triton.knobs.nvidia.cuobjdump.path
-    usage = subprocess.run([tool, "-res-usage", str(cubin)], capture_output=True, text=True, check=True).stdout
+        code = compiled.asm["amdgcn"]
+        return Compiled(code, of_amd(code, compiled.metadata.shared))
+    with TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(compiled.asm["cubin"])
+        usage = _run(triton.knobs.nvidia.cuobjdump.path, "-res-usage", cubin)
+        code = _run(triton.knobs.nvidia.nvdisasm.path, "-c", cubin)
     found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", usage)
     assert found, usage
     registers, stack, local = map(int, found.groups())
-    return Resources(registers, stack + local, compiled.metadata.shared)
+    return Compiled(code, Resources(registers, stack + local, compiled.metadata.shared))
 
 
-def _of_amd(assembly: str, shared: int) -> Resources:
+def _run(tool: str, option: str, cubin: Path) -> str:
+    return subprocess.run([tool, option, str(cubin)], capture_output=True, text=True, check=True).stdout
+
+
+def of_amd(assembly: str, shared: int) -> Resources:
+    """What the metadata at the end of AMD's assembly say."""
+
     def number(name: str) -> int:
         found = re.search(rf"\.{name}:\s+(\d+)", assembly)
         assert found, name
         return int(found[1])
 
-    return Resources(number("vgpr_count"), number("vgpr_spill_count") + number("sgpr_spill_count"), shared)
+    # Scalar registers that do not suffice lie in lanes of vector registers, not in memory.
+    return Resources(number("vgpr_count"), number("private_segment_fixed_size"), shared)
 
 
 def _source(launch: Launch) -> ASTSource:
