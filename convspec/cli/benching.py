@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import click
 
@@ -51,7 +54,15 @@ def _about(checked: Checked, batch: int, rounds: int, is_bf16: bool, kind: str, 
         "rounds": rounds,
         "kernels": describe(kind),
         "torch": version("torch"),
+        **_versions(kind),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def _versions(kind: str) -> dict[str, object]:
+    """Of what computes beside torch on such a device."""
+    packages = {"cuda": ("triton",), "cpu": ("numba",)}.get(kind, ())
+    return {package: import_module(package).__version__ for package in packages if find_spec(package)}
 
 
 def _table(about: dict[str, object], result: Bench) -> str:

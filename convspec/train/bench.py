@@ -173,7 +173,7 @@ def _random_input(op: Input, program: Program, classes: int, batch: int) -> Tens
 
 
 def _check_agreement(variants: Sequence[_Variant]) -> None:
-    """Every variant gives what the first one gives, in fp32: they compute the same network.
+    """Every variant gives what the first one gives, in fp32 and not TF32: they compute the same network.
 
     A network with its first weights says nearly the same of every image, so that errors are measured by how much its
     outputs differ among themselves.
@@ -181,7 +181,7 @@ def _check_agreement(variants: Sequence[_Variant]) -> None:
     expected: dict[str, Tensor] = {}
     for variant in variants:
         variant.net.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             outputs = variant.net(variant.inputs)
         expected = expected or outputs
         for name, wanted in expected.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_json(towers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(towers), "--batch", "3", "--rounds", "2", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["batch"], result["rounds"], result["precision"]) == (3, 2, "fp32")
+    assert result["torch"] == torch.__version__
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", result["date"])
     for timing in [*result["train"], *result["predict"]]:
         assert timing["images_per_second"] == pytest.approx(3 / timing["seconds"])
         assert timing["utilisation"] > 0
@@ -87,6 +90,22 @@ def test_networks_that_disagree_are_not_compared(monkeypatch: pytest.MonkeyPatch
     other = TWO_TOWERS.replace("filters=6", "filters=8")  # a module that no other test has loaded
     with pytest.raises(RuntimeError, match="probs of convspec differs by"):
         bench(convspec.check(other), batch=2, device=torch.device("cpu"), rounds=1)
+
+
+def test_networks_are_compared_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convspec.train import bench as benching
+
+    allowed: list[bool] = []
+
+    class Net(torch.nn.Module):
+        def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return inputs
+
+    variant = benching._Variant("any", Net(), Net(), lambda: None, {"x": torch.ones(2)})
+    benching._check_agreement([variant])
+    assert allowed == [False]
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_memory_beyond_what_is_held() -> None:
