@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import click
 
 from convspec.checker import Checked
+from convspec.diagnostics.visible import visible
 from convspec.train.bench import Bench, Timing, bench, device_name
 from convspec.train.device import open_device
 from convspec_kernels.dispatch import describe
@@ -66,7 +67,7 @@ def _versions(kind: str) -> dict[str, object]:
 
 
 def _table(about: dict[str, object], result: Bench) -> str:
-    lines = [", ".join(f"{name} {value}" for name, value in about.items())]
+    lines = [visible(", ".join(f"{name} {value}" for name, value in about.items()))]
     lines.append(f"the device's convolutions and matrix products reach {result.peak_flops / 1e9:,.0f} GFLOP/s")
     for title, timings in (("training step", result.train), ("prediction", result.predict)):
         lines += ["", f"{title:<26}{'ms':>10}{'images/s':>10}{'x plain':>9}{'of peak':>9}{'memory':>10}"]

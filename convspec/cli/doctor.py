@@ -9,6 +9,7 @@ import click
 
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.options import format_option, named
+from convspec.diagnostics.visible import visible
 
 if TYPE_CHECKING:
     from convspec.train.doctor import Finding
@@ -51,9 +52,9 @@ def _as_text(findings: list[Finding], *, is_able: bool) -> str:
         if finding.group != group:
             group = finding.group
             lines += ["", group] if lines else [group]
-        lines.append(f"  {finding.name:<{width}}  {finding.value}")
+        lines.append(visible(f"  {finding.name:<{width}}  {finding.value}"))
         if finding.why:
-            lines.append(f"  {'':<{width}}  {finding.grade.value}: {finding.why}")
+            lines.append(f"  {'':<{width}}  {finding.grade.value}: {visible(finding.why)}")
         if finding.help:
-            lines.append(f"  {'':<{width}}  type: {finding.help}")
+            lines.append(f"  {'':<{width}}  type: {visible(finding.help)}")
     return "\n".join([*lines, "", "training can run" if is_able else "training cannot run"])

@@ -13,6 +13,7 @@ from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.pictures import Progress, Warned, counted, refuse_pictures
 from convspec.cli.write import replace_text, replacing
 from convspec.data import Split
+from convspec.diagnostics.visible import visible
 from convspec.train.feature_files import About, describe, write_npy, write_npz
 from convspec.train.features import features_of
 from convspec.train.galleries import files_named, pictures_in, with_data
@@ -62,5 +63,5 @@ def run_extraction(
         else:
             write_npy(file, features)
             replace_text(f"{output}.json", describe(features, about))
-    click.echo(f"{output}: {', '.join(layers)}, {shape} for each of {counted(len(names), 'picture')}")
+    click.echo(f"{visible(output)}: {', '.join(layers)}, {shape} for each of {counted(len(names), 'picture')}")
     return 1 if "CS703" in warned.codes else 0

@@ -8,6 +8,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.options import checkpoint_option, named, refuse_other_pictures
+from convspec.diagnostics.visible import visible
 
 
 @click.command(short_help="A picture of what the first layer learned.")
@@ -26,5 +27,5 @@ def command(run: str, output: str | None, scale: int | None, checkpoint: str | N
         from convspec.cli.drawing import draw_run_filters
     target = Path(output) if output is not None else Path(run) / "filters.png"
     draw_run_filters(run, target, scale=scale, checkpoint=checkpoint)
-    click.echo(f"{target}")
+    click.echo(visible(str(target)))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.cli.messages import print_diagnostics
+from convspec.diagnostics.visible import visible
 from convspec.train.imported import Imported, import_checkpoint
 
 
@@ -23,4 +24,4 @@ def _summary(imported: Imported) -> str:
     if imported.is_finished:
         lines.append("all its epochs are done: for more, import it again with --set @train.epochs=N")
     lines.append(f"run in {imported.run_dir}; go on with convspec train --resume {imported.run_dir} --data DATA")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))

@@ -17,6 +17,7 @@ from convspec.data.prepare import prepare
 from convspec.data.shards import is_prepared, manifest_of
 from convspec.data.sources import Choice, open_source
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics.visible import visible
 from convspec.machine import usable_cores
 from convspec.train.display import as_line, open_display
 from convspec.train.signals import Interrupted, StopSignals
@@ -67,7 +68,7 @@ def run_verify(folder: str, *, jobs: int | None) -> int:
         with interrupted_saying(STARTS_ANEW):
             check(root, entries, jobs=jobs or usable_cores(), advance=lambda entry: display.advance(entry.name))
     size = sum(entry.bytes for entry in entries)
-    click.echo(f"{folder}: {len(entries)} files, {_bytes(size)}, all as they were written")
+    click.echo(f"{visible(folder)}: {len(entries)} files, {_bytes(size)}, all as they were written")
     return 0
 
 
@@ -99,7 +100,7 @@ def _summary(manifest: Manifest, target: str) -> str:
     if manifest.broken:
         lines.append(f"{manifest.broken} files were left out: {Path(target) / manifest.report.name} names them")
     lines.append(f"train on it with convspec train SPEC --data {target}")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _bytes(size: int) -> str:

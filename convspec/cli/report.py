@@ -10,6 +10,7 @@ from convspec.cli.extras import extra
 from convspec.cli.guard import refuse_what_is_read
 from convspec.cli.messages import STARTS_ANEW, interrupted_saying
 from convspec.cli.options import named
+from convspec.diagnostics.visible import visible
 
 
 @click.command(short_help="A page about a run, for a browser.")
@@ -32,5 +33,5 @@ def command(run: str, output: str | None, samples: int) -> int:
     refuse_what_is_read(str(target))
     with interrupted_saying(STARTS_ANEW):
         write_report(run, target, samples=samples)
-    click.echo(f"{target}")
+    click.echo(visible(str(target)))
     return 0

@@ -41,7 +41,8 @@ def run_show(data: str, *, output: str | None, split_name: str, classes: int) ->
     else:
         output = f"{visible(source.name)}-{split.value}.png"
         create_file(Path(output), content.getvalue())
-    click.echo(f"drawn in {output}" if shown == len(source.classes) else f"the first {shown} classes drawn in {output}")
+    of = "" if shown == len(source.classes) else f"the first {shown} classes "
+    click.echo(visible(f"{of}drawn in {output}"))
     return 0
 
 

@@ -14,6 +14,7 @@ from convspec.cli.launched import SECONDS_TO_SPEAK, failing_openly
 from convspec.cli.messages import print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
+from convspec.diagnostics.visible import visible
 from convspec.launch import Launch
 from convspec.train.agreement import ElsewhereError
 from convspec.train.evaluate import Validation
@@ -120,7 +121,7 @@ def _summary(compiled: Compiled, result: Result) -> str:
     if result.validation is not None:
         lines += _test_lines(result.validation)
     lines.append(f"run in {result.run_dir}" + ("" if result.finished else f"; go on with --resume {result.run_dir}"))
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _counted(number: int, what: str) -> str:

@@ -139,6 +139,7 @@ def ablate(
     base = check(base_text, overrides=(f"@train.seed={seeds[0]}",))
     compiler = partial(compile_checked, allow_init_imports=allow_init_imports)
     compiled = compiler(base)
+    check_trainable(compiled.program)
     if not has_error(trained_cost(compiled.program)):
         message = f"{compiled.name} makes no mistakes that are counted: {trained_cost(compiled.program).name} has no error rate"
         raise DiagnosticError(Diagnostic("CS735", message, help="give it a cost with classes, such as cost.logreg"))

@@ -20,6 +20,7 @@ from convspec.compiler import Compiled, compile_checked
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.contract import CompiledSpec
 from convspec.train.metrics import Point, curve, thinned
+from convspec.train.preparation import check_trainable
 from convspec.train.rates import at_rate, rate_of
 from convspec.train.run import read_settings
 from convspec.train.scores import has_error, trained_cost
@@ -195,6 +196,7 @@ def compare(
     choices: Sequence[float | None] = list(rates) or [None]
     compiled = [(each.name, each.compiled(choices[0], seeds[0])) for each in contenders]
     for name, each in compiled:
+        check_trainable(each.program)
         check_target(name, each, target)
     check_alike(compiled, trainings.data, trainings.notify)
     for contender in contenders:

@@ -125,3 +125,39 @@ def test_names_do_not_paint_the_terminal(
     assert "\\x1b[31mred.cfg" in streams.err
     assert "\x1b" not in streams.out + streams.err
     assert "\x1b" not in Path("my.cfg").read_text().split("[@net]")[0]
+
+
+def test_names_that_are_no_text_are_shown_with_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"lat\xe9\nx")
+    for arguments in (
+        ["train", LENET, "--steps", "1", "--run", odd],
+        ["train", "--resume", odd, "--steps", "2"],
+        ["report", odd, "--samples", "1", "-o", f"{odd}.html"],
+        ["filters", odd, "-o", f"{odd}.png"],
+        ["test", odd],
+        ["features", odd, "-o", f"{odd}.npz"],
+        ["doctor", "--runs", odd],
+        ["data", "prepare", "digits", f"{odd}-data", "--size", "8"],
+        ["data", "verify", f"{odd}-data"],
+        ["data", "show", f"{odd}-data", "-o", f"{odd}.png"],
+    ):
+        assert main(arguments) == 0, arguments
+        out = capsys.readouterr().out
+        assert "\\x0ax" in out, arguments
+        assert "lat\n" not in out
+
+
+@pytest.mark.parametrize("command", [["compare", LENET], ["ablate", "--seeds", "1"]])
+def test_a_network_without_a_cost_is_trained_by_no_command(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.cfg").write_text(
+        "[@net]\nextends=lenet-digits.cfg\noutputs=probs\n[logprob]\nremove=1\n[labels]\nremove=1\n"
+    )
+    assert main([*command, "my.cfg", "--data", "digits"]) == 1
+    assert "error[CS602]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
