@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -84,6 +86,16 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_no_run_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match=r"CS719.*there is no run"):
         RunFolder.reopen(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_run_whose_spec_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
+        run.describe(Compiled(), SETTINGS)
+    (tmp_path / "resolved.cfg").unlink()
+    make(tmp_path / "resolved.cfg")
+    with pytest.raises(DiagnosticError, match=r"CS708: .*resolved.cfg is not a file"):
+        RunFolder.reopen(tmp_path)
 
 
 def test_which_run_may_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
