@@ -73,6 +73,7 @@ def _difference(meeting: Meeting, other: int, resolved_text: str) -> tuple[str, 
         meeting.store.set(f"{_SPEC}/{meeting.launch.rank}", resolved_text)
     try:
         first, second = (meeting.store.get(f"{_SPEC}/{rank}").decode() for rank in (0, other))
+        meeting.part()
     except RuntimeError:  # the store has ended with the process that keeps it, which says more
         return ()
     return (first_difference(first, second, "in process 0 is", f"in process {other}"),)

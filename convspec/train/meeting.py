@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=5)
 """How long a process waits for another before it gives up."""
 
 _PATIENCE_OF_A_FAILED = timedelta(seconds=20)
-_POLL_SECONDS = 0.02
+_POLL_SECONDS, _SECONDS_TO_PART = 0.02, 5.0
 FAILED = "failed"
 _CALL = "call"
 
@@ -52,6 +52,14 @@ class Meeting:
     def store(self) -> Store:
         """The part of the store which only these processes know."""
         return PrefixStore(self.name, self.root)
+
+    def part(self) -> None:
+        """Where nothing more is said here: process 0, with which the store may end, waits a moment for the others."""
+        until = time.monotonic() + _SECONDS_TO_PART
+        gone = self.store.add("parted", 1)
+        while self.launch.rank == 0 and gone < self.launch.world_size and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+            gone = self.store.add("parted", 0)
 
     def connect(self) -> Store:
         """The same through a connection of its own: what waits on one holds up all that use it."""
