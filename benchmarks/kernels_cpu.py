@@ -1,6 +1,6 @@
 """Times of the CPU kernels on AlexNet's two normalisation layers and on its pictures, as ratios to plain PyTorch.
 
-    python benchmarks/kernels_cpu.py [--quick] [--batches 32 128] [--compile] [--threads 2]
+    python benchmarks/kernels_cpu.py [--quick] [--batches 32 128] [--compile] [--threads 2] [--first-use]
 
 All variants take turns, round after round in one process, so that a neighbour's load falls on each of them. Printed are
 medians over the rounds: milliseconds, the ratio of plain PyTorch's time to the variant's in the same round, and the
@@ -10,13 +10,18 @@ ratio of the variant's time to that of a plain copy which reads and writes as ma
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from statistics import median
 
 import torch
@@ -197,6 +202,32 @@ def report(title: str, times: dict[str, list[float]]) -> None:
         print(f"{name:32}{1e3 * median(own):9.2f}{faster:9.2f}{slower:9.2f}", flush=True)
 
 
+def first_use() -> None:
+    """In a process of its own, with numba's folder empty and then as the first left it: the import, and either direction."""
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in ("no cache", "a cache"):
+            environment = os.environ | {"NUMBA_CACHE_DIR": folder, "CONVSPEC_KERNELS": "numba"}
+            command = [sys.executable, __file__, "--time-first-use"]
+            seconds = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+            print(f"first use with {cache}: {seconds}", end="", flush=True)
+
+
+def time_first_use() -> None:
+    """What torch imports when the first operator of a library is called, whosever it is, is counted apart."""
+    x = replace(LAYERS[0], batch=1).maps().contiguous(memory_format=torch.channels_last).requires_grad_()
+    times = [time.perf_counter()]
+    importlib.import_module("torch._dynamo")
+    times.append(time.perf_counter())
+    y = fused(x)
+    times.append(time.perf_counter())
+    y.backward(torch.ones_like(y))
+    times.append(time.perf_counter())
+    dynamo, forward, backward = (after - before for before, after in pairwise(times))
+    print(
+        f"{forward:.2f} s forward with numba's import, {backward:.2f} s backward; {dynamo:.2f} s torch's import before"
+    )
+
+
 def found(package: str) -> str:
     try:
         return f"{package} {version(package)}"
@@ -209,14 +240,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="batch 8, three rounds")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], metavar="N")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--operators", nargs="+", choices=[*OPERATORS, AUGMENT], default=[*OPERATORS, AUGMENT])
+    parser.add_argument("--operators", nargs="*", choices=[*OPERATORS, AUGMENT], default=[*OPERATORS, AUGMENT])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
+    parser.add_argument("--first-use", action="store_true", help="also how long the kernels take to compile")
+    parser.add_argument("--time-first-use", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.time_first_use:
+        time_first_use()
+        return
     torch.set_num_threads(arguments.threads)
     batches, rounds = ([8], 3) if arguments.quick else (arguments.batches, arguments.rounds)
     print(f"{torch.get_num_threads()} threads of {os.cpu_count()} on {platform.machine()}, ", end="")
     print(", ".join(found(package) for package in ("torch", "numba", "numpy")), f"; {rounds} rounds")
+    if arguments.first_use:
+        first_use()
     for batch in batches if AUGMENT in arguments.operators else []:
         report(f"{AUGMENT}, {batch} pictures", measure(augment_variants(batch), rounds))
     for batch in batches:
