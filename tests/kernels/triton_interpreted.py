@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import triton
 
 from convspec_kernels.augmentation import TYPES
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.reference import augmented
+from convspec_kernels.triton_configs import Config
 from tests.kernels import triton_cases
 from tests.kernels.triton_cases import CASES, Case, Twin
 
@@ -25,8 +27,14 @@ RUNS = [pytest.param(case, torch.float32, id=case.name) for case in CASES] + [
 ]
 
 
+# Before 3.7 the interpreter takes the end of a loop for an array of one number, which NumPy 2.4 makes no integer of.
+NO_LOOPS = np.lib.NumpyVersion(np.__version__) >= "2.4.0" and triton.__version__.startswith(("3.4.", "3.5.", "3.6."))
+
+
 @pytest.mark.parametrize(("case", "dtype"), RUNS)
 def test_agrees_with_float64_and_with_no_twin(case: Case, dtype: torch.dtype) -> None:
+    if NO_LOOPS and not isinstance(case.config, Config):
+        pytest.skip(f"Triton {triton.__version__} interprets no kernel of lanes beside NumPy {np.__version__}")
     actual = triton_cases.compute(case, dtype, "cpu")
     assert triton_cases.agrees(actual, triton_cases.expect(case, dtype), dtype)
     for twin in triton_cases.twins(case):
