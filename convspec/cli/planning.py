@@ -11,7 +11,7 @@ from convspec.cli.columns import aligned
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
 from convspec.passes.pipeline import Target
-from convspec.plan.amounts import decimal, mebibytes
+from convspec.plan.amounts import decimal, duration, mebibytes
 from convspec.plan.plan import Plan, Reduced, Share, places_of, program_for
 from convspec.plan.rates import CARDS, Rates
 from convspec.plan.recorder import Precision
@@ -139,7 +139,7 @@ class PlanReport:
         rows.append(("all", *(mebibytes(share.memory.total) for share in self.plan.shares)))
         peaks = [
             f"GPU {share.gpu} has its peak in the {'backward' if share.memory.peak.is_backward else 'forward'} pass of "
-            f"{visible(share.memory.peak.operator.partition('/')[0])}; activations kept when the backward pass begins: "
+            f"{visible(' | '.join(share.peak_layers[-1:]))}; activations kept when the backward pass begins: "
             f"{mebibytes(share.memory.saved)}"
             for share in self.plan.shares
         ]
@@ -150,11 +150,11 @@ class PlanReport:
         rows.append(("parameters", *(f"{share.parameters:,}" for share in self.plan.shares)))
         rows.append(("multiply-adds forward", *(f"{share.macs:,}" for share in self.plan.shares)))
         busy = [self.plan.time.gpus[self._clock_of(share)] for share in self.plan.shares]
-        rows.append(("ms bound by arithmetic", *(f"{1e3 * each.compute:.3g}" for each in busy)))
-        rows.append(("ms bound by memory", *(f"{1e3 * each.memory:.3g}" for each in busy)))
+        rows.append(("bound by arithmetic", *(duration(each.compute) for each in busy)))
+        rows.append(("bound by memory", *(duration(each.memory) for each in busy)))
         if len(busy) > 1:
-            rows.append(("ms of waiting", *(f"{1e3 * each.waiting:.3g}" for each in busy)))
-            rows.append(("ms of the link", *(f"{1e3 * each.sending:.3g}" for each in busy)))
+            rows.append(("waiting", *(duration(each.waiting) for each in busy)))
+            rows.append(("link in use", *(duration(each.sending) for each in busy)))
         return _table(rows)
 
     def _crossings(self) -> str:
@@ -185,7 +185,7 @@ class PlanReport:
             return "nothing is computed\n"
         speed = f"{self.plan.batch / time.seconds:,.0f} images/s"
         return (
-            f"ideal step: {1e3 * time.seconds:.3g} ms, {speed}, bound by {time.bound}\n"
+            f"ideal step: {duration(time.seconds)}, {speed}, bound by {time.bound}\n"
             f"at {decimal(rates.compute, 'FLOP/s')}, memory of {decimal(rates.memory, 'B/s')}"
             + (f", links of {decimal(rates.link, 'B/s')} each way" if len(self.plan.shares) > 1 else "")
             + "; nothing runs faster\n"

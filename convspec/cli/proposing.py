@@ -14,11 +14,11 @@ from convspec.cli.planning import PlanReport
 from convspec.cli.write import refuse_inputs, replace_text
 from convspec.diagnostics import did_you_mean
 from convspec.diagnostics.visible import visible
-from convspec.plan.amounts import mebibytes
-from convspec.plan.proposal import Proposal, Scheme, propose
+from convspec.plan.amounts import duration, mebibytes
+from convspec.plan.proposal import Proposal, Replicas, Scheme, propose, replicas
 
 _HEAD = """\
-# {name} on {gpus} GPUs, {scheme}: proposed by convspec plan --auto {gpus}, with an ideal step of {seconds:.3g} ms
+# {name} on {gpus} GPUs, {scheme}: proposed by convspec plan --auto {gpus}, with an ideal step of {step}
 # (batch {batch}, {precision}){claim}.
 """
 _SAME = ". It computes what the spec does that it was made from"
@@ -61,7 +61,9 @@ def run_proposals(
     if as_json:
         click.echo(json.dumps([_as_data(each, is_best=each is best) for each in proposals], indent=2))
     else:
-        click.echo(_table(proposals, best, output), nl=False)
+        own = {name: value for name, value in settings.items() if name != "rooms"}
+        as_it_is = _unplaced(checked, gpus, replicas(checked, gpus, **own))
+        click.echo(_table(proposals, best, as_it_is, output), nl=False)
     return 1 if best.plan.fits is False else 0
 
 
@@ -91,29 +93,46 @@ def _header(checked: Checked, best: Proposal, gpus: int) -> str:
         name=visible(checked.graph.net.network_name or file),
         gpus=gpus,
         scheme=best.scheme.value,
-        seconds=1e3 * plan.time.seconds,
+        step=duration(plan.time.seconds),
         batch=plan.batch,
         precision=plan.precision.name.lower(),
         claim=_OTHER if best.scheme is Scheme.TOWERS else _SAME,
     )
 
 
-def _table(proposals: Sequence[Proposal], best: Proposal, output: str | None) -> str:
+def _table(proposals: Sequence[Proposal], best: Proposal, as_it_is: str, output: str | None) -> str:
     rows = [("scheme", "ideal step", "bound by", "sent, all GPUs", "most memory", "fits")]
     for each in proposals:
         fits = {None: "", True: "yes", False: "no"}[each.plan.fits]
         most = max(share.memory.total for share in each.plan.shares)
-        time = f"{1e3 * each.plan.time.seconds:.3g} ms"
-        rows.append((each.scheme.value, time, each.plan.time.bound, mebibytes(each.sent), mebibytes(most), fits))
+        rows.append(
+            (
+                each.scheme.value,
+                duration(each.plan.time.seconds),
+                each.plan.time.bound,
+                mebibytes(each.sent),
+                mebibytes(most),
+                fits,
+            )
+        )
     lines = [
         *aligned(rows, left=[0]),
         "",
         f"proposed: {best.scheme.value}: {_WAYS[best.scheme]}",
-        _reason(proposals, best),
+        _reason(proposals, best), as_it_is,
     ]
     if output is not None:
         lines.append(f"wrote {visible(output)}\nnext: convspec check {visible(output)}")
     return "\n".join(lines) + "\n"
+
+
+def _unplaced(checked: Checked, gpus: int, found: Replicas) -> str:
+    """What the spec gives as it is."""
+    return (
+        f"as it is, in {gpus} processes (torchrun --nproc-per-node {gpus} -m convspec train "
+        f"{visible(checked.document.file.name)}):\na slice of each minibatch, {duration(found.seconds)} or more a step, "
+        f"{mebibytes(found.sent)} sent, {mebibytes(found.memory.total)} on each GPU"
+    )
 
 
 def _reason(proposals: Sequence[Proposal], best: Proposal) -> str:

@@ -6,6 +6,7 @@ import re
 
 _DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/]*)")
 
 
@@ -29,6 +30,13 @@ def decimal(amount: float, unit: str) -> str:
     """Three digits and a prefix: 3.35 TB/s."""
     prefix, factor = next(((p, f) for p, f in reversed(_DECIMAL.items()) if amount >= f), ("", 1))
     return f"{amount / factor:.3g} {prefix}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """Three digits: 3.77 s, 98.2 ms, 688 ns."""
+    unit, size = next(((u, s) for u, s in _SECONDS.items() if seconds >= s), ("ns", _SECONDS["ns"]))
+    number = seconds / size
+    return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
 
 
 def mebibytes(count: float) -> str:

@@ -25,12 +25,14 @@ _LARGEST_BATCH = 1 << 24
 
 class Share(NamedTuple):
     """What one GPU of the spec has. gpu: its index; 0 of a folded network. parameters: numbers that it holds.
-    macs: multiply-adds of the forward pass for all images of a step. room: bytes that it has; None where nobody said."""
+    macs: multiply-adds of the forward pass for all images of a step. peak_layers: what runs at the peak of its memory.
+    room: bytes that it has; None where nobody said."""
 
     gpu: int
     parameters: int
     macs: int
     memory: Memory
+    peak_layers: tuple[str, ...]
     room: int | None
 
     @property
@@ -86,6 +88,7 @@ def plan(
     program = program_for(checked, target)
     places = places_of(program, target)
     by_place = dict(zip(places, rooms, strict=True)) if rooms else {}
+    memory = {place: memory_on(program, place, batch, precision, processor, target) for place in places}
     return Plan(
         target,
         batch,
@@ -95,10 +98,11 @@ def plan(
                 place,
                 sum(prod(program.parameter[name].shape) for name in parameters_on(program, place, target)),
                 _macs_on(program, place, batch, target),
-                memory_on(program, place, batch, precision, processor, target),
+                own,
+                program.values[own.peak.operator].layers if own.peak.size else (),
                 by_place.get(place),
             )
-            for place in places
+            for place, own in memory.items()
         ),
         between_gpus(program),
         _reduced(program, target),
