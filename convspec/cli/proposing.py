@@ -119,7 +119,8 @@ def _table(proposals: Sequence[Proposal], best: Proposal, as_it_is: str, output:
         *aligned(rows, left=[0]),
         "",
         f"proposed: {best.scheme.value}: {_WAYS[best.scheme]}",
-        _reason(proposals, best), as_it_is,
+        _reason(proposals, best),
+        as_it_is,
     ]
     if output is not None:
         lines.append(f"wrote {visible(output)}\nnext: convspec check {visible(output)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,52 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "at 1.58 TFLOP/s, memory of 192 GB/s, links of 8 GB/s each way" in text
     assert "GPU 1 fits: " in text
     assert "largest batch that fits: " in text
+
+
+def test_the_papers_network_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that is printed of figure 2, from its sizes alone."""
+    convolutions = {
+        "conv1": (48 * 3 * 11 * 11 + 48, 55 * 55 * 48 * 3 * 11 * 11),
+        "conv2": (128 * 48 * 5 * 5 + 128, 27 * 27 * 128 * 48 * 5 * 5),
+        "conv3": (192 * 256 * 3 * 3 + 192, 13 * 13 * 192 * 256 * 3 * 3),
+        "conv4": (192 * 192 * 3 * 3 + 192, 13 * 13 * 192 * 192 * 3 * 3),
+        "conv5": (128 * 192 * 3 * 3 + 128, 13 * 13 * 128 * 192 * 3 * 3),
+    }
+    full = {"fc6": 2048 * 9216, "fc7": 2048 * 4096}
+    tower = sum(numbers for numbers, _ in convolutions.values()) + sum(full.values()) + 2 * 2048
+    macs = sum(each for _, each in convolutions.values()) + sum(full.values())
+    pictures, fc8 = 128 * 3 * 227 * 227 * 4, 1000 * 4096
+    # conv5 and all above it have learnt when the ReLU of conv4a is differentiated
+    learnt = convolutions["conv5"][0] + sum(full.values()) + 2 * 2048 + fc8 + 1000
+    assert main(["plan", ALEXNET, "--card", "gtx580"]) == 0
+    lines = [re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines()]
+    rows = {name: cells for name, *cells in lines}
+    assert rows["weights"] == rows["momentum"] == _mebibytes(4 * (tower + fc8 + 1000), 4 * tower)
+    assert rows["pictures and labels"] == _mebibytes(pictures + 128 * 8, pictures)
+    assert rows["gradients, at the peak"][:1] == _mebibytes(4 * learnt)
+    assert rows["parameters"] == [f"{tower + fc8 + 1000:,}", f"{tower:,}"]
+    assert rows["multiply-adds forward"] == [f"{128 * (macs + fc8):,}", f"{128 * macs:,}"]
+    maps, pooled, units = 128 * 13 * 13, 128 * 6 * 6, 2048
+    for name, numbers, source, reader in (
+        ("pool2a", maps, 0, "conv3b"),
+        ("pool2b", maps, 1, "conv3a"),
+        ("pool5a", pooled, 0, "fc6b"),
+        ("pool5b", pooled, 1, "fc6a"),
+        ("drop6a", units, 0, "fc7b"),
+        ("drop6b", units, 1, "fc7a"),
+        ("drop7b", units, 1, "fc8"),
+    ):
+        assert rows[name][1:] == [str(source), str(1 - source), *_mebibytes(512 * numbers, 512 * numbers), reader]
+    [across] = _mebibytes(512 * (2 * maps + 2 * pooled + 3 * units))
+    assert [f"values that cross: {across} forward, {across} backward"] in lines
+    # three sums of products a weight, two for the first layer; conv1 and fc8 on GPU 0 as the others wait
+    operations = 2 * 128 * (3 * (macs + fc8) - convolutions["conv1"][1])
+    [step] = [float(line[0].split()[2]) for line in lines if line[0].startswith("ideal step: ")]
+    assert operations / 1.581e12 < 1e-3 * step < 1.15 * operations / 1.581e12
+
+
+def _mebibytes(*counts: float) -> list[str]:
+    return [f"{count / 2**20:,.1f} MiB" for count in counts]
 
 
 def test_what_does_not_fit_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
