@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import accumulate
 
@@ -191,12 +192,10 @@ def _mapped(state: Mapping[str, Tensor], original: Checked, placed: Checked, gpu
     return result
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(specs())
 def test_what_is_proposed_for_any_network_is_accepted_and_computes_the_same(text: str) -> None:
-    assume(
-        "groups=" not in text or "," not in text.partition("groups=")[2].partition("\n")[0]
-    )  # _mapped knows one count
+    assume(not re.search(r"groups=.*[2-9]", text))  # whose weights `_mapped` does not know
     original = convspec.check(text)
     found = _proposals(original, 2)
     assert Scheme.ONE in found
