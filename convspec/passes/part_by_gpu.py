@@ -8,6 +8,7 @@ crosses from the host does not cross between processes, and what is made of data
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -22,26 +23,28 @@ _Exchange = tuple[Transfer, ...]
 
 def part_by_gpu(program: Program) -> Mapping[int, Program]:
     """The parts of a placed program, by GPU, ascending. What its costs judge is in their part as well."""
-    program = _with_judged(program)
+    program = with_judged(program)
     steps = list(_steps(program))
     return {gpu: verify(_part(program, steps, gpu)) for gpu in gpus_of(program)}
 
 
-def _with_judged(program: Program) -> Program:
-    """The program with transfers of what costs judge, where that is on another GPU than the cost."""
-    operators: list[Op] = []
-    outputs = list(program.outputs)
+def with_judged(program: Program) -> Program:
+    """The placed program with transfers of what costs judge, where that is on another GPU than the cost: right behind what
+    they bring, which may come after the cost, as a cost of logits does not read the probabilities."""
     crossed = {(op.inputs[0], op.gpu): op.name for op in program.operators if isinstance(op, Transfer)}
+    brought: dict[str, list[Transfer]] = defaultdict(list)
+    outputs = list(program.outputs)
+    costs: dict[str, Op] = {}
     for op in program.operators:
         if isinstance(op, CostOperator) and op.predictions and program.values[op.predictions].gpu != op.gpu:
             judged = program.values[op.predictions]
-            if (judged.name, op.gpu) not in crossed:
+            name = crossed.get((judged.name, op.gpu))
+            if name is None:
                 name = crossed[judged.name, op.gpu] = f"{judged.name}>{op.gpu}"
-                operators.append(_transfer(judged, name, op.gpu))
-            name = crossed[judged.name, op.gpu]
-            op = replace(op, predictions=name)
+                brought[judged.name].append(_transfer(judged, name, op.gpu))
+            costs[op.name] = replace(op, predictions=name)
             outputs.append(Output(judged.layers[0], name))
-        operators.append(op)
+    operators = [each for op in program.operators for each in (costs.get(op.name, op), *brought[op.name])]
     return replace(program, operators=tuple(operators), outputs=tuple(outputs))
 
 

@@ -20,6 +20,7 @@ import convspec
 from convspec.cli import main
 from convspec.compiler import compile_checked
 from convspec.emit.load import instantiate, instantiate_part
+from convspec.passes.part_by_gpu import with_judged
 from convspec.passes.pipeline import PLACED, Target
 from convspec.program.crossings import crossings, gpus_of
 from convspec.resources import spec_path
@@ -29,7 +30,7 @@ from convspec.train.first_weights import draw_weights
 from convspec_kernels import Peers
 from tests.distributed.processes import together
 from tests.emit.comparison import assert_close, emitted, lowered, random_batch, random_state
-from tests.emit.small_specs import TWO_TOWERS
+from tests.emit.small_specs import TWO_TOWERS, scattered
 from tests.interpreter import Array
 
 Found = dict[str, Any]
@@ -100,7 +101,7 @@ def assert_found_is_the_whole(
 def assert_traffic_is_planned(text: Any, found: list[Found], cases: int, size: int = 8) -> None:
     """What crossed is what the placed program says, in numbers of `size` bytes; `cases` is a multiple of all numbers of
     slices."""
-    program = lowered(convspec.check(text), (), PLACED)
+    program = with_judged(lowered(convspec.check(text), (), PLACED))
     sent = Counter({key: count for part in found for key, count in part["traffic"].items()})
     planned: Counter[tuple[str, int, int, str]] = Counter()
     for crossing in crossings(program):
@@ -118,10 +119,15 @@ def test_generated_towers(text: str) -> None:
 
 
 @given(
-    text=st.one_of(specs(replicas=2, max_side=8, max_layers=4), specs(towers=2, replicas=2, max_side=8, max_layers=4))
+    text=st.one_of(
+        specs(replicas=2, max_side=8, max_layers=4),
+        specs(towers=2, replicas=2, max_side=8, max_layers=4),
+        specs(towers=4, max_side=8, max_layers=4),
+        scattered(max_side=8),
+    )
 )
-@settings(max_examples=15)
-def test_generated_replicas(text: str) -> None:
+@settings(max_examples=20)
+def test_generated_replicas_and_layers_anywhere(text: str) -> None:
     assert_traffic_is_planned(text, assert_parts_are_the_whole(text, 4), 4)
 
 
@@ -166,6 +172,15 @@ def test_bf16(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in whole[kind].items():
             assert np.array_equal(given[name], value), name
     assert_traffic_is_planned(text, found, 4, 2)
+
+
+def test_a_cost_on_another_gpu_than_what_it_judges() -> None:
+    """It reads the scores, and comes before the probabilities, which cross to it for the error rates alone."""
+    text = TWO_TOWERS.replace("coeff=0.7\ntopk=2\ngpu=0", "coeff=0.7\ntopk=2\ngpu=1")
+    assert text != TWO_TOWERS
+    found = assert_parts_are_the_whole(text)
+    assert_traffic_is_planned(text, found, 3)
+    assert any(value == "probs" for part in found for value, *_ in part["traffic"])
 
 
 def test_two_towers_with_dropout() -> None:
