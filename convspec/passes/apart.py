@@ -12,7 +12,7 @@ from itertools import groupby
 
 from convspec.passes.twins import GROUPED, Member, common_prefix, differences
 from convspec.program.costs import CostOperator
-from convspec.program.operators import Concat, Conv2d, LocallyConnected2d, Op, Slice, Weighted, parameters_of
+from convspec.program.operators import Concat, Conv2d, Gather, LocallyConnected2d, Op, Slice, Weighted, parameters_of
 from convspec.program.program import Program
 
 # What costs nothing to keep apart.
@@ -86,6 +86,8 @@ class _Explainer:
         for op in group:
             if not self.shared.isdisjoint(parameters_of(op)):
                 return f"{op.layers[0]} has weights in common with other layers"
+        if isinstance(first, Gather):
+            return "each has connections of its own"
         if len({frozenset(op.inputs) for op in group}) == 1:
             return self._reason_of_dense(first)
         return self._reason_of_grouped(group)
@@ -105,8 +107,8 @@ class _Explainer:
             return f"they read {' and '.join(f'{count} values ({name})' for count, name in sorted(counts.items()))}"
         for names in zip(*(op.inputs for op in group), strict=True):
             if len(set(names)) > 1 and not all(name in self.members for name in names):
-                sources = [self.program.values[name].layers[0] for name in names]
-                return f"they read {_listed(sources)}, which are apart as well"
+                sources = dict.fromkeys(self.program.values[name].layers[0] for name in names)
+                return f"they read {_listed([*sources])}, which are apart as well"
         first = group[0]
         if not isinstance(first, GROUPED):
             return "each reads a tower of its own, and they have no groups"

@@ -106,7 +106,7 @@ def differences(first: Op, second: Op, tensors: Mapping[str, Parameter]) -> Iter
 
 def _facts(op: Op, tensors: Mapping[str, Parameter]) -> dict[str, object]:
     """What there is to say of an operator, by what it is called."""
-    skipped = _OWN | {"shape"}
+    skipped = _OWN | {"shape", "index"}  # an index is a name, and says nothing to whoever reads the spec
     facts: dict[str, object] = {
         f"the {_WORDS.get(f.name, f.name.replace('_', ' '))}": getattr(op, f.name)
         for f in fields(op)

@@ -162,6 +162,28 @@ def test_what_stands_above_twins_that_are_apart_says_so() -> None:
     ]
 
 
+def test_twins_with_sparse_connections_say_so() -> None:
+    """Not by the name of the buffer that holds them."""
+    keys = {"filters": 2, "filterSize": 1, "groups": 2, "randSparse": 1, "filterChannels": 2}
+    layers = "".join(
+        layer(f"conv1{t}", type="conv", inputs="data", filters=4, filterSize=1, gpu=i)
+        + layer(f"conv2{t}", type="conv", inputs=f"conv1{t}", **keys, gpu=i)
+        for i, t in enumerate("ab")
+    )
+    first, *others = notes(classifier(layers, leaves="conv2a,conv2b"))
+    assert first == "conv2a and conv2b stay apart: each has connections of its own"
+    assert all("connections" not in other or other == first for other in others)
+
+
+def test_a_value_that_several_read_is_named_once() -> None:
+    layers = layer("fc1a", type="fc", inputs="data", outputs=4, gpu=0)
+    layers += layer("fc1c", type="fc", inputs="data", outputs=4, epsW=0.3, gpu=2)
+    for gpu, (tower, source) in enumerate([("a", "fc1a"), ("b", "fc1a"), ("c", "fc1c")]):
+        layers += layer(f"fc2{tower}", type="fc", inputs=source, outputs=3, gpu=gpu)
+    found = notes(classifier(layers, leaves="fc2a,fc2b,fc2c"))
+    assert "fc2c stays apart from fc2a and fc2b: they read fc1a and fc1c, which are apart as well" in found
+
+
 def test_twins_that_read_a_value_of_both_say_so() -> None:
     """Once what each reads of its own is merged, the value in common stands in the way."""
     layers = "".join(
