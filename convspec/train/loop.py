@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic
 from convspec.train.checkpoint import Checkpoint, remove_unfinished
 from convspec.train.contract import CompiledSpec, TrainOptions
-from convspec.train.device import peak_memory, rng_states, set_rng_states
+from convspec.train.device import rng_states, set_rng_states
 from convspec.train.display import Display
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation, evaluate
@@ -28,19 +27,13 @@ from convspec.train.memory import fitting_minibatch, lacks_memory, too_little_me
 from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import color_noise
-from convspec.train.run import MetricsLog, RunFolder
+from convspec.train.records import Records
+from convspec.train.run import RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
 from convspec.train.state import Position, RunState
-from convspec.train.team import ALONE, Losses, Team
-from convspec.train.tensorboard import TensorBoardLog
+from convspec.train.team import ALONE, Team
 from convspec.train.waiting import StopAsked, Waiting
-
-LOGGED_STEPS = 100
-"""About this many steps of an epoch stand in metrics.jsonl."""
-
-WEIGHED = 10
-"""At one in this many of them, the weights are measured as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +87,13 @@ class Training:
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
         self.inputs = InputTensors(self.program, self.mean, device, options.batch)
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
-        self.log_every = log_every or max(1, self.steps // LOGGED_STEPS)
         self.position, self.sums = Position(self.steps, options.epochs), EpochSums(self.program, device, team)
         self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, devices)
         self.validation: Validation | None = None
-        self.data_wait = 0.0
-        """Seconds that steps waited for their pictures since the last that was recorded."""
-        self.metrics: MetricsLog | None = None
+        self.records = Records(
+            self.program, self.optimizer, self.sums, self.position, device, every=log_every, team=team
+        )
         self.uses_tensorboard = tensorboard
-        self.tensorboard: TensorBoardLog | None = None
         self.began = time.perf_counter()
 
     # the run
@@ -137,7 +128,7 @@ class Training:
                 if should_stop() or (max_steps is not None and self.position.steps_done >= max_steps):
                     return True
                 batch = next(stream)
-                self.data_wait += stream.waited
+                self.records.data_wait += stream.waited
                 self.step_on(batch)
                 if every and position.step % every == 0 and position.step < self.steps:
                     self.save()
@@ -176,10 +167,7 @@ class Training:
         self.sums.add(outputs, tensors, own)
         speed = cases / (time.perf_counter() - began)
         self.display.advance(f"loss {loss:.4f}  {speed:.0f} images/s")
-        if (self.position.step - 1) % self.log_every == 0:
-            self.log_step(losses, speed)
-        if (self.position.step - 1) % (self.log_every * WEIGHED) == 0:
-            self.log_weights()
+        self.records.step(losses, speed)
 
     def forward(self, tensors: dict[str, Tensor], own: int) -> dict[str, Tensor]:
         """own: cases of the minibatch that is next, which this process has."""
@@ -259,65 +247,13 @@ class Training:
         if self.options.schedule == "plateau":
             self.plateau.update(validation.score)
         trained = self.sums.means()
-        self.log(
-            {
-                "event": "validation",
-                "epoch": position.epoch + 1,
-                "step": self.position.steps_done,
-                "train": trained,
-                "test": validation.record(),
-                "rates_divided": self.plateau.dropped,
-            },
-            wall={},
-        )
+        self.records.validation(trained, validation, self.plateau.dropped)
         losses = ", ".join(f"{name} {loss:.4f}" for name, loss in trained["costs"].items())
         epoch = f"epoch {position.epoch + 1}/{self.options.epochs}"
         divided = "" if self.plateau.dropped == divisions else f"; {self.plateau.text()}"
         self.display.line(f"{epoch}: train {losses}; test {validation.text()}{divided}")
         for line in validation.class_lines(self.dataset.classes):
             self.display.line(line)
-
-    def log_step(self, losses: Losses, speed: float) -> None:
-        so_far = self.sums.means()
-        del so_far["costs"]
-        record = {
-            "event": "step",
-            "epoch": self.position.epoch + 1,
-            "step": self.position.steps_done,
-            "loss": losses.objective(),
-            "costs": {cost.name: losses.of_cost(cost.name) for cost in self.program.costs},
-            "so_far": so_far,
-            "rate": next(iter(self.optimizer.rates().values()), 0.0),
-        }
-        own = self.team.all_do(lambda: peak_memory(self.state.devices))
-        taken = [of_process for of_process in own if of_process is not None]
-        wall = {
-            "images_per_second": round(speed, 1),
-            "data_wait": round(self.data_wait, 4),
-            "memory": sum(taken) or None,
-        }
-        self.log(record, wall={name: value for name, value in wall.items() if value is not None})
-        self.data_wait = 0.0
-
-    def log_weights(self) -> None:
-        rates = self.optimizer.rates()
-        parameters = self.team.union(
-            {
-                name: {"weight": size.weight, "step": size.step, "rate": rates[name]}
-                for name, size in self.optimizer.sizes().items()
-            }
-        )
-        record = {"event": "weights", "epoch": self.position.epoch + 1, "step": self.position.steps_done}
-        self.log({**record, "parameters": parameters}, wall={})
-
-    def log(self, record: dict[str, Any], wall: dict[str, float]) -> None:
-        """All that depends on the clock stays under "wall"."""
-        if self.metrics is None:
-            return
-        record = {**record, "wall": {"seconds": round(time.perf_counter() - self.began, 3), **wall}}
-        self.metrics.write(record)
-        if self.tensorboard is not None:
-            self.tensorboard.take(record)
 
     def not_finite(
         self, loss: float, forward: Callable[[], dict[str, Tensor]], before: dict[str, Tensor]
@@ -336,11 +272,8 @@ class Training:
     # checkpoints
 
     def save(self) -> Path:
-        if self.metrics is not None:
-            self.metrics.sync()
-        if self.tensorboard is not None:
-            self.tensorboard.sync()
-        checkpoint = self.state.checkpoint(0 if self.metrics is None else self.metrics.lines)
+        self.records.sync()
+        checkpoint = self.state.checkpoint(self.records.lines)
         return self.team.save(self.run_folder.checkpoints, checkpoint, keep=self.options.keep_checkpoints)
 
     def restore(self, checkpoint: Checkpoint | None, notify: Notify) -> None:
@@ -351,11 +284,7 @@ class Training:
             self.state.restore(checkpoint, self.run_folder.checkpoints, notify)
         lines = 0 if checkpoint is None else checkpoint.state["metrics_lines"]
         if self.team.is_chief:
-            self.metrics = MetricsLog(self.run_folder.path / "metrics.jsonl", keep_lines=lines, notify=notify)
-            if self.uses_tensorboard:
-                self.tensorboard = TensorBoardLog(self.run_folder.path, self.position.steps_done)
+            self.records.open(self.run_folder.path, keep_lines=lines, tensorboard=self.uses_tensorboard, notify=notify)
 
     def close(self) -> None:
-        for log in (self.metrics, self.tensorboard):
-            if log is not None:
-                log.close()
+        self.records.close()
