@@ -91,7 +91,7 @@ class Training:
         self.state = RunState(net, self.optimizer, self.plateau, self.sums, self.position, statistics, devices)
         self.validation: Validation | None = None
         self.records = Records(
-            self.program, self.optimizer, self.sums, self.position, device, every=log_every, team=team
+            self.program, self.optimizer, self.sums, self.position, devices, every=log_every, team=team
         )
         self.uses_tensorboard = tensorboard
         self.began = time.perf_counter()

@@ -37,14 +37,14 @@ class Records:
         optimizer: PaperSGD,
         sums: EpochSums,
         position: Position,
-        device: torch.device,
+        devices: tuple[torch.device, ...],
         *,
         every: int | None,
         team: Team = ALONE,
     ) -> None:
         """every: the first step of an epoch is recorded, and each that many after it; None for about `LOGGED_STEPS`."""
         self._program, self._optimizer, self._sums, self._position = program, optimizer, sums, position
-        self._device, self._team = device, team
+        self._devices, self._team = devices, team
         self._every = every or max(1, position.steps // LOGGED_STEPS)
         self._metrics: MetricsLog | None = None
         self._tensorboard: TensorBoardLog | None = None
@@ -96,10 +96,12 @@ class Records:
             "so_far": so_far,
             "rate": next(iter(self._optimizer.rates().values()), 0.0),
         }
+        own = self._team.all_do(lambda: peak_memory(self._devices))
+        taken = [of_process for of_process in own if of_process is not None]
         wall = {
             "images_per_second": round(speed, 1),
             "data_wait": round(self.data_wait, 4),
-            "memory": peak_memory(self._device),
+            "memory": sum(taken) or None,
         }
         self._write("step", record, wall={name: value for name, value in wall.items() if value is not None})
         self.data_wait = 0.0

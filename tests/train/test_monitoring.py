@@ -87,7 +87,7 @@ class _Three(Team):
 
 
 def test_memory_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("convspec.train.loop.peak_memory", lambda devices: 7)
+    monkeypatch.setattr("convspec.train.records.peak_memory", lambda devices: 7)
     train(SPEC, run_dir=tmp_path, network=TinyNet(), display=SilentDisplay(), max_steps=2, log_every=1, team=_Three())
     assert [record["wall"]["memory"] for record in records(tmp_path, "step")] == [21, 21]
 
