@@ -11,9 +11,13 @@ def main() -> int:
     """Run the command of sys.argv; returns the exit code."""
     try:
         _listen()
-        from convspec.cli import main as run
+        from convspec.collector import collector_at_rest, leave_garbage
 
-        return run()
+        with collector_at_rest():
+            from convspec.cli import main as run
+        code = run()
+        leave_garbage()
+        return code
     except KeyboardInterrupt:
         # before the command line could say so itself, or after it had
         import os
