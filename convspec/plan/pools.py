@@ -40,26 +40,19 @@ def _fused(
     sums: int = 0,
     learns: Sequence[tuple[str, int]] = (),
 ) -> Value:
-    """The fused kernel. autograd hands it zeros for what it kept beside its result; in fp32 the gradient of the result is
-    copied where it does not lie as the result."""
-    is_wide = x.width == FLOAT
+    """The fused kernel. autograd hands it zeros for what it kept beside its result; the gradient of the result is copied
+    where it does not lie as the result."""
     return recorder.call(
         [x],
         shape,
         x.width,
         saves=[x],
         kept=kept,
-        forward_extra=0 if is_wide else _widened(recorder, x.shape, shape),
-        backward_extra=kept + sums + (0 if is_wide else _widened(recorder, x.shape, x.shape, shape)),
+        backward_extra=kept + sums,
         learns=learns,
         order=Order.OWN,
-        turned_extra=recorder.bytes(shape, x.width) if is_wide else 0,
+        turned_extra=recorder.bytes(shape, x.width),
     )
-
-
-def _widened(recorder: Recorder, *shapes: Shape) -> int:
-    """The kernels for the CPU compute in fp32: copies of what they read, and their results before they are rounded."""
-    return 0 if recorder.processor is Processor.GPU else sum(recorder.bytes(shape, FLOAT) for shape in shapes)
 
 
 def _sums_of_rows(recorder: Recorder, x: Value, bias: str | None) -> int:
