@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ def locked(path: Path) -> IO[bytes]:
     Raises BlockingIOError where another process holds it, and OSError where it cannot be made. Where a system or a file
     system has no locks, nothing is held.
     """
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever reads from it
+        raise OSError(errno.EEXIST, "something that is not a file is in its place", str(path))
     file = path.open("ab")
     try:
         import fcntl

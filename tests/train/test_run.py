@@ -98,6 +98,15 @@ def test_a_run_whose_spec_is_no_file_is_not_waited_for(tmp_path: Path, make: Cal
         RunFolder.reopen(tmp_path)
 
 
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
+    with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
+        run.describe(Compiled(), SETTINGS)
+    (tmp_path / ".lock").unlink()
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(DiagnosticError, match=r"CS706: .*not a file"):
+        RunFolder.reopen(tmp_path)
+
+
 def test_which_run_may_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
