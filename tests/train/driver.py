@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from tinynet import Compiled, TinyNet, Train  # type: ignore[import-not-found]
+from tinynet import Compiled, Data, TinyNet, Train  # type: ignore[import-not-found]
 from torch import Tensor
 
 from convspec.train import checkpoint as checkpoints
@@ -25,7 +25,11 @@ from convspec.train.display import SilentDisplay
 from convspec.train.signals import GRACE_SECONDS, Interrupted
 from convspec.train.trainer import train
 
-COMPILED = Compiled(train=Train(epochs=8, checkpoint_every=3, schedule="plateau", plateau_patience=1))
+COMPILED = Compiled(
+    train=Train(epochs=8, checkpoint_every=3, schedule="plateau", plateau_patience=1),
+    data=Data(size=10, mirror=True),
+)
+"""With dropout, a plateau that is reached, random crops and mirrors, and pictures from as many threads as there are cores."""
 BRIEF = Compiled(train=Train(epochs=1, checkpoint_every=8, keep_checkpoints=1))
 
 

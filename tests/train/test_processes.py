@@ -35,6 +35,8 @@ def test_killed_ten_times(tmp_path: Path) -> None:
     assert report["killed"] == [-9] * 10
     assert len(set(report["lines"])) >= 8, "the kills fell on different places"
     assert report["last"] == 0
+    records = metrics(tmp_path / "whole")
+    assert max(record.get("rates_divided", 0) for record in records) > 0, "the plateau was met on the way"
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
