@@ -22,7 +22,7 @@ OF_TRAININGS = frozenset({"ablate", "bench", "compare", "data", "predict", "simi
 # Python that a page quotes of an emitted module, by its first line.
 EMITTED = {
     ("README.md", "conv1 = F.conv2d(data, self.conv1.weight, stride=4)"): (),
-    ("docs/placement.md", "pool2a_on_1 = pool2a.to(gpu1"): ("--target", "devices"),
+    ("docs/placement.md", "GPU 0  conv1a"): ("--target", "devices"),
     ("docs/distributed.md", "pool2a = bias_act_lrn_max_pool2d(...)"): ("--target", "spmd"),
     ("docs/distributed.md", "def forward(self, inputs"): (),
 }
