@@ -195,7 +195,8 @@ def _mapped(state: Mapping[str, Tensor], original: Checked, placed: Checked, gpu
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(specs())
 def test_what_is_proposed_for_any_network_is_accepted_and_computes_the_same(text: str) -> None:
-    assume(not re.search(r"groups=.*[2-9]", text))  # whose weights `_mapped` does not know
+    # not convolutions whose weights `_mapped` does not know: in groups, or with windows of several sizes
+    assume(not re.search(r"groups=.*[2-9]|filterSize=.*,|filters=.*,", text))
     original = convspec.check(text)
     found = _proposals(original, 2)
     assert Scheme.ONE in found
