@@ -21,6 +21,7 @@ pytestmark = pytest.mark.gpu
 
 # A tile for the interpreter is far too large for a GPU; smaller ones are there to cut groups and maps into parts.
 LARGEST_TILE = 1024
+FORMATS = [torch.channels_last, torch.contiguous_format]
 LAYERS = {"conv1": (4, 96, 55, 55), "conv2": (4, 256, 27, 27), "no-pool": (4, 96, 55, 55), "odd": (3, 44, 19, 23)}
 
 
@@ -76,7 +77,7 @@ def test_agrees_with_float64_and_with_no_twin(case: Case, dtype: torch.dtype) ->
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_whole_layers(layer: str, memory_format: torch.memory_format, dtype: torch.dtype) -> None:
     from convspec_kernels import triton_kernels
@@ -94,11 +95,12 @@ def test_whole_layers(layer: str, memory_format: torch.memory_format, dtype: tor
     assert_near(grad_bias, expected_bias, max(TOLERANCES[dtype], 1e-3))
 
 
-def test_a_hundred_launches_give_equal_bits() -> None:
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_a_hundred_launches_give_equal_bits(memory_format: torch.memory_format) -> None:
     from convspec_kernels import triton_kernels
 
     options = options_of("conv1")
-    x, bias, grad_y = inputs_of("conv1", torch.bfloat16, torch.channels_last)
+    x, bias, grad_y = inputs_of("conv1", torch.bfloat16, memory_format)
 
     def both() -> list[Tensor | None]:
         y, argmax = triton_kernels.fused_forward(x, bias, options)
@@ -112,11 +114,12 @@ def test_a_hundred_launches_give_equal_bits() -> None:
             assert torch.equal(a, b)
 
 
-def test_in_a_graph() -> None:
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_in_a_graph(memory_format: torch.memory_format) -> None:
     from convspec_kernels import triton_kernels
 
     options = options_of("conv2")
-    x, bias, grad_y = inputs_of("conv2", torch.float16, torch.channels_last)
+    x, bias, grad_y = inputs_of("conv2", torch.float16, memory_format)
 
     def both() -> tuple[Tensor, Tensor]:
         y, argmax = triton_kernels.fused_forward(x, bias, options)
@@ -154,13 +157,14 @@ def test_under_torch_compile(mode: str, monkeypatch: pytest.MonkeyPatch) -> None
             torch.testing.assert_close(left, right)
 
 
-def test_maps_of_more_than_two_billion_elements() -> None:
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_maps_of_more_than_two_billion_elements(memory_format: torch.memory_format) -> None:
     from convspec_kernels import triton_kernels
 
     shape, options = (24_000, 96, 31, 31), FusedOptions(True, False, LRN(5, 0.5, 0.75, 2.0, 2), Pool(3, 2, 0, 15, 15))
     if torch.cuda.mem_get_info()[0] < 20 * 2**30:
         pytest.skip("less than 20 GiB are free")
-    x = torch.zeros(shape, dtype=torch.float16, device="cuda").contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(shape, dtype=torch.float16, device="cuda").contiguous(memory_format=memory_format)
     x[-2:].normal_(std=2.0, generator=torch.Generator("cuda").manual_seed(0))
     y, argmax = triton_kernels.fused_forward(x, None, options)
     assert argmax is not None
