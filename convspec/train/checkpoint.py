@@ -216,6 +216,9 @@ def seen(folder: Path) -> list[tuple[str, int, int]]:
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The state of a checkpoint, and the digests of its files. Raises BrokenCheckpoint."""
     try:
+        for file in path.iterdir():
+            if not (file.is_file() or file.is_dir()):  # to open a pipe would wait for whoever writes into it
+                raise BrokenCheckpoint(f"{file.name} is not a file")
         document = json.loads((path / "state.json").read_bytes())
         state, digests = document["state"], document["sha256"]
         if document["format"] not in (FORMAT, FORMAT_OF_SHARDS):

@@ -117,11 +117,12 @@ class RunFolder:
 
 
 def check_is_run(path: Path) -> None:
-    """Raises DiagnosticError CS719 where a folder is not there, or not that of a run, CS708 where its spec is no file."""
+    """Raises DiagnosticError CS719 where a folder is not there, or not that of a run, CS708 where its spec or records are no file."""
     if (path / "settings.json").is_file():
-        spec = path / "resolved.cfg"
-        if os.path.lexists(spec) and not spec.is_file():  # to open a pipe would wait for whoever writes into it
-            raise DiagnosticError(Diagnostic("CS708", f"{spec} is not a file: put the spec of the run back"))
+        for name, what in (("resolved.cfg", "the spec"), ("metrics.jsonl", "the records")):
+            file = path / name
+            if os.path.lexists(file) and not file.is_file():  # to open a pipe would wait for whoever writes into it
+                raise DiagnosticError(Diagnostic("CS708", f"{file} is not a file: put {what} of the run back"))
         return
     if not os.path.lexists(path):
         message = f"there is no run {path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,13 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
+def lay_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize("file", ["weights.safetensors", "training.safetensors", "state.json"])
-@pytest.mark.parametrize("harm", [flip_a_byte, cut_short, empty, remove])
+@pytest.mark.parametrize("harm", [flip_a_byte, cut_short, empty, remove, lay_a_pipe])
 def test_a_broken_one_is_passed_over_with_a_warning(tmp_path: Path, file: str, harm: Any) -> None:
     save_checkpoint(tmp_path, at(1, 5), keep=2)
     harm(save_checkpoint(tmp_path, at(2, 10), keep=2) / file)

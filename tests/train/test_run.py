@@ -88,13 +88,14 @@ def test_no_run_is_no_run(tmp_path: Path) -> None:
         RunFolder.reopen(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["resolved.cfg", "metrics.jsonl"])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
-def test_a_run_whose_spec_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_no_file_in_a_run_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None], name: str) -> None:
     with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
         run.describe(Compiled(), SETTINGS)
-    (tmp_path / "resolved.cfg").unlink()
-    make(tmp_path / "resolved.cfg")
-    with pytest.raises(DiagnosticError, match=r"CS708: .*resolved.cfg is not a file"):
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    with pytest.raises(DiagnosticError, match=rf"CS708: .*{name} is not a file"):
         RunFolder.reopen(tmp_path)
 
 
