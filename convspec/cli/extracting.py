@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from convspec.cli.guard import refuse_what_is_read
-from convspec.cli.messages import STARTS_ANEW, interrupted_saying
-from convspec.cli.pictures import Progress, Warned, counted, refuse_pictures
+from convspec.cli.messages import STARTS_ANEW, counted, interrupted_saying
+from convspec.cli.pictures import Progress, Warned, refuse_pictures
 from convspec.cli.write import replace_text, replacing
 from convspec.data import Split
 from convspec.diagnostics.visible import visible

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from convspec.cli.guard import refuse_what_is_read
-from convspec.cli.messages import STARTS_ANEW, interrupted_saying
-from convspec.cli.pictures import Progress, Warned, counted, drawn, picture_for_panel, refuse_pictures, write_panel
+from convspec.cli.messages import STARTS_ANEW, counted, interrupted_saying
+from convspec.cli.pictures import Progress, Warned, drawn, picture_for_panel, refuse_pictures, write_panel
 from convspec.data import Split
 from convspec.data.gallery import Gallery
 from convspec.diagnostics.visible import visible

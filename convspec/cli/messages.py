@@ -1,4 +1,4 @@
-"""Diagnostics on standard error, where standard output is something else."""
+"""What commands say beside their results: diagnostics on standard error, and how many there are of something."""
 
 from __future__ import annotations
 
@@ -58,3 +58,8 @@ def print_warnings(checked: Checked) -> Checked:
     if len(warnings) > _MOST_WARNINGS:
         click.echo(f"and {len(warnings) - _MOST_WARNINGS} more warnings, which convspec check has", err=True)
     return checked
+
+
+def counted(count: int, what: str) -> str:
+    """`1 picture`, `2,048 pictures`; what: one of them."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -77,11 +77,6 @@ def refuse_pictures(output: str | None, *galleries: Gallery) -> None:
                 raise click.UsageError(f"{output} is a picture that is looked at: name another file with -o")
 
 
-def counted(count: int, what: str) -> str:
-    """`1 picture`, `2,048 pictures`; what: one of them."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def drawn(items: Sequence[T], what: str) -> Sequence[T]:
     """Of what could be drawn so much as a panel holds; says so where that is not all."""
     if len(items) > MOST_DRAWN:

@@ -11,7 +11,7 @@ import click
 
 from convspec.cli.extras import extra
 from convspec.cli.launched import SECONDS_TO_SPEAK, failing_openly
-from convspec.cli.messages import print_diagnostics
+from convspec.cli.messages import counted, print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.diagnostics.visible import visible
@@ -113,19 +113,15 @@ def _as_warning(diagnostic: Diagnostic, run: Path) -> Diagnostic:
 def _summary(compiled: Compiled, result: Result) -> str:
     planned = compiled.train.epochs
     is_early = result.finished and result.epochs < planned
-    epochs = f"{result.epochs} of {planned} epochs" if is_early else _counted(result.epochs, "epoch")
+    epochs = f"{result.epochs} of {planned} epochs" if is_early else counted(result.epochs, "epoch")
     name = read_settings(result.run_dir).get("name", compiled.name)
-    lines = [f"{name}: {_counted(result.steps, 'step')}, {epochs}, {result.seconds:.0f} s"]
+    lines = [f"{name}: {counted(result.steps, 'step')}, {epochs}, {result.seconds:.0f} s"]
     if is_early:
         lines.append("ended by schedule=plateau: the test error no longer improves, at any of the divided rates")
     if result.validation is not None:
         lines += _test_lines(result.validation)
     lines.append(f"run in {result.run_dir}" + ("" if result.finished else f"; go on with --resume {result.run_dir}"))
     return "\n".join(map(visible, lines))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _test_lines(validation: Validation) -> list[str]:
