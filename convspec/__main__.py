@@ -16,6 +16,7 @@ def main() -> int:
         with collector_at_rest():
             from convspec.cli import main as run
         code = run()
+        _end_if_launched(code)
         leave_garbage()
         return code
     except KeyboardInterrupt:
@@ -24,6 +25,18 @@ def main() -> int:
 
         os.write(2, b"interrupted\n")
         return INTERRUPTED
+
+
+def _end_if_launched(code: int) -> None:
+    """One of several processes ends at once. Threads of torch may still hold what was sent, and want the interpreter to let
+    go of it: taken down under them the process aborts, and its launcher takes a run that has ended for one that failed."""
+    import os
+    import sys
+
+    if "RANK" in os.environ and "torch" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _listen() -> None:

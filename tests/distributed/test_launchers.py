@@ -60,12 +60,15 @@ def test_a_process_of_another_machine_that_is_killed(tmp_path: Path) -> None:
             assert all(launcher.poll() is None for launcher in launchers), [file.read_text() for file in said]
             time.sleep(0.02)
         os.kill(process_of(launchers[1].pid), signal.SIGKILL)
-        codes = [launcher.wait(timeout=100) for launcher in launchers]
+        while (codes := [launcher.poll() for launcher in launchers]) != [0, 0]:
+            assert time.monotonic() < deadline + 100
+            assert not any(codes), [file.read_text() for file in said]
+            time.sleep(0.02)
     finally:
         for launcher in launchers:
             launcher.kill()
+            launcher.wait()
     text = "".join(file.read_text() for file in said)
-    assert codes == [0, 0], text
     assert re.search(r"CS755\]: process ([01]) \(GPU \1\) has ended, so that process [01] stops as well", text)
     assert "epoch 2/2" in text
     together(2, command, [[*TRAIN, "--run-dir", "whole"]] * 2, tmp_path, {}, 1)
@@ -78,3 +81,28 @@ def test_a_process_of_another_machine_that_is_killed(tmp_path: Path) -> None:
         one, other = getattr(first, kind), getattr(second, kind)
         assert one.keys() == other.keys()
         assert all(one[name].equal(other[name]) for name in one)
+
+
+ENDING = """
+import atexit, sys, torch
+from convspec.__main__ import main
+atexit.register(print, "taken down")
+sys.argv = ["convspec", "explain", "CS404"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("is_launched", [True, False])
+def test_a_launched_process_ends_before_the_interpreter_is_taken_down(is_launched: bool) -> None:
+    """Under threads of torch that may want it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("RANK", None)
+    ending = subprocess.run(
+        [sys.executable, "-c", ENDING],
+        env=environment | ({"RANK": "0"} if is_launched else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "CS404" in ending.stdout
+    assert ("taken down" in ending.stdout) != is_launched
