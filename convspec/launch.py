@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from convspec.diagnostics import Diagnostic, DiagnosticError
+from convspec.diagnostics.diagnostic import joined
+
+SECONDS_TO_SPEAK = 0.5
+"""That a process leaves to another to say what is wrong: launchers end all of a machine as soon as one has ended."""
 
 _NUMBERS = {
     "RANK": "",
@@ -67,3 +72,16 @@ class Launch:
     def speaks(self) -> bool:
         """Whether this process says what all processes know: one on each machine does, for its log."""
         return self.local_rank == 0
+
+
+def not_one_for_each(name: str, gpus: Collection[int], processes: int) -> str:
+    """The message that a network is on other GPUs than there are processes. processes: that are joined, 0 for none."""
+    named = f"GPU {next(iter(gpus))}" if len(gpus) == 1 else f"GPUs {joined([str(gpu) for gpu in gpus])}"
+    match processes:
+        case 0:
+            there = "this process has joined no other"
+        case 1:
+            there = "there is 1 process"
+        case _:
+            there = f"there are {processes} processes"
+    return f"{name} is on {named}, one for each process, and {there}"

@@ -11,10 +11,7 @@ import click
 
 from convspec.cli.messages import exit_code, print_diagnostics
 from convspec.diagnostics import DiagnosticError
-from convspec.launch import Launch
-
-SECONDS_TO_SPEAK = 0.5
-"""That a process which has nothing to say waits before it ends: launchers then end all of its machine."""
+from convspec.launch import SECONDS_TO_SPEAK, Launch
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from convspec.cli.extras import extra
-from convspec.cli.launched import SECONDS_TO_SPEAK, failing_openly
+from convspec.cli.launched import failing_openly
 from convspec.cli.messages import counted, print_diagnostics
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.diagnostics.visible import visible
-from convspec.launch import Launch
+from convspec.launch import SECONDS_TO_SPEAK, Launch
 from convspec.train.agreement import ElsewhereError
 from convspec.train.evaluate import Validation
 from convspec.train.joining import join, own_device

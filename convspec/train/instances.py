@@ -11,8 +11,8 @@ from torch import nn
 
 from convspec.compiler import Compiled
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.diagnostics.diagnostic import joined
 from convspec.emit.load import instantiate, instantiate_part
+from convspec.launch import not_one_for_each
 from convspec.passes.pipeline import Target
 from convspec.program.crossings import gpus_of
 from convspec.program.devices import Asked
@@ -63,11 +63,7 @@ def _own_part(compiled: Compiled, device: torch.device, dtype: torch.dtype | Non
 
 
 def _unfitting(name: str, gpus: Sequence[int], processes: int) -> Diagnostic:
-    named = f"GPU {gpus[0]}" if len(gpus) == 1 else f"GPUs {joined([str(gpu) for gpu in gpus])}"
     start = f"start as many: torchrun --nproc-per-node {len(gpus)} YOUR_SCRIPT"
     if processes == 0:
-        there = "this process has joined no other"
         start += ", which calls torch.distributed.init_process_group() first"
-    else:
-        there = "there is 1 process" if processes == 1 else f"there are {processes} processes"
-    return Diagnostic("CS753", f"{name} is on {named}, one for each process, and {there}", help=start)
+    return Diagnostic("CS753", not_one_for_each(name, gpus, processes), help=start)

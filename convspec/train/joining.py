@@ -10,8 +10,7 @@ import torch
 
 import convspec
 from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.diagnostics.diagnostic import joined
-from convspec.launch import Launch
+from convspec.launch import Launch, not_one_for_each
 from convspec.program.program import Program
 from convspec.train.agreement import ElsewhereError
 from convspec.train.contract import CompiledSpec
@@ -83,14 +82,11 @@ def check_fits(program: Program, gpus: Collection[int], launch: Launch) -> None:
     """Raises DiagnosticError CS753 where there are not as many processes as GPUs, or a multiple."""
     count, processes = len(gpus), launch.world_size
     if processes % count:
-        named = f"GPU {next(iter(gpus))}" if count == 1 else f"GPUs {joined([str(gpu) for gpu in gpus])}"
-        there = "there is 1 process" if processes == 1 else f"there are {processes} processes"
         fitting = max(count, processes // count * count)
         help = f"start {fitting}, or another multiple of {count}: torchrun --nproc-per-node {fitting}"
         if processes == 1:
             help += "; one process without torchrun runs the whole network"
-        message = f"{program.name} is on {named}, one for each process, and {there}"
-        raise DiagnosticError(Diagnostic("CS753", message, help=help))
+        raise DiagnosticError(Diagnostic("CS753", not_one_for_each(program.name, gpus, processes), help=help))
 
 
 def own_device(asked: str, launch: Launch) -> torch.device:

@@ -18,12 +18,11 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
+from convspec.launch import SECONDS_TO_SPEAK
 from convspec.train.meeting import Meeting, keeper
 
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 60.0
-SECONDS_TO_SPEAK = 0.5
-"""That a process leaves to another to say what is wrong: launchers end all of a machine as soon as one has ended."""
 
 
 class _State(StrEnum):
