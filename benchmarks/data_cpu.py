@@ -27,7 +27,7 @@ from convspec.data.draws import Indices
 from convspec.data.folder import Folder
 from convspec.data.photos import PHOTOGRAPHS
 from convspec.data.requirements import package_folder
-from convspec.program.operators import Input
+from convspec.program.moves import Input
 from convspec.program.program import Program
 from convspec.program.shape import Shape
 from convspec.train.inputs import InputTensors

@@ -9,49 +9,25 @@ from convspec.emit.costs import cost_expression
 from convspec.emit.holders import Holders, one_or_both, path_of, window_options
 from convspec.emit.lines import literal
 from convspec.program.costs import CostOperator
+from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Neuron, Reshape, Slice, Softmax
+from convspec.program.images import ColorSpace, ConvertColors, GaussianBlur, Pad, Pick2d, Resize
+from convspec.program.moves import Input, JoinCases, Receive, Send, TakeCases, Transfer
 from convspec.program.operator import Cases
-from convspec.program.operators import (
-    Activation,
-    Add,
+from convspec.program.operators import Op, parameters_of
+from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
+from convspec.program.windows import (
     AvgPool2d,
-    BatchNorm,
     ChannelPool,
-    ColorSpace,
-    Concat,
     ContrastNorm,
-    Conv2d,
-    ConvertColors,
-    Dropout,
     FusedLRNPool,
-    Gather,
-    GaussianBlur,
-    Input,
-    JoinCases,
-    Linear,
-    LocallyConnected2d,
     LocalResponseNorm,
     MaxAbsPool2d,
-    Maximum,
     MaxPool2d,
-    Neuron,
-    Op,
-    Pad,
-    Pick2d,
     PoolWindow,
-    Receive,
     Reduction,
-    Reshape,
-    Resize,
     ResponseNorm,
-    Send,
-    Slice,
-    Softmax,
-    TakeCases,
-    Transfer,
-    TreeLinear,
-    parameters_of,
 )
-from convspec.program.shape import Shape
 
 _COLORS = {ColorSpace.YUV: "rgb_to_yuv", ColorSpace.LAB: "rgb_to_lab", ColorSpace.CENTERED_LAB: "rgb_to_lab"}
 # Neurons whose expression names its operand more than once.

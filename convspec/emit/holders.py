@@ -8,18 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from convspec.program.operators import (
-    BatchNorm,
-    Conv2d,
-    FusedLRNPool,
-    Linear,
-    LocallyConnected2d,
-    Op,
-    TreeLinear,
-    Weighted,
-    parameters_of,
-)
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Parameter, Program
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear, Weighted
+from convspec.program.windows import FusedLRNPool
 
 # Operators whose parameters a module of torch, or one like them, can hold.
 HeldByModule = Conv2d | Linear | TreeLinear | BatchNorm

@@ -20,8 +20,10 @@ from convspec.emit.placed import layers_on, talk
 from convspec.emit.tables import HOOKS, blocks_table, parents_table, parts_table
 from convspec.emit.writer import Writer
 from convspec.program.costs import CostOperator
-from convspec.program.operators import BatchNorm, Input, Op, Receive, Send, TakeCases
+from convspec.program.moves import Input, Receive, Send, TakeCases
+from convspec.program.operators import Op
 from convspec.program.program import Buffer, Parameter, Program
+from convspec.program.weighted import BatchNorm
 
 
 def emit_parts(program: Program, parts: Mapping[int, Program], spec_name: str) -> str:

@@ -20,20 +20,11 @@ from convspec.emit.lines import WIDTH, literal, loop
 from convspec.emit.writer import Writer
 from convspec.program.costs import Cost
 from convspec.program.crossings import crossings, gpus_of
-from convspec.program.operators import (
-    Gather,
-    Input,
-    Moved,
-    Op,
-    Receive,
-    Send,
-    TakeCases,
-    Transfer,
-    Weighted,
-    buffers_of,
-    parameters_of,
-)
+from convspec.program.features import Gather
+from convspec.program.moves import Input, Moved, Receive, Send, TakeCases, Transfer
+from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Program
+from convspec.program.weighted import Weighted
 
 COPY = "copy_of"
 """The function of an emitted module that brings parameters of a layer to another device."""

@@ -8,9 +8,9 @@ from math import prod
 
 from convspec.emit.holders import path_of
 from convspec.emit.lines import literal, loop
-from convspec.program.operators import BatchNorm
 from convspec.program.parameter import Permutations
 from convspec.program.program import Buffer, Parameter, Program
+from convspec.program.weighted import BatchNorm
 
 
 def reset_method(program: Program, registered: Sequence[Buffer]) -> list[str]:

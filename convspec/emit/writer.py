@@ -11,10 +11,13 @@ from convspec.emit.lines import WIDTH, assignment, dictionary, elements, folded,
 from convspec.emit.optional import optional_inputs
 from convspec.emit.resetting import reset_method
 from convspec.program.costs import Cost, CostOperator, CrossEntropy
+from convspec.program.features import Add, Dropout, Gather
+from convspec.program.moves import Input
 from convspec.program.names import Names
-from convspec.program.operators import Add, BatchNorm, Drawing, Dropout, Gather, Input, Op, buffers_of, drawing_of
+from convspec.program.operators import Drawing, Op, buffers_of, drawing_of
 from convspec.program.program import LABEL_COSTS, Buffer, Parameter, Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm
 
 _RESCALED = (
     "dropout divides by the share that it keeps; times that share, units are whole in training and scaled at test"

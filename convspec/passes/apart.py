@@ -12,8 +12,10 @@ from itertools import groupby
 
 from convspec.passes.twins import GROUPED, Member, common_prefix, differences
 from convspec.program.costs import CostOperator
-from convspec.program.operators import Concat, Conv2d, Gather, LocallyConnected2d, Op, Slice, Weighted, parameters_of
+from convspec.program.features import Concat, Gather, Slice
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d, LocallyConnected2d, Weighted
 
 # What costs nothing to keep apart.
 _FREE = (Concat, CostOperator, Slice)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, NegativeLogLikelihood
-from convspec.program.operators import Activation, Neuron, Op, Softmax
+from convspec.program.features import Activation, Neuron, Softmax
+from convspec.program.operators import Op
 from convspec.program.program import Program
 
 

@@ -17,18 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from convspec.program.operators import (
-    Activation,
-    Conv2d,
-    FusedLRNPool,
-    LocalResponseNorm,
-    LRNWindow,
-    MaxPool2d,
-    Neuron,
-    Op,
-    PoolWindow,
-)
+from convspec.program.features import Activation, Neuron
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d
+from convspec.program.windows import FusedLRNPool, LocalResponseNorm, LRNWindow, MaxPool2d, PoolWindow
 
 
 def fuse_lrn_pool(program: Program) -> Program:

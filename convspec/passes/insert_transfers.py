@@ -20,21 +20,12 @@ from dataclasses import replace
 
 from convspec.passes.order import by_turns
 from convspec.passes.remove_unread import remove_unread
-from convspec.program.operators import (
-    Activation,
-    AvgPool2d,
-    ChannelPool,
-    Concat,
-    Dropout,
-    MaxAbsPool2d,
-    MaxPool2d,
-    Op,
-    Pick2d,
-    Reshape,
-    Slice,
-    Transfer,
-)
+from convspec.program.features import Activation, Concat, Dropout, Reshape, Slice
+from convspec.program.images import Pick2d
+from convspec.program.moves import Transfer
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.windows import AvgPool2d, ChannelPool, MaxAbsPool2d, MaxPool2d
 
 # What reads one value, learns nothing, and takes little time beside a crossing.
 _LIGHT = (Activation, AvgPool2d, ChannelPool, Dropout, MaxAbsPool2d, MaxPool2d, Pick2d, Reshape, Slice)

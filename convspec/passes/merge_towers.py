@@ -25,20 +25,13 @@ from convspec.passes.order import in_order, levels
 from convspec.passes.stack import Stacks
 from convspec.passes.substitute import substitute
 from convspec.passes.twins import GROUPED, Member, common_name, signature
+from convspec.program.features import Concat, Slice
 from convspec.program.names import Names
-from convspec.program.operators import (
-    BatchNorm,
-    Concat,
-    Conv2d,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    Op,
-    Slice,
-    Weighted,
-    parameters_of,
-)
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, LocallyConnected2d, Weighted
+from convspec.program.windows import LocalResponseNorm
 
 
 def merge_towers(program: Program) -> Program:

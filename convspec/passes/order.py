@@ -7,7 +7,9 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from convspec.program.operators import Concat, Op, Slice, Transfer
+from convspec.program.features import Concat, Slice
+from convspec.program.moves import Transfer
+from convspec.program.operators import Op
 
 
 def levels(operators: Sequence[Op]) -> list[list[Op]]:

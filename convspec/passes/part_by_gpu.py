@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from convspec.program.costs import CostOperator
 from convspec.program.crossings import gpus_of
-from convspec.program.operators import Op, Receive, Send, Transfer, buffers_of, parameters_of
+from convspec.program.moves import Receive, Send, Transfer
+from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Output, Program
 from convspec.program.verify import verify
 

@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from convspec.program.costs import CostOperator
+from convspec.program.moves import JoinCases, TakeCases
 from convspec.program.operator import Cases
-from convspec.program.operators import BatchNorm, JoinCases, Op, TakeCases, TreeLinear
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm, TreeLinear
 
 
 def place_layers(program: Program) -> Program:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from convspec.passes.substitute import substitute
-from convspec.program.operators import Add, ChannelPool, Concat, Dropout, Maximum, Op, Reshape
+from convspec.program.features import Add, Concat, Dropout, Maximum, Reshape
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.windows import ChannelPool
 
 
 def remove_identities(program: Program) -> Program:

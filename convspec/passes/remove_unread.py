@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convspec.program.operators import Input, buffers_of, parameters_of
+from convspec.program.moves import Input
+from convspec.program.operators import buffers_of, parameters_of
 from convspec.program.program import Program
 
 

@@ -11,20 +11,12 @@ from dataclasses import fields, replace
 from convspec.passes.substitute import substitute
 from convspec.passes.twins import PLACE
 from convspec.program.costs import CostOperator
-from convspec.program.operators import (
-    Activation,
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Input,
-    Linear,
-    LocallyConnected2d,
-    Neuron,
-    Op,
-    Resize,
-    TreeLinear,
-)
+from convspec.program.features import Activation, Dropout, Neuron
+from convspec.program.images import Resize
+from convspec.program.moves import Input
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
 
 
 def share_equal(program: Program) -> Program:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
-from convspec.program.operators import BatchNorm, Linear, Op, Weighted, buffers_of, parameters_of
+from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Block, Buffer, Parameter, Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Linear, Weighted
 
 
 class Stacks:

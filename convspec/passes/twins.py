@@ -7,32 +7,14 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from convspec.program.operators import (
-    Activation,
-    Add,
-    AvgPool2d,
-    BatchNorm,
-    ContrastNorm,
-    Conv2d,
-    Dropout,
-    GaussianBlur,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    MaxAbsPool2d,
-    Maximum,
-    MaxPool2d,
-    Neuron,
-    Op,
-    Pad,
-    Pick2d,
-    Reshape,
-    ResponseNorm,
-    buffers_of,
-    parameters_of,
-)
+from convspec.program.features import Activation, Add, Dropout, Maximum, Neuron, Reshape
+from convspec.program.images import GaussianBlur, Pad, Pick2d
+from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Buffer, Parameter
 from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, LocallyConnected2d
+from convspec.program.windows import AvgPool2d, ContrastNorm, LocalResponseNorm, MaxAbsPool2d, MaxPool2d, ResponseNorm
 
 GROUPED = (
     Activation,

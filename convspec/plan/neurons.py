@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from convspec.plan.recorder import Recorder, Value
-from convspec.program.operators import Activation, Neuron
+from convspec.program.features import Activation, Neuron
 
 _BOOLEAN = 1
 

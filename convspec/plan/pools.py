@@ -7,9 +7,9 @@ from math import prod
 
 from convspec.plan.calls import Order
 from convspec.plan.recorder import BYTE, FLOAT, INDEX, Processor, Recorder, Value
-from convspec.program.operators import AvgPool2d, FusedLRNPool, MaxAbsPool2d, MaxPool2d, PoolWindow
 from convspec.program.program import Program
 from convspec.program.shape import Shape
+from convspec.program.windows import AvgPool2d, FusedLRNPool, MaxAbsPool2d, MaxPool2d, PoolWindow
 
 
 def record_max_pool(

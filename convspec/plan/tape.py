@@ -18,45 +18,24 @@ from convspec.plan.recorder import FLOAT, INDEX, Precision, Processor, Recorder,
 from convspec.plan.weighted import record_convolution, record_linear, record_local, record_tree
 from convspec.program.costs import CostOperator
 from convspec.program.crossings import with_gradient
-from convspec.program.operators import (
-    Activation,
-    Add,
-    AvgPool2d,
-    BatchNorm,
-    ChannelPool,
-    Concat,
-    ContrastNorm,
-    Conv2d,
-    ConvertColors,
-    Dropout,
-    FusedLRNPool,
-    Gather,
-    GaussianBlur,
-    Input,
-    JoinCases,
-    Linear,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    MaxAbsPool2d,
-    Maximum,
-    MaxPool2d,
-    Op,
-    Pad,
-    Pick2d,
-    Receive,
-    Reduction,
-    Reshape,
-    Resize,
-    ResponseNorm,
-    Send,
-    Slice,
-    Softmax,
-    TakeCases,
-    Transfer,
-    TreeLinear,
-)
+from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Reshape, Slice, Softmax
+from convspec.program.images import ConvertColors, GaussianBlur, Pad, Pick2d, Resize
+from convspec.program.moves import Input, JoinCases, Receive, Send, TakeCases, Transfer
+from convspec.program.operators import Op
 from convspec.program.program import Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
+from convspec.program.windows import (
+    AvgPool2d,
+    ChannelPool,
+    ContrastNorm,
+    FusedLRNPool,
+    LocalResponseNorm,
+    MaxAbsPool2d,
+    MaxPool2d,
+    Reduction,
+    ResponseNorm,
+)
 
 
 def record(program: Program, batch: int, precision: Precision, processor: Processor, gpu: int | None = None) -> Tape:

@@ -19,7 +19,8 @@ from convspec.plan.recorder import FLOAT, Precision
 from convspec.plan.tape import cases_of
 from convspec.plan.work import Work, work_of
 from convspec.program.crossings import copies, gpus_of, with_gradient
-from convspec.program.operators import Op, Transfer, parameters_of
+from convspec.program.moves import Transfer
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Program
 
 _UPDATE = 5

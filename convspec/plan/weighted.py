@@ -7,9 +7,9 @@ from math import prod
 
 from convspec.plan.calls import Order
 from convspec.plan.recorder import FLOAT, INDEX, Precision, Processor, Recorder, Value
-from convspec.program.operators import Conv2d, Linear, LocallyConnected2d, TreeLinear
 from convspec.program.program import Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import Conv2d, Linear, LocallyConnected2d, TreeLinear
 
 # The part of a weight that oneDNN packs at a time for a matrix product in bf16.
 _PANEL_OUTPUTS, _PANEL_INPUTS = 64, 1024

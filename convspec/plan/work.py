@@ -7,23 +7,11 @@ from typing import NamedTuple
 
 from convspec.plan.recorder import FLOAT, Precision
 from convspec.plan.tape import cases_of
-from convspec.program.operators import (
-    BatchNorm,
-    Concat,
-    Conv2d,
-    Input,
-    JoinCases,
-    Linear,
-    LocallyConnected2d,
-    Op,
-    Reshape,
-    Slice,
-    TakeCases,
-    Transfer,
-    TreeLinear,
-    parameters_of,
-)
+from convspec.program.features import Concat, Reshape, Slice
+from convspec.program.moves import Input, JoinCases, TakeCases, Transfer
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
 
 
 class Work(NamedTuple):

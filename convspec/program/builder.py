@@ -20,40 +20,22 @@ from convspec.program.costs import (
     SumOfSquares,
     TopographicEnergy,
 )
-from convspec.program.operators import (
-    Activation,
-    Add,
+from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Neuron, Reshape, Slice, Softmax
+from convspec.program.images import ColorSpace, ConvertColors, GaussianBlur, Pad, Pick2d, Resize
+from convspec.program.moves import Input
+from convspec.program.operators import Op
+from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
+from convspec.program.windows import (
     AvgPool2d,
-    BatchNorm,
     ChannelPool,
-    ColorSpace,
-    Concat,
     ContrastNorm,
-    Conv2d,
-    ConvertColors,
-    Dropout,
-    Gather,
-    GaussianBlur,
-    Input,
-    Linear,
-    LocallyConnected2d,
     LocalResponseNorm,
     MaxAbsPool2d,
-    Maximum,
     MaxPool2d,
-    Neuron,
-    Op,
-    Pad,
-    Pick2d,
     Reduction,
-    Reshape,
-    Resize,
     ResponseNorm,
-    Slice,
-    Softmax,
-    TreeLinear,
 )
-from convspec.program.shape import Shape
 
 
 class Builder(Collector):

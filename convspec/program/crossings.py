@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from convspec.program.operators import Moved, Op, Transfer, parameters_of
+from convspec.program.moves import Moved, Transfer
+from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Parameter, Program
 from convspec.program.shape import Shape
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from convspec.program.costs import Cost, CostOperator, NegativeLogLikelihood, SubsetCrossEntropy
-from convspec.program.operators import Input, Moved, Op
+from convspec.program.moves import Input, Moved
+from convspec.program.operators import Op
 from convspec.program.parameter import Block, Buffer, Constraint, Initialization, Parameter, Update
 
 __all__ = ["Block", "Buffer", "Constraint", "Initialization", "Output", "Parameter", "Program", "Update"]

@@ -11,49 +11,26 @@ from itertools import pairwise
 from typing import assert_never
 
 from convspec.program.costs import CostOperator
+from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Reshape, Slice, Softmax
+from convspec.program.images import ConvertColors, GaussianBlur, Pad, Pick2d, Resize
+from convspec.program.moves import Input, JoinCases, Receive, Send, TakeCases, Transfer
 from convspec.program.operator import Cases
-from convspec.program.operators import (
-    Activation,
-    Add,
-    AvgPool2d,
-    BatchNorm,
-    ChannelPool,
-    Concat,
-    ContrastNorm,
-    Conv2d,
-    ConvertColors,
-    Dropout,
-    FusedLRNPool,
-    Gather,
-    GaussianBlur,
-    Input,
-    JoinCases,
-    Linear,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    MaxAbsPool2d,
-    Maximum,
-    MaxPool2d,
-    Op,
-    Pad,
-    Pick2d,
-    PoolWindow,
-    Receive,
-    Reduction,
-    Reshape,
-    Resize,
-    ResponseNorm,
-    Send,
-    Slice,
-    Softmax,
-    TakeCases,
-    Transfer,
-    TreeLinear,
-    buffers_of,
-    parameters_of,
-)
+from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Buffer, Parameter, Program
 from convspec.program.shape import Shape
+from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear
+from convspec.program.windows import (
+    AvgPool2d,
+    ChannelPool,
+    ContrastNorm,
+    FusedLRNPool,
+    LocalResponseNorm,
+    MaxAbsPool2d,
+    MaxPool2d,
+    PoolWindow,
+    Reduction,
+    ResponseNorm,
+)
 
 
 class InvalidProgramError(Exception):

@@ -28,7 +28,7 @@ from convspec.passes.fuse_costs import fuse_costs
 from convspec.passes.pipeline import run_passes
 from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
-from convspec.program.operators import Input
+from convspec.program.moves import Input
 from convspec.program.program import Program
 from convspec.train.inputs import IMAGES, label_capacity
 from convspec.train.optimizer import PaperSGD

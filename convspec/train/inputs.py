@@ -15,7 +15,7 @@ from convspec.data.batches import Batch
 from convspec.data.dataset import ColorPca, Pictures
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.program.costs import BinaryCrossEntropy, CrossEntropy, LogSquareError
-from convspec.program.operators import Input
+from convspec.program.moves import Input
 from convspec.program.program import Program
 from convspec.train.device import Uploads
 from convspec_kernels import augment

@@ -12,8 +12,9 @@ from convspec.data import Dataset, Split, mean_image, open_dataset, statistics_o
 from convspec.data.colors import ColorNoise
 from convspec.data.dataset import Notify, center_crop
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
-from convspec.program.operators import BatchNorm, parameters_of
+from convspec.program.operators import parameters_of
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm
 from convspec.train.contract import CompiledSpec, PictureOptions
 from convspec.train.first_weights import draw_weights
 from convspec.train.inherited import Inherited

@@ -25,8 +25,9 @@ from convspec.data import Dataset
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.emit.load import Undrawn, instantiate_part
-from convspec.program.operators import BatchNorm, Drawing, drawing_of
+from convspec.program.operators import Drawing, drawing_of
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm
 from convspec.train.agreement import STUCK, Agreement
 from convspec.train.checkpoint import Checkpoint, list_checkpoints, load_verified, newest_of, verify_files
 from convspec.train.contract import CompiledSpec

@@ -22,7 +22,8 @@ from convspec.program.costs import (
     SumOfSquares,
     TopographicEnergy,
 )
-from convspec.program.operators import Slice, Transfer
+from convspec.program.features import Slice
+from convspec.program.moves import Transfer
 from convspec.program.program import Program
 
 Values = Mapping[str, Tensor]

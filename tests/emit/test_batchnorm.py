@@ -14,9 +14,9 @@ from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.pipeline import FOLDED
-from convspec.program.operators import BatchNorm
 from convspec.program.parameter import Block, Buffer, Permutations
 from convspec.program.program import Program
+from convspec.program.weighted import BatchNorm
 from tests.emit.comparison import (
     all_layers,
     assert_program_is_spec,

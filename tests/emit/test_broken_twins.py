@@ -14,19 +14,13 @@ import convspec
 from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.program.costs import NegativeLogLikelihood
-from convspec.program.operators import (
-    AvgPool2d,
-    Dropout,
-    FusedLRNPool,
-    LocallyConnected2d,
-    LocalResponseNorm,
-    MaxPool2d,
-    Op,
-    Pad,
-    TreeLinear,
-)
+from convspec.program.features import Dropout
+from convspec.program.images import Pad
+from convspec.program.operators import Op
 from convspec.program.parameter import Block
 from convspec.program.program import Program
+from convspec.program.weighted import LocallyConnected2d, TreeLinear
+from convspec.program.windows import AvgPool2d, FusedLRNPool, LocalResponseNorm, MaxPool2d
 from tests.emit.comparison import (
     TOLERANCE,
     UNFUSED,

@@ -21,7 +21,8 @@ from convspec.program.costs import (
     SumOfSquares,
     TopographicEnergy,
 )
-from convspec.program.operators import Activation, Neuron, Op, Slice
+from convspec.program.features import Activation, Neuron, Slice
+from convspec.program.operators import Op
 from convspec.program.program import Program
 from tests.emit.comparison import (
     all_layers,

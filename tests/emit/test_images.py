@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import convspec
-from convspec.program.operators import ColorSpace, ContrastNorm, ConvertColors, GaussianBlur, Op, Pick2d, Resize
+from convspec.program.images import ColorSpace, ConvertColors, GaussianBlur, Pick2d, Resize
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.windows import ContrastNorm
 from convspec_kernels import Noise
 from convspec_kernels.images import draw_rescaling
 from tests.emit.comparison import (

@@ -9,21 +9,11 @@ import pytest
 
 import convspec
 from convspec.layers.base import NEURON_ARGUMENTS
-from convspec.program.operators import (
-    Activation,
-    Add,
-    AvgPool2d,
-    Concat,
-    Conv2d,
-    Dropout,
-    LocalResponseNorm,
-    Neuron,
-    Op,
-    Operator,
-    ResponseNorm,
-    Softmax,
-)
+from convspec.program.features import Activation, Add, Concat, Dropout, Neuron, Softmax
+from convspec.program.operators import Op, Operator
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d
+from convspec.program.windows import AvgPool2d, LocalResponseNorm, ResponseNorm
 from tests.emit.comparison import assert_program_is_spec, lowered
 from tests.emit.small_specs import classifier, layer
 

@@ -12,8 +12,9 @@ import convspec
 from convspec.checker import Checked
 from convspec.compiler import compile_checked
 from convspec.diagnostics import DiagnosticError
-from convspec.program.operators import AvgPool2d, ChannelPool, FusedLRNPool, MaxAbsPool2d, MaxPool2d, Op
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.windows import AvgPool2d, ChannelPool, FusedLRNPool, MaxAbsPool2d, MaxPool2d
 from tests.emit.comparison import (
     assert_program_is_spec,
     assert_same,

@@ -10,9 +10,9 @@ import pytest
 import convspec
 from convspec.compiler import compile_checked, compile_spec
 from convspec.diagnostics import DiagnosticError
-from convspec.program.operators import Conv2d, Linear, LocallyConnected2d
 from convspec.program.printer import print_program
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d, Linear, LocallyConnected2d
 from tests.emit.comparison import assert_program_is_spec, lowered
 
 NET = """[@net]

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import convspec
-from convspec.program.operators import Add, ChannelPool, Maximum, Op, Reduction, Slice
+from convspec.program.features import Add, Maximum, Slice
+from convspec.program.operators import Op
 from convspec.program.program import Program
+from convspec.program.windows import ChannelPool, Reduction
 from tests.emit.comparison import (
     all_layers,
     assert_program_is_spec,

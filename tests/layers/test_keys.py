@@ -10,7 +10,7 @@ from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import NEURON_ARGUMENTS
 from convspec.layers.keys import Key
 from convspec.layers.weights import WeightLayer
-from convspec.program.operators import Neuron
+from convspec.program.features import Neuron
 from convspec.program.schedule import ScheduleKind
 
 HEAD = "[@net]\ninput=data:4\noutputs=x\n[data]\ntype=data\ndataIdx=0\n"

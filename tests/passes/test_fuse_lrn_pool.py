@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 
 import convspec
-from convspec.program.operators import (
-    Activation,
-    Conv2d,
-    FusedLRNPool,
-    LocalResponseNorm,
-    LRNWindow,
-    MaxPool2d,
-    PoolWindow,
-)
+from convspec.program.features import Activation
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d
+from convspec.program.windows import FusedLRNPool, LocalResponseNorm, LRNWindow, MaxPool2d, PoolWindow
 from convspec.resources import spec_path
 from tests.emit.comparison import assert_program_is_spec, lowered
 from tests.emit.small_specs import classifier

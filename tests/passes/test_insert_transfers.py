@@ -10,9 +10,11 @@ import convspec
 from convspec.passes.insert_transfers import insert_transfers
 from convspec.passes.pipeline import PLACED
 from convspec.program.crossings import Crossing, copies, crossings, gpus_of
-from convspec.program.operators import Concat, Input, MaxPool2d, Transfer
+from convspec.program.features import Concat
+from convspec.program.moves import Input, Transfer
 from convspec.program.program import Program
 from convspec.program.verify import verify_placed
+from convspec.program.windows import MaxPool2d
 from convspec.resources import spec_path
 from tests.emit.comparison import all_layers, assert_program_is_spec, lowered
 from tests.emit.small_specs import TWO_TOWERS, classifier, layer, replicated

@@ -17,8 +17,10 @@ from convspec.checker import Checked
 from convspec.passes.merge_towers import merge_towers
 from convspec.passes.pipeline import FOLDED
 from convspec.passes.twins import common_name
-from convspec.program.operators import Conv2d, Dropout, Linear, LocalResponseNorm, Slice
+from convspec.program.features import Dropout, Slice
 from convspec.program.program import Program
+from convspec.program.weighted import Conv2d, Linear
+from convspec.program.windows import LocalResponseNorm
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.comparison import (

@@ -13,7 +13,9 @@ from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
 from convspec.passes.share_equal import share_equal
 from convspec.program.costs import NegativeLogLikelihood
-from convspec.program.operators import Concat, Dropout, Input, Pad
+from convspec.program.features import Concat, Dropout
+from convspec.program.images import Pad
+from convspec.program.moves import Input
 from convspec.program.printer import print_program
 from convspec.program.verify import verify
 from convspec.testing import specs

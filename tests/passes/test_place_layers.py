@@ -13,11 +13,12 @@ from convspec.passes.insert_transfers import insert_transfers
 from convspec.passes.pipeline import PLACED
 from convspec.passes.place_layers import place_layers
 from convspec.program.costs import CostOperator
+from convspec.program.moves import JoinCases, TakeCases
 from convspec.program.operator import Cases
-from convspec.program.operators import BatchNorm, Conv2d, JoinCases, Linear, TakeCases
 from convspec.program.printer import print_program
 from convspec.program.program import Program
 from convspec.program.verify import InvalidProgramError, verify, verify_placed
+from convspec.program.weighted import BatchNorm, Conv2d, Linear
 from convspec.testing import specs
 from tests.emit.comparison import lowered
 from tests.emit.small_specs import classifier, layer, replicated

@@ -23,7 +23,7 @@ from convspec.plan.recorder import Precision, Processor
 from convspec.plan.tape import record
 from convspec.program.costs import NegativeLogLikelihood
 from convspec.program.crossings import copies
-from convspec.program.operators import LocallyConnected2d, TreeLinear
+from convspec.program.weighted import LocallyConnected2d, TreeLinear
 from convspec.resources import spec_path
 from convspec.testing import specs
 from tests.emit.small_specs import TWO_TOWERS, classifier, layer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import convspec
-from convspec.program.operators import Concat, Op, Slice
+from convspec.program.features import Concat, Slice
+from convspec.program.operators import Op
 from convspec.program.parameter import Block
 from convspec.program.program import Output, Program
 from convspec.program.shape import Shape

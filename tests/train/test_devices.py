@@ -20,8 +20,8 @@ from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.passes.pipeline import PLACED, Target
 from convspec.program.crossings import is_placed
+from convspec.program.moves import JoinCases, Transfer
 from convspec.program.operator import Cases
-from convspec.program.operators import JoinCases, Transfer
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from convspec.testing import specs

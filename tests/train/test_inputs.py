@@ -14,7 +14,7 @@ from convspec.data import BatchStream, Split
 from convspec.data.colors import ColorNoise
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
-from convspec.program.operators import Input
+from convspec.program.moves import Input
 from convspec.program.program import Program
 from convspec.program.shape import Shape
 from convspec.train.device import Uploads

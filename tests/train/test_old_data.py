@@ -13,7 +13,7 @@ import torch
 from convspec.cli import main
 from convspec.compiler import compile_spec
 from convspec.data import Batch
-from convspec.program.operators import Input
+from convspec.program.moves import Input
 from convspec.program.program import Program
 from convspec.program.shape import Shape
 from convspec.train.checkpoint import list_checkpoints, load_checkpoint

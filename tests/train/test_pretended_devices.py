@@ -18,7 +18,8 @@ from convspec.emit.load import instantiate
 from convspec.emit.module import emit
 from convspec.passes.pipeline import PLACED
 from convspec.program.crossings import copies, crossings, gpus_of
-from convspec.program.operators import Op, Transfer
+from convspec.program.moves import Transfer
+from convspec.program.operators import Op
 from convspec.program.program import Program
 from convspec.resources import spec_path
 from tests.emit.comparison import lowered, random_batch

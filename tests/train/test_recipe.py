@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from convspec.compiler import Compiled, compile_spec
 from convspec.emit.load import instantiate
-from convspec.program.operators import Dropout
+from convspec.program.features import Dropout
 from convspec.program.schedule import Schedule
 from convspec.resources import spec_path
 from convspec.train.inputs import picture_shape

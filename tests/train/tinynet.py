@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convspec.program.costs import NegativeLogLikelihood
+from convspec.program.features import Dropout, Softmax
 from convspec.program.initial import InitialValue
-from convspec.program.operators import Conv2d, Dropout, Input, Linear, Softmax
+from convspec.program.moves import Input
 from convspec.program.program import Block, Initialization, Output, Parameter, Program, Update
 from convspec.program.schedule import Schedule
 from convspec.program.shape import Shape
+from convspec.program.weighted import Conv2d, Linear
 
 SIDE = 8
 MAPS = 4
