@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
 
-from convspec.emit.expressions import slice_size
+from convspec.emit.cases import slice_size
 from convspec.emit.header import class_name, header, imports
 from convspec.emit.holders import HeldByModule, Holders
 from convspec.emit.lines import WIDTH, literal

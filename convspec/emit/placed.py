@@ -14,7 +14,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
-from convspec.emit.expressions import slice_size
+from convspec.emit.cases import slice_size
 from convspec.emit.holders import Holders, path_of
 from convspec.emit.lines import WIDTH, literal, loop
 from convspec.emit.writer import Writer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from convspec.emit.expressions import expression, is_call, repeats_operand, takes_expressions
+from convspec.emit.expressions import expression
 from convspec.emit.header import class_name
 from convspec.emit.holders import Holders
 from convspec.emit.lines import WIDTH, assignment, dictionary, elements, folded, literal, parted
+from convspec.emit.nesting import is_call, repeats_operand, takes_expressions
 from convspec.emit.optional import optional_inputs
 from convspec.emit.resetting import reset_method
 from convspec.program.costs import Cost, CostOperator, CrossEntropy

@@ -1,4 +1,4 @@
-"""What autograd keeps of each neuron, as `emit.expressions` writes it."""
+"""What autograd keeps of each neuron, as `emit.neurons` writes it."""
 
 from __future__ import annotations
 

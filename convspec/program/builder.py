@@ -6,20 +6,8 @@ Layers know this class by name alone, so that `check` need not load the operator
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from convspec.program.collector import Collector
-from convspec.program.costs import (
-    BinaryCrossEntropy,
-    Cost,
-    CrossEntropy,
-    GatedSumOfSquares,
-    LogSquareError,
-    NegativeLogLikelihood,
-    SubsetCrossEntropy,
-    SumOfSquares,
-    TopographicEnergy,
-)
+from convspec.program.cost_builder import CostBuilder
 from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Neuron, Reshape, Slice, Softmax
 from convspec.program.images import ColorSpace, ConvertColors, GaussianBlur, Pad, Pick2d, Resize
 from convspec.program.moves import Input
@@ -38,8 +26,8 @@ from convspec.program.windows import (
 )
 
 
-class Builder(Collector):
-    """What layers lower with: between `begin` and `end`, the operators of one layer."""
+class Builder(CostBuilder):
+    """What layers lower with, between `begin` and `end` of each: all operators, and the costs that it inherits."""
 
     def input(self, shape: Shape, data_index: int) -> str:
         return self._add(Input, [], shape, data_index=data_index)
@@ -241,69 +229,3 @@ class Builder(Collector):
     def convert_colors(self, value: str, space: str) -> str:
         """space: `yuv`, `lab` or `centered lab`."""
         return self._add(ConvertColors, [value], self.shape(value), space=ColorSpace(space))
-
-    # Costs: `coefficient` and `children` are those of `CostOperator`.
-
-    def negative_log_likelihood(
-        self, labels: str, predictions: str, *, coefficient: float, top_k: int, children: Sequence[str] = ()
-    ) -> str:
-        inputs = [labels, predictions]
-        return self._cost(NegativeLogLikelihood, inputs, coefficient, children, predictions=predictions, top_k=top_k)
-
-    def cross_entropy(self, targets: str, predictions: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
-        return self._cost(CrossEntropy, [targets, predictions], coefficient, children, predictions=predictions)
-
-    def binary_cross_entropy(
-        self,
-        targets: str,
-        predictions: str,
-        *,
-        coefficient: float,
-        children: Sequence[str] = (),
-        positive_weight: float = 1.0,
-        counts_classes: bool = False,
-        has_rates: bool = True,
-    ) -> str:
-        """has_rates: whether error rates are reported."""
-        return self._cost(
-            BinaryCrossEntropy,
-            [targets, predictions],
-            coefficient,
-            children,
-            predictions=predictions if has_rates else None,
-            positive_weight=positive_weight,
-            counts_classes=counts_classes,
-        )
-
-    def log_square_error(
-        self, targets: str, predictions: str, *, coefficient: float, children: Sequence[str] = ()
-    ) -> str:
-        return self._cost(LogSquareError, [targets, predictions], coefficient, children)
-
-    def subset_cross_entropy(
-        self, labels: str, energies: str, *, coefficient: float, set_size: int, children: Sequence[str] = ()
-    ) -> str:
-        return self._cost(
-            SubsetCrossEntropy, [labels, energies], coefficient, children, predictions=energies, set_size=set_size
-        )
-
-    def sum_of_squares(self, value: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
-        return self._cost(SumOfSquares, [value], coefficient, children)
-
-    def gated_sum_of_squares(self, gate: str, value: str, *, coefficient: float, children: Sequence[str] = ()) -> str:
-        return self._cost(GatedSumOfSquares, [gate, value], coefficient, children)
-
-    def topographic_energy(self, value: str, *, coefficient: float, size: int, children: Sequence[str] = ()) -> str:
-        """value: maps."""
-        return self._cost(TopographicEnergy, [value], coefficient, children, size=size)
-
-    def _cost(
-        self,
-        operator: type[Cost],
-        inputs: Sequence[str],
-        coefficient: float,
-        children: Sequence[str],
-        **attributes: Any,
-    ) -> str:
-        shape = Shape.of_vector(1)
-        return self._add(operator, inputs, shape, coefficient=coefficient, children=tuple(children), **attributes)

@@ -10,7 +10,8 @@ import pytest
 import convspec
 from convspec.layers.base import NEURON_ARGUMENTS
 from convspec.program.features import Activation, Add, Concat, Dropout, Neuron, Softmax
-from convspec.program.operators import Op, Operator
+from convspec.program.operator import Operator
+from convspec.program.operators import Op
 from convspec.program.program import Program
 from convspec.program.weighted import Conv2d
 from convspec.program.windows import AvgPool2d, LocalResponseNorm, ResponseNorm

@@ -1,0 +1,61 @@
+"""Python expressions for pools: the arguments of what looks through windows of pixels, and all of one over channels."""
+
+from __future__ import annotations
+
+from convspec.emit.holders import Holders, one_or_both
+from convspec.program.operators import Op
+from convspec.program.shape import Shape
+from convspec.program.windows import (
+    AvgPool2d,
+    ChannelPool,
+    FusedLRNPool,
+    MaxAbsPool2d,
+    MaxPool2d,
+    PoolWindow,
+    Reduction,
+)
+
+
+def pool_arguments(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWindow, maps: Shape) -> list[str]:
+    """Arguments after the first; the output size only where it is not what rounding up gives."""
+    arguments = [one_or_both(pool.kernel_size), f"stride={one_or_both(pool.stride)}"]
+    if pool.start != (0, 0):
+        arguments.append(f"start={one_or_both(pool.start)}")
+    axes = zip(maps.dims[1:], pool.kernel_size, pool.stride, pool.start, strict=True)
+    rounded_up = [-((start + kernel - size) // stride) + 1 for size, kernel, stride, start in axes]
+    if rounded_up != list(op.shape.dims[1:]):
+        arguments.append(f"output_size={op.shape.dims[1:]}")
+    if not isinstance(pool, AvgPool2d) and pool.ties_share:
+        arguments.append('ties="all"')
+    return arguments
+
+
+def fused_arguments(op: FusedLRNPool, maps: Shape, holders: Holders) -> list[str]:
+    """Arguments after the first, those of each part together."""
+    has_relu = op.relu_before or op.relu_after
+    arguments = []
+    if op.bias or has_relu:
+        arguments.append(holders.expression(op.bias, op) if op.bias else "None")
+    if has_relu:
+        arguments.append('"relu"')
+    if op.relu_after:
+        arguments.append('activation_at="output"')
+    if op.norm is not None:
+        size, alpha, beta, k, groups = op.norm
+        arguments += [f"size={size}", f"alpha={alpha!r}", f"beta={beta!r}", f"k={k!r}"]
+        arguments += [f"groups={groups}"] if groups > 1 else []
+    if op.pool is not None:
+        kernel_size, *others = pool_arguments(op, op.pool, maps)
+        arguments += [f"kernel_size={kernel_size}", *others]
+    return arguments
+
+
+def channel_pool(op: ChannelPool, x: str, source: Shape) -> str:
+    if op.reduction is Reduction.SUM:
+        return f"{x}.unflatten(1, (-1, {op.size})).sum(2)"
+    options = f"stride={op.stride}" + (f", start={op.start}" if op.start else "")
+    if -((op.start + op.size - source.channels) // op.stride) + 1 != op.shape.channels:
+        options += f", out_channels={op.shape.channels}"
+    if op.ties_share:
+        options += ', ties="all"'
+    return f"channel_max_pool({x}, {op.size}, {options})"
