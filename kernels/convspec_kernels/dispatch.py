@@ -1,4 +1,4 @@
-"""Which implementation computes the fused operator and `augment`.
+"""Which implementation computes the fused operator, `augment` and dropout.
 
 `CONVSPEC_KERNELS=auto|reference|eager|numba|triton` forces one.
 
@@ -43,6 +43,18 @@ def is_composed(device_type: str, dtype: torch.dtype, ties: Ties) -> bool:
     choice = _choice()
     outside = dtype is torch.float64 or device_type not in _BY_DEVICE or ties is not Ties.FIRST
     return choice == "reference" or (choice == "auto" and outside)
+
+
+def drops_in_one(device_type: str, dtype: torch.dtype) -> bool:
+    """Whether dropout there is a kernel of Triton's, and no composition. Raises RuntimeError where Triton is forced and is
+    not there."""
+    choice, devices = _choice(), {"auto": ("cuda",), "triton": ("cuda", "meta")}
+    if device_type not in devices.get(choice, ()) or dtype is torch.float64:
+        return False
+    module, reason = _load("convspec_kernels.triton_dropout")
+    if module is None and choice == "triton":
+        raise RuntimeError(f"{VARIABLE}=triton cannot run: {reason}")
+    return module is not None
 
 
 def choose(x: Tensor, options: FusedOptions) -> ModuleType:

@@ -5,24 +5,26 @@ A sequential generator would tie a mask to what was drawn before it. Here each (
 SplitMix64 sequence (Steele, Lea and Flood 2014), which gives 64 bits for each unit of the case: one hash a number, in
 int64 operators of torch, on any device. The step comes in by one number from torch's generator for the CPU, which
 `torch.manual_seed` sets and checkpoints hold. It stays on the CPU, as a scalar argument of what devices compute, so
-that no device is waited for.
+that no device is waited for; or a caller puts it on the device, for a recorded step that is to draw anew each time.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from convspec_kernels import dispatch
 from convspec_kernels.layout import memory_format
 
 
 class Noise(NamedTuple):
     """What the random numbers of one pass are functions of.
 
-    seed: () int64, on the CPU; every step has another, every device the same.
+    seed: () int64, on the CPU or where it is used; every step has another, every device the same.
     first_case: which case of the whole minibatch the first one of the pass is.
     """
 
@@ -62,10 +64,22 @@ def dropout(x: Tensor, p: float, training: bool, noise: Noise | None, *layers: s
         return x
     if p == 1:
         return x * 0
-    # of 2**64 equally likely int64 numbers, those below this one
-    bound = round((1 - p) * 2**64) - 2**63
-    kept = _bits(x, noise, "dropout", layers) < bound
+    seed, first_case = _checked(x, noise, layers)
+    if dispatch.drops_in_one(x.device.type, x.dtype):
+        y: Tensor = torch.ops.convspec_kernels.dropout(x, seed, first_case, layers, p)
+        return y
+    kept = _bits(x, seed, first_case, "dropout", layers) < bound_of(p)
     return x * kept.to(x.dtype).div_(1 - p)
+
+
+def bound_of(p: float) -> int:
+    """Of 2**64 equally likely int64 numbers, those below this one keep a unit."""
+    return min(round((1 - p) * 2**64) - 2**63, 2**63 - 1)
+
+
+def factor_of(p: float, dtype: torch.dtype) -> float:
+    """What a unit that is kept is multiplied by, as `dtype` has it."""
+    return torch.ones((), dtype=dtype).div_(1 - p).item()
 
 
 def normal_like(x: Tensor, noise: Noise | None, *layers: str) -> Tensor:
@@ -82,7 +96,7 @@ def normal_like(x: Tensor, noise: Noise | None, *layers: str) -> Tensor:
     Raises:
         ValueError: noise is missing, or the channels cannot be parted among the layers.
     """
-    bits = _bits(x, noise, "normal", layers)
+    bits = _bits(x, *_checked(x, noise, layers), "normal", layers)
     first = (((bits >> 32) & _LOW_32).to(torch.float64) + 0.5) * 2.0**-32
     second = (bits & _LOW_32).to(torch.float64) * 2.0**-32
     return (torch.sqrt(-2 * torch.log(first)) * torch.cos(2 * math.pi * second)).to(x.dtype)
@@ -108,11 +122,15 @@ _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 """Shift and factor of each round of SplitMix64's finaliser."""
 
 
-def _bits(x: Tensor, noise: Noise | None, use: str, layers: tuple[str, ...]) -> Tensor:
-    """64 random bits for each unit, int64 of x's shape and memory format."""
-    seed, first_case = present(noise)
+def _checked(x: Tensor, noise: Noise | None, layers: tuple[str, ...]) -> Noise:
+    """The noise, once it is known that it is there and that each layer has its channels."""
     if x.ndim < 2 or not layers or x.shape[1] % len(layers):
         raise ValueError(f"a tensor of shape {tuple(x.shape)} has no channels for {len(layers)} layers each")
+    return present(noise)
+
+
+def _bits(x: Tensor, seed: Tensor, first_case: int, use: str, layers: tuple[str, ...]) -> Tensor:
+    """64 random bits for each unit, int64 of x's shape and memory format."""
     with torch.no_grad():
         cases = torch.arange(first_case, first_case + x.shape[0], device=x.device)
         starts = [_mixed(_mixed(seed ^ stream_of(use, layer)) + cases * _signed(_GAMMA)) for layer in layers]
@@ -156,9 +174,35 @@ def _draw_seed() -> Tensor:
     return torch.randint(2**62, ())
 
 
+def _drop(x: Tensor, seed: Tensor, first_case: int, layers: Sequence[str], p: float) -> Tensor:
+    from convspec_kernels import triton_dropout
+
+    return triton_dropout.dropout(x, seed, first_case, layers, p)
+
+
+def empty_result(x: Tensor) -> Tensor:
+    """Memory for what the operator gives."""
+    return torch.empty_like(x, memory_format=memory_format(x) if x.ndim == 4 else torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int, list[str], float], output: Tensor) -> None:
+    _, seed, *ctx.rest = inputs
+    ctx.save_for_backward(seed)
+
+
+def _differentiate(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    """The units that were kept, times the same factor: the operator again."""
+    [seed] = ctx.saved_tensors
+    return torch.ops.convspec_kernels.dropout(grad_y, seed, *ctx.rest), None, None, None, None
+
+
 # An operator, so that compiled functions draw from torch's generator as others do; by a Library, since a `custom_op`
 # imports torch's compiler when it is first called.
 _LIBRARY = torch.library.Library("convspec_kernels", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("draw_seed() -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))  # type: ignore[no-untyped-call]
 _LIBRARY.impl("draw_seed", _draw_seed, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("convspec_kernels::draw_seed", lambda: torch.empty((), dtype=torch.int64), lib=_LIBRARY)
+_LIBRARY.define("dropout(Tensor x, Tensor seed, int first_case, str[] layers, float p) -> Tensor")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("dropout", _drop, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+torch.library.register_fake("convspec_kernels::dropout", lambda x, *_: empty_result(x), lib=_LIBRARY)
+torch.library.register_autograd("convspec_kernels::dropout", _differentiate, setup_context=_keep, lib=_LIBRARY)

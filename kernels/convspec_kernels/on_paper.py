@@ -21,6 +21,7 @@ from triton.compiler import ASTSource
 from convspec_kernels.options import FusedOptions
 from convspec_kernels.triton_augment import augment_launch
 from convspec_kernels.triton_configs import Config, Direction, Walk
+from convspec_kernels.triton_dropout import dropout_launch
 from convspec_kernels.triton_kernels import backward_launch, empty_outputs, forward_launch
 from convspec_kernels.triton_launch import Launch
 
@@ -36,6 +37,7 @@ POINTERS = {
     torch.bfloat16: "*bf16",
     torch.uint8: "*u8",
     torch.int32: "*i32",
+    torch.int64: "*i64",
     torch.bool: "*i1",
 }
 
@@ -86,6 +88,14 @@ def augment_on_paper(cases: int, dtype: torch.dtype) -> Launch:
     images, y = empty(cases, 256, 256, 3, kind=torch.uint8), empty(cases, 227, 227, 3, kind=dtype)
     offsets, mirrors = empty(cases, 2, kind=torch.int32), empty(cases, kind=torch.bool)
     return augment_launch(images, offsets, mirrors, empty(cases, 3), empty(227, 227, 3), y, 1.0)
+
+
+def dropout_on_paper(shape: tuple[int, ...], dtype: torch.dtype) -> Launch:
+    """The same of dropout in two layers, in channels last, by a seed on the device."""
+    memory_format = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    x = torch.empty(shape, dtype=dtype, device="meta", memory_format=memory_format)
+    seed = torch.empty((), dtype=torch.int64, device="meta")
+    return dropout_launch(x, torch.empty_like(x), seed, 0, ("a", "b"), 0.3)
 
 
 def compile_for(launch: Launch, target: GPUTarget) -> Compiled:

@@ -199,6 +199,34 @@ def test_exports() -> None:
         assert torch.equal(exported(torch.ones(4, 6)), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_operator_is_its_own_gradient(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands for the composition on a GPU, with the composition in place of the kernel: values, gradients, tracing."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from convspec_kernels import dispatch, triton_dropout
+
+    x = torch.randn(4, 6, 2, 3, dtype=dtype, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected = dropout(x, 0.3, True, NOISE, "a", "b")
+    slopes = torch.autograd.grad(expected, x, torch.ones_like(x))
+
+    def in_one(x: Tensor, seed: Tensor, first_case: int, layers: list[str], p: float) -> Tensor:
+        with monkeypatch.context() as patch:
+            patch.setattr(dispatch, "drops_in_one", lambda *_: False)
+            return dropout(x, p, True, Noise(seed, first_case), *layers)
+
+    monkeypatch.setattr(dispatch, "drops_in_one", lambda *_: True)
+    monkeypatch.setattr(triton_dropout, "dropout", in_one)
+    y = dropout(x, 0.3, True, NOISE, "a", "b")
+    assert torch.equal(y, expected)
+    assert torch.equal(*torch.autograd.grad(y, x, torch.ones_like(x)), *slopes)
+    arguments = (x, NOISE.seed, 2, ["a", "b"], 0.3)
+    torch.library.opcheck(torch.ops.convspec_kernels.dropout.default, arguments)
+
+
+def test_no_chance_is_too_small() -> None:
+    assert torch.equal(dropout(ones(2, 6), 1e-300, True, NOISE, "fc"), ones(2, 6))
+
+
 @pytest.mark.gpu
 def test_a_gpu_drops_the_same_and_waits_for_nothing() -> None:
     x = torch.ones(64, 512, device="cuda")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,14 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("under TRITON_INTERPRET nothing can be compiled", allow_module_level=True)
 
 from convspec_kernels import bench_paper, on_paper
-from convspec_kernels.on_paper import TARGETS, Resources, augment_on_paper, compile_for, launch_on_paper
+from convspec_kernels.on_paper import (
+    TARGETS,
+    Resources,
+    augment_on_paper,
+    compile_for,
+    dropout_on_paper,
+    launch_on_paper,
+)
 
 SHARED_ANYWHERE = 48 * 1024
 NORM, POOL = LRN(5, 5e-4, 0.75, 2.0, groups=2), Pool(3, 2, 0, 13, 13)
@@ -124,6 +132,17 @@ def test_the_rule_for_tiles(channels: int, options: FusedOptions, channels_last:
 def test_augment(dtype: torch.dtype, target: str) -> None:
     needed = compile_for(augment_on_paper(8, dtype), TARGETS[target]).needed
     assert suffices(needed), needed
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_dropout(target: str) -> None:
+    """Of vectors by a seed where the kernel runs, of maps by one that comes with the launch."""
+    vectors, maps = dropout_on_paper((128, 4096), torch.bfloat16), dropout_on_paper((128, 96, 27, 27), torch.float32)
+    constants, arguments = maps.constants | {"IS_ON_HOST": True}, maps.arguments | {"seed": 2**61 + 1}
+    for launch in (vectors, replace(maps, constants=constants, arguments=arguments)):
+        needed = compile_for(launch, TARGETS[target]).needed
+        assert suffices(needed), needed
+        assert needed.shared == 0
 
 
 def test_a_spill_is_seen() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from convspec_kernels import reference
+from convspec_kernels import Noise, dropout, reference
 from convspec_kernels.augmentation import TYPES, augment
 from convspec_kernels.options import LRN, FusedOptions, Pool
 from convspec_kernels.reference import augmented
@@ -134,6 +134,40 @@ def test_in_a_graph(memory_format: torch.memory_format) -> None:
     graph.replay()
     for captured, eager in zip((y, grad_x), both(), strict=True):
         assert torch.equal(captured, eager)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(128, 4096), (16, 96, 13, 13)], ids=str)
+def test_dropout_drops_what_the_cpu_drops(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    for seed in (3, 2**61 + 1):
+        noise = Noise(torch.tensor(seed), 5)
+        expected = dropout(x, 0.3, True, noise, "a", "b")
+        for on_device in (noise, Noise(noise.seed.cuda(), 5)):
+            leaf = x.cuda().requires_grad_()
+            y = dropout(leaf, 0.3, True, on_device, "a", "b")
+            assert torch.equal(y.cpu(), expected)
+            assert torch.equal(torch.autograd.grad(y, leaf, leaf.detach())[0], y)
+
+
+def test_dropout_in_a_graph_draws_anew() -> None:
+    """By a seed on the device; and many seeds by number compile nothing anew."""
+    from convspec_kernels.triton_dropout import dropout_kernel
+
+    x, seed = torch.ones(64, 512, device="cuda"), torch.tensor(0, device="cuda")
+    dropout(x, 0.5, True, Noise(seed), "a", "b")
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = dropout(x, 0.5, True, Noise(seed), "a", "b")
+    dropout(x, 0.5, True, Noise(torch.tensor(2**40)), "a", "b")
+    variants = len(dropout_kernel.device_caches[torch.cuda.current_device()][0])
+    for number in range(2**40, 2**40 + 20):
+        seed.fill_(number)
+        graph.replay()
+        assert torch.equal(y, dropout(x, 0.5, True, Noise(torch.tensor(number)), "a", "b"))
+    assert len(dropout_kernel.device_caches[torch.cuda.current_device()][0]) == variants
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of torch

@@ -6,12 +6,16 @@ bfloat16 wrongly, and the tensors' races are invisible to it: both are left to `
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import triton
 
 from convspec_kernels.augmentation import TYPES
+from convspec_kernels.noise import Noise
+from convspec_kernels.noise import dropout as composed
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
 from convspec_kernels.reference import augmented
 from convspec_kernels.triton_configs import Config
@@ -121,3 +125,43 @@ def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
     for wrong in (~mirrors, mirrors & False):
         twin = augmented(images, offsets, wrong, colours, mean, 13, 0.5).to(dtype)
         assert not torch.allclose(actual, twin, atol=1.0)
+
+
+MAPS = {
+    "vectors": torch.empty(3, 14),
+    "maps": torch.empty(2, 6, 3, 5),
+    "channels last": torch.empty(2, 6, 3, 5, memory_format=torch.channels_last),
+    "one layer's part of others": torch.empty(5, 12, 2, 2)[:, 4:8],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("maps", MAPS)
+def test_dropout_drops_what_the_composition_drops(maps: str, dtype: torch.dtype) -> None:
+    """To the bit, zeros with their sign, numbers that are none too: in one layer, in two, from any case on."""
+    from convspec_kernels import triton_dropout
+
+    x = torch.empty_like(MAPS[maps], dtype=dtype)
+    x.copy_(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    x[0, :2], x[1, :2] = -torch.inf, -0.0
+    for layers, p, first in ((["a"], 0.3, 0), (["a", "b"], 0.5, 1), (["b", "a"], 1e-30, 7)):
+        noise = Noise(torch.tensor(2**61 + 12345), first)
+        expected = composed(x, p, True, noise, *layers)
+        actual = triton_dropout.dropout(x, *noise, layers, p)
+        as_bits = {4: torch.int32, 2: torch.int16}[dtype.itemsize]
+        assert torch.equal(actual.view(as_bits), expected.view(as_bits))
+        without_memory = torch.ops.convspec_kernels.dropout(x.to("meta"), noise.seed, first, layers, p)
+        assert actual.stride() == without_memory.stride()
+
+
+def test_dropout_takes_its_seed_as_a_number_too() -> None:
+    """As on a GPU, whose kernels cannot read where it lies."""
+    from convspec_kernels import triton_dropout
+
+    x, y = torch.ones(3, 14), torch.empty(3, 14)
+    for seed in (5, 2**40 + 1):
+        noise = Noise(torch.tensor(seed), 2)
+        launch = triton_dropout.dropout_launch(x, y, *noise, ["a", "b"], 0.5, block=16)
+        constants = launch.constants | {"IS_ON_HOST": True}
+        replace(launch, arguments=launch.arguments | {"seed": seed}, constants=constants).run()
+        assert torch.equal(y, composed(x, 0.5, True, noise, "a", "b"))
