@@ -53,12 +53,13 @@ def report_unread_defaults(defaults: Mapping[str, Entry], built: Mapping[str, La
 def report_unread_keys(
     section: str, entries: Iterable[Entry], keys: Mapping[str, Key[Any] | None], report: Report
 ) -> None:
-    unread = [entry for entry in entries if entry.key not in keys]
+    written = {entry.key: entry for entry in entries}
+    unread = [entry for name, entry in written.items() if name not in keys]
     if not unread:
         return
     spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
     for entry in unread:
-        guess = closest(entry.key, spellings)
+        guess = closest(entry.key, [name for name in spellings if name not in written])
         taken = f"delete it; {section} takes {', '.join(spellings.values()) or 'nothing here'}"
         report.add(
             "CS207",

@@ -214,7 +214,7 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
     keys: dict[str, Key[Any] | None] = {"type": None, **layer.keys}
     for home, every in ((Home.LAYERS, raw.layers), (Home.PARAMS, raw.params or {})):
         is_own = (e for e in every.values() if e.key_span not in layer.explained and not raw.is_shared(e))
-        entries = [e for e in is_own if not _report_unread_in_dialect(layer, e, report)]
+        entries = [e for e in is_own if not _report_known_unread(layer, e, report)]
         report_unread_keys(raw.name, entries, keys, report)
         for entry in entries:
             key = keys.get(entry.key)
@@ -222,15 +222,18 @@ def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> 
                 report_misplaced(raw.name, entry, key, home, report)
 
 
-def _report_unread_in_dialect(layer: Layer, entry: Entry, report: Report) -> bool:
-    """Report CS207 for a key that another dialect reads; whether it is one."""
+def _report_known_unread(layer: Layer, entry: Entry, report: Report) -> bool:
+    """Report CS207 for a key that another dialect reads, or that is idle here; whether it is one."""
     key = type(layer).keys.get(entry.key)
     if key is None or key.name in layer.keys:
         return False
-    message = (
-        f"nothing reads {key.spelling} of {layer.name}: {layer.dialect.program} had no such key in {layer.type} layers"
-    )
-    report.add("CS207", entry.key_span, message, help=f"delete it; {layer.dialect.way_out}")
+    message, help = f"nothing reads {key.spelling} of {layer.name}", "delete it"
+    if key.name in layer.idle:
+        message += f": it has {layer.idle[key.name]}"
+    else:
+        message += f": {layer.dialect.program} had no such key in {layer.type} layers"
+        help += f"; {layer.dialect.way_out}"
+    report.add("CS207", entry.key_span, message, help=help)
     return True
 
 

@@ -35,7 +35,7 @@ class FeatureLayer(SummingLayer):
         for index in range(len(inputs)):
             rows, columns = self.weight_shape(index, inputs, output)[:2]
             weights += rows * columns
-        return Cost(weights, output.features, weights)
+        return Cost(weights, self._bias_count(output), weights)
 
     def _bias_shape(self, output: Shape) -> tuple[int, ...]:
         return output.dims

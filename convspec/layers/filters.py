@@ -236,7 +236,7 @@ class FilterLayer(SummingLayer):
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
         sizes = [self.weight_shape(index, inputs, output) for index in range(len(inputs))]
         macs = sum(prod(size[:4]) for size in sizes) * output.height * output.width
-        return Cost(sum(map(prod, sizes)), prod(self._bias_shape(output)), macs)
+        return Cost(sum(map(prod, sizes)), self._bias_count(output), macs)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         values = [self._lower_input(builder, i, value) for i, value in enumerate(inputs)]

@@ -96,7 +96,8 @@ class Remark(NamedTuple):
 class Keyed:
     """A section whose keys have been read. Immutable.
 
-    `keys` of an instance are those that its dialect reads; the others are at their defaults.
+    `keys` of an instance are those that its dialect reads, without those that are `idle`: another key of it leaves them
+    nothing to say, and is what `idle` holds for them. All others are at their defaults, or None where they have none.
     `is_broken` is True where a key was missing or wrong: the section stands in the graph, its shape is not known.
     `explained` holds the keys that another diagnostic spoke of already, so that nobody says again that nothing reads
     them. `remarks` are for the whole spec to make, once for all sections that say the same.
@@ -115,6 +116,11 @@ class Keyed:
         """The keys that a section of this class has in a dialect, by name."""
         return cls.keys
 
+    @classmethod
+    def idle_keys(cls, raw: RawSection) -> Mapping[str, str]:
+        """The keys, by name, that another key of the section leaves nothing to say, with that one as it is written."""
+        return {}
+
     def __init__(self, raw: RawSection, report: Report) -> None:
         """Read the keys of `raw`, in the order of their declaration. Reports CS203 to CS206 and CS212."""
         self.name = raw.name
@@ -128,6 +134,9 @@ class Keyed:
         self.remarks: list[Remark] = []
         self.dialect = raw.dialect
         self.keys = self.keys_in(raw.dialect)
+        self.idle = self.idle_keys(raw)
+        if self.idle:
+            self.keys = {name: key for name, key in self.keys.items() if name not in self.idle}
         missing = [key for key in self.keys.values() if not self._read(key, raw, report)]
         missing = [key for key in missing if not self._report_misspelt(key, raw, report)]
         for home in Home:
@@ -164,11 +173,9 @@ class Keyed:
         return True
 
     def _at_default(self, key: Key[Any], report: Report) -> Any:
-        """The value of a key that the dialect does not read."""
-        assert key.default is not REQUIRED
-        return (
-            self._for_each_input(key, key.default, report) if key.per_input and key.default is not None else key.default
-        )
+        """The value of a key that is not read."""
+        value = None if key.default is REQUIRED else key.default
+        return self._for_each_input(key, value, report) if key.per_input and value is not None else value
 
     def _value(self, key: Key[Any], entry: Entry, raw: RawSection, report: Report) -> Any:
         found = Report()

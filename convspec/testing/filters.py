@@ -38,7 +38,7 @@ def add_filters(net: Net, index: int, kind: str) -> None:
     groups, maps = _draw_groups(net, inputs)
     lists = {**windows, "groups": _listed(groups), "filters": _listed([maps // g for g in groups])}
     keys = {"type": kind, **keys, **lists, **rates(net, inputs)}
-    if kind == "conv" and seldom(net):
+    if kind == "conv" and "biases" not in keys and seldom(net):
         keys["sharedBiases"] = "0"
     if max(groups) > 1 and seldom(net):
         keys |= _draw_connections(net, inputs, groups)

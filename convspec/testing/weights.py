@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from convspec.testing.net import Keys, Net, any_stage, draw_neuron, maps_of, own_values, several, write_stage
 
-# What is said of learning now and then, beyond rates.
+# What is said of weights and biases now and then, beyond rates.
 _LEARNING: tuple[Keys, ...] = (
+    {"biases": "0"},
     {"schedW": "dexp[tgtFactor=10,noiseStdev=0.2,numSteps=2]", "schedB": "linear[tgtFactor=2,noiseStdev=0]"},
     {"wball": "0.3", "updatePeriod": "2"},
     {"superEps": "0.1"},
@@ -84,7 +85,8 @@ def draw_sources(net: Net, name: str, alike: Sequence[tuple[Any, ...]]) -> Keys:
 
 
 def rates(net: Net, inputs: Sequence[Any]) -> Keys:
-    """Learning rates, which may differ where there are several inputs, and now and then what goes beyond them."""
+    """Learning rates, which may differ where there are several inputs, and now and then what goes beyond them: no biases,
+    schedules, bounds."""
     keys = net.draw(st.sampled_from([{}, {}, {}, *_LEARNING]))
     if len(inputs) < 2 or not net.draw(st.booleans()):
         return keys

@@ -279,6 +279,45 @@ SHARING = {
 }
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        layer("x", type="conv", inputs="data", filters=4, filterSize=3, groups=2, biases=0, neuron="relu")
+        + layer("p", type="pool", pool="max", inputs="x", sizeX=3, stride=2),
+        layer("x", type="conv", inputs="data,data", filters=4, filterSize="3,5", padding="1,2", biases=0),
+        layer("x", type="conv", inputs="data,data", filters=4, filterSize=3, stride=2, biases=0)
+        + layer("y", type="conv", inputs="data", filters=4, filterSize=3, weightSource="x[1]"),
+        layer("x", type="local", inputs="data,data", filters=2, filterSize=3, biases=0, neuron="abs"),
+        layer("x", type="fc", inputs="data,data", outputs=3, biases=0),
+        layer("x", type="fc", inputs="data,data", outputs=3, epsW="0.1,0.2", biases=0, dropout=0.5),
+        layer("x", type="sfc", inputs="data", outputs=2, parts=4, biases=0, neuron="tanh[1,1]"),
+    ],
+    ids=lambda text: text.replace("\n", " "),
+)
+def test_layers_without_biases(layers: str) -> None:
+    names = re.findall(r"^\[(\w+)\]", layers, re.M)
+    leaves = [name for name in names if not re.search(rf"inputs=(.*,)?{name}\b", layers)]
+    text = classifier(layers, leaves=",".join(leaves), image="4x7x6")
+    assert_spec_is_right(text)
+    checked = convspec.check(text)
+    assert {row.name: row.biases for row in checked.layers}["x"] == 0
+    state = convspec.load(text).state_dict()
+    assert "x.bias" not in state
+    assert sum(tensor.numel() for tensor in state.values()) == sum(row.weights + row.biases for row in checked.layers)
+
+
+def test_layers_without_biases_need_no_rate_of_them() -> None:
+    text = classifier(
+        layer("a", type="conv", inputs="data", filters=4, filterSize=3, biases=0)
+        + layer("b", type="fc", inputs="a", outputs=4, biases=0),
+        leaves="b",
+    )
+    text = text.replace("epsB=0.02\n", "").replace("momB=0.9\n", "")
+    [error] = convspec.check(text).errors
+    assert error.message == "scores needs epsB and momB"
+    assert convspec.check(text.replace("[scores]", "[scores]\nbiases=0")).ok
+
+
 TREES = {
     "two levels": '{"children": [[], [], [], [], [0, 1], [2, 3], [4, 5]], "root": 6}',
     "a chain": '{"children": [[], [], [], [], [3, 7], [4], [0, 5], [1, 2]], "root": 6}',

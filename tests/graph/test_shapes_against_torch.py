@@ -19,6 +19,7 @@ from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
 from convspec.layers.join import ConcatLayer
 from convspec.layers.pool import Pool
+from convspec.layers.sums import SummingLayer
 from convspec.layers.treefc import TreeFullyConnected
 from convspec.layers.weights import WeightLayer
 from convspec.resources import spec_path
@@ -41,6 +42,8 @@ class MetaNetwork:
                 self.values[layer.name] = torch.empty((1, *inputs.get(layer.name, (width,))), device="meta")
             else:
                 self.values[layer.name] = self.run(layer, [self.values[name] for name in layer.input_names])
+                if isinstance(layer, SummingLayer) and not layer.has_biases:
+                    del self.biases[layer.name]
 
     def count(self, layer: WeightLayer, index: int, weights: int) -> None:
         """Weights of an input; those that stand in another layer's name are counted there."""

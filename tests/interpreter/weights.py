@@ -11,6 +11,7 @@ from convspec.layers.conv import Conv
 from convspec.layers.fc import FullyConnected, SplitFullyConnected
 from convspec.layers.filters import FilterLayer
 from convspec.layers.local import Local
+from convspec.layers.sums import SummingLayer
 from convspec.layers.treefc import TreeFullyConnected
 from convspec.layers.weights import WeightLayer
 from tests.interpreter.tape import Array, Pullback, Tape, interprets
@@ -68,6 +69,17 @@ def added(gradients: Iterable[tuple[str, Array]]) -> dict[str, Array]:
     return total
 
 
+def biases(layer: SummingLayer, tape: Tape) -> Array:
+    """Zeros, as many as there are maps or outputs, of a layer without biases."""
+    if layer.has_biases:
+        return tape.parameter(f"{layer.name}.bias")
+    return np.zeros(len(tape.parameter(weight_names(layer, tape)[0])))
+
+
+def of_biases(layer: SummingLayer, gradient: Array) -> dict[str, Array]:
+    return {f"{layer.name}.bias": gradient} if layer.has_biases else {}
+
+
 @interprets(Conv, Local)
 def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pullback]:
     """Bias + sum over inputs: y[f, oy, ox] = sum of w[f, c, ky, kx] x[c, oy*stride - padding + ky, ...].
@@ -79,15 +91,14 @@ def filters(layer: FilterLayer, sources: Sequence[Array], tape: Tape) -> tuple[A
         _convolve(layer, index, source, tape.parameter(name), tape)
         for index, (source, name) in enumerate(zip(sources, names, strict=True))
     ]
-    bias = tape.parameter(f"{layer.name}.bias")
-
-    is_shared = isinstance(layer, Conv) and layer.shared_biases
+    bias = biases(layer, tape)
+    is_shared = not layer.has_biases or (isinstance(layer, Conv) and layer.shared_biases)
 
     def pull(gradient: Array) -> tuple[list[Array], dict[str, Array]]:
         of_inputs, of_weights = zip(*(back(gradient) for _, back in terms), strict=True)
         of_weights = [count * each for count, each in zip(counts(layer, tape), of_weights, strict=True)]
-        of_bias = {f"{layer.name}.bias": gradient.sum((0, 2, 3) if is_shared else 0)}
-        return list(of_inputs), {**added(zip(names, of_weights, strict=True)), **of_bias}
+        of_bias = gradient.sum((0, 2, 3) if is_shared else 0)
+        return list(of_inputs), {**added(zip(names, of_weights, strict=True)), **of_biases(layer, of_bias)}
 
     return sum(value for value, _ in terms) + (bias[:, None, None] if is_shared else bias), pull
 
@@ -160,9 +171,9 @@ def fully_connected(layer: FullyConnected, sources: Sequence[Array], tape: Tape)
         each = zip(names, flat, counts(layer, tape), strict=True)
         of_weights = added((name, count * np.einsum("no,ni->oi", gradient, x)) for name, x, count in each)
         of_inputs = [np.einsum("no,oi->ni", gradient, w) for w in weights]
-        return of_inputs, {**of_weights, f"{layer.name}.bias": gradient.sum(0)}
+        return of_inputs, {**of_weights, **of_biases(layer, gradient.sum(0))}
 
-    return value + tape.parameter(f"{layer.name}.bias"), pull
+    return value + biases(layer, tape), pull
 
 
 @interprets(SplitFullyConnected)
@@ -172,8 +183,7 @@ def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> t
     flat = [source.reshape(len(source), -1) for source in sources]
     weights = [tape.parameter(name) for name in names]
     made = layer.out_features
-    bias = tape.parameter(f"{layer.name}.bias")
-    value = np.tile(bias, (len(flat[0]), 1))
+    value = np.tile(biases(layer, tape), (len(flat[0]), 1))
     for part in range(layer.parts):
         outputs = slice(part * made, (part + 1) * made)
         for x, w in zip(flat, weights, strict=True):
@@ -190,7 +200,7 @@ def split(layer: SplitFullyConnected, sources: Sequence[Array], tape: Tape) -> t
                 of_x[:, features] = gradient[:, outputs] @ w[outputs, :, 0, 0]
                 of_w[outputs, :, 0, 0] = gradient[:, outputs].T @ x[:, features]
         counted = [count * of_w for count, of_w in zip(counts(layer, tape), of_weights, strict=True)]
-        return of_inputs, {**added(zip(names, counted, strict=True)), f"{layer.name}.bias": gradient.sum(0)}
+        return of_inputs, {**added(zip(names, counted, strict=True)), **of_biases(layer, gradient.sum(0))}
 
     return value, pull
 
