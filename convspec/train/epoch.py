@@ -27,15 +27,16 @@ class EpochSums:
         """outputs, tensors: what the network gave for a minibatch of `cases`, and what it read."""
         with torch.no_grad():
             if self._counts:
-                self._sums[0] += cases
+                self._sums[0].add_(cases)
             own = {cost.name: cost for cost in self._part.costs if cost.name in outputs}
             if self._cost.name in own:
                 wrong = mistakes(own[self._cost.name], values_by_name(self._part, outputs, tensors))
                 if wrong is not None:
-                    self._sums[1] += wrong.sum(dtype=self._sums.dtype).to(self._sums.device)
+                    self._sums[1].add_(wrong.sum(dtype=self._sums.dtype).to(self._sums.device))
             for i, cost in enumerate(self._program.costs):
                 if cost.name in own:
-                    self._sums[2 + i] += outputs[cost.name].detach().to(self._sums) * cases
+                    # the product of a loss and a count is exact in float64
+                    self._sums[2 + i].add_(outputs[cost.name].detach().to(self._sums.device), alpha=cases)
 
     def means(self) -> dict[str, Any]:
         """As metrics.jsonl has them: `loss` and `error` are those of the cost that steers."""

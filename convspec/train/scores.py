@@ -183,7 +183,7 @@ def credit(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
     places = k - (probabilities > of_label).sum(1)
     tied = (probabilities == of_label).sum(1)
     share = (places / tied.clamp(min=1)).clamp(0, 1)
-    return torch.where(tied > 0, share, torch.zeros_like(share))
+    return share * (tied > 0)
 
 
 def shared_credit(scores: Tensor, targets: Tensor) -> Tensor:
