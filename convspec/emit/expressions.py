@@ -10,7 +10,7 @@ from convspec.emit.costs import cost_expression
 from convspec.emit.holders import Holders, path_of, window_options
 from convspec.emit.lines import literal
 from convspec.emit.neurons import activation, dropout
-from convspec.emit.windows import channel_pool, fused_arguments, pool_arguments
+from convspec.emit.windows import average_pool, channel_pool, fused_arguments, pool_arguments
 from convspec.program.costs import CostOperator
 from convspec.program.features import Activation, Add, Concat, Dropout, Gather, Maximum, Reshape, Slice, Softmax
 from convspec.program.images import ColorSpace, ConvertColors, GaussianBlur, Pad, Pick2d, Resize
@@ -79,8 +79,8 @@ def expression(  # noqa: C901 - a case an operator
             return f"max_abs_pool2d({', '.join([x, *pool_arguments(op, op, shapes[0])])})"
         case FusedLRNPool():
             return f"bias_act_lrn_max_pool2d({', '.join([x, *fused_arguments(op, shapes[0], holders)])})"
-        case AvgPool2d(is_sum=is_sum):
-            return f"{'sum' if is_sum else 'avg'}_pool2d({', '.join([x, *pool_arguments(op, op, shapes[0])])})"
+        case AvgPool2d():
+            return average_pool(op, x, shapes[0])
         case Dropout():
             return dropout(op, x)
         case Softmax():

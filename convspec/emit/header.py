@@ -13,7 +13,7 @@ from convspec.program.operators import Op
 from convspec.program.program import Program
 
 # What the class of a module cannot be called, beside the kernels.
-_TAKEN = frozenset({"F", "Tensor", "BLOCKS", "PARENTS"})
+_TAKEN = frozenset({"F", "Tensor", "BLOCKS", "LAYERS", "PARENTS"})
 
 
 def class_name(name: str) -> str:

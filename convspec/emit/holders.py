@@ -139,14 +139,17 @@ class Holders:
             path = path_of(op.weight)
             return f'TreeLinear({self._program.parameter[op.weight].shape[1]}, PARENTS["{path}"])'
         if isinstance(op, BatchNorm):
-            kind = "BatchNorm2d" if op.shape.is_map else "BatchNorm1d"
-            return f"nn.{kind}({op.shape.channels}, eps={op.eps!r}, momentum={op.momentum!r})"
+            return f"{self.norm_class(op)}({op.shape.channels}{norm_options(op)})"
         out_channels, in_channels, *_ = self._program.parameter[op.weight].shape
         bias = "" if op.bias or self._leaves_out_bias(op) else ", bias=False"
         if isinstance(op, Linear):
             return f"nn.Linear({in_channels}, {out_channels}{bias})"
         kernel_size = f"kernel_size={one_or_both(op.kernel_size)}"
         return f"nn.Conv2d({in_channels * op.groups}, {out_channels}, {kernel_size}{window_options(op)}{bias})"
+
+    def norm_class(self, op: BatchNorm) -> str:
+        """The class of its module."""
+        return f"nn.BatchNorm{2 if op.shape.is_map else 1}d"
 
     def _dictionary(self, path: str, comment: str) -> list[str]:
         leaves = {p.name.removeprefix(f"{path}."): ", ".join(map(str, p.shape)) for p in self._beside[path]}
@@ -172,6 +175,17 @@ def _scales_gradient(op: Op) -> bool:
 def path_of(parameter: str) -> str:
     """The attribute of the emitted module that holds a parameter."""
     return parameter.rpartition(".")[0]
+
+
+def leaf_of(parameter: str) -> str:
+    """What a parameter is called where it is held: `weight`."""
+    return parameter.rpartition(".")[2]
+
+
+def norm_options(op: BatchNorm) -> str:
+    """Arguments of a batch normalisation that are not at torch's defaults."""
+    options = (("eps", op.eps, 1e-5), ("momentum", op.momentum, 0.1))
+    return "".join(f", {name}={value!r}" for name, value, default in options if value != default)
 
 
 def window_options(op: Conv2d | LocallyConnected2d) -> str:

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from convspec.emit.cases import slice_size
 from convspec.emit.header import class_name, header, imports
-from convspec.emit.holders import HeldByModule, Holders
+from convspec.emit.holders import HeldByModule, Holders, norm_options
 from convspec.emit.lines import WIDTH, literal
 from convspec.emit.placed import layers_on, talk
 from convspec.emit.tables import HOOKS, blocks_table, parents_table, parts_table
@@ -51,8 +51,11 @@ class PartHolders(Holders):
 
     def _constructor(self, op: HeldByModule) -> str:
         if isinstance(op, BatchNorm):
-            return f"SyncBatchNorm({op.shape.channels}, peers, eps={op.eps!r}, momentum={op.momentum!r})"
+            return f"{self.norm_class(op)}({op.shape.channels}, peers{norm_options(op)})"
         return super()._constructor(op)
+
+    def norm_class(self, op: BatchNorm) -> str:
+        return "SyncBatchNorm"
 
 
 class PartWriter(Writer):

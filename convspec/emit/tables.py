@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from convspec.emit.holders import leaf_of, path_of
 from convspec.emit.lines import WIDTH, dictionary, literal
 from convspec.program.program import Block, Buffer, Parameter
 
@@ -19,19 +21,65 @@ def parents_table(trees: Mapping[str, Sequence[int]]) -> str:
 
 
 def blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
-    """A line a tensor where its layers fit on one, else a line a layer."""
-    tensors = {tensor.name: {block.name: _index(block, tensor.shape) for block in tensor.blocks} for tensor in merged}
-    has_wholes = any(index == "()" for blocks in tensors.values() for index in blocks.values())
-    lines = [
-        "# Which rows and columns of a tensor belong to which layer of the spec"
-        + ("; () is all of it." if has_wholes else "."),
-        "BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {",
-    ]
-    for name, blocks in tensors.items():
+    """The pieces of tensors that have several, or another name than the spec's; where all that an attribute holds has but
+    another layer's name, that name alone."""
+    layers = _renamed(merged)
+    several = [tensor for tensor in merged if path_of(tensor.name) not in layers]
+    pieces = {tensor.name: {block.name: _index(block, tensor.shape) for block in tensor.blocks} for tensor in several}
+    has_wholes = bool(layers) or any(index == "()" for blocks in pieces.values() for index in blocks.values())
+    lines: list[str] = []
+    for name, blocks in pieces.items():
         entries = [f"{literal(block)}: {index}" for block, index in blocks.items()]
         *others, last = dictionary(f"{literal(name)}: {{", entries)
-        lines += [f"    {line}" for line in (*others, f"{last},")]
-    return "\n".join([*lines, "}"])
+        lines += [*others, f"{last},"]
+    if layers:
+        leaves = dict.fromkeys(leaf_of(tensor.name) for tensor in merged if path_of(tensor.name) in layers)
+        lines += _renaming(list(leaves), is_alone=not pieces)
+    return "\n".join(
+        [
+            *_layers_table(layers),
+            f"# Which rows and columns of a tensor belong to which layer of the spec{'; () is all of it' if has_wholes else ''}.",
+            "BLOCKS: dict[str, dict[str, slice | tuple[slice, ...]]] = {",
+            *(f"    {line}" for line in lines),
+            "}",
+        ]
+    )
+
+
+def _renaming(leaves: Sequence[str], *, is_alone: bool) -> list[str]:
+    """What makes entries of `LAYERS`, whose attributes hold these; by itself, or as one entry of several."""
+    names = f"({', '.join(map(literal, leaves))}{',' if len(leaves) == 1 else ''})"
+    parts = [
+        'f"{attribute}.{leaf}": {f"{layer}.{leaf}": ()}',
+        "for attribute, layer in LAYERS.items()",
+        f"for leaf in {names}",
+    ]
+    opening, closing = ("", "") if is_alone else ("**{", "},")
+    line = f"{opening}{' '.join(parts)}{closing}"
+    if len(line) + 4 <= WIDTH:
+        return [line]
+    return parts if is_alone else [opening, *(f"    {part}" for part in parts), closing]
+
+
+def _renamed(merged: Sequence[Parameter | Buffer]) -> dict[str, str]:
+    """The layer of each attribute that holds all that this layer has, under another name."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for tensor in merged:
+        for block in tensor.blocks:
+            is_alone = len(tensor.blocks) == 1 and leaf_of(block.name) == leaf_of(tensor.name)
+            owners[path_of(tensor.name)].add(path_of(block.name) if is_alone else "")
+    return {path: owner for path, (owner, *others) in owners.items() if owner and not others}
+
+
+def _layers_table(layers: Mapping[str, str]) -> list[str]:
+    if not layers:
+        return []
+    entries = [f"{literal(path)}: {literal(layer)}" for path, layer in layers.items()]
+    return [
+        "# Layers of the spec whose names no attribute can have, by the attributes that stand for them.",
+        *dictionary("LAYERS: dict[str, str] = {", entries),
+        "",
+    ]
 
 
 def parts_table(parts: Mapping[int, str]) -> str:
@@ -41,10 +89,12 @@ def parts_table(parts: Mapping[int, str]) -> str:
 
 
 def _index(block: Block, shape: Sequence[int]) -> str:
+    """What cuts the piece off the tensor: a slice of rows, or of rows and columns; `()` for all of it."""
     ranges = [pair for pair in (block.rows, block.columns) if pair is not None]
-    if all(pair == (0, size) for pair, size in zip(ranges, shape, strict=False)):
-        return "()"
-    return f"({', '.join(f'slice({start}, {stop})' for start, stop in ranges)}{',' if len(ranges) == 1 else ''})"
+    while ranges and ranges[-1] == (0, shape[len(ranges) - 1]):
+        ranges.pop()
+    slices = [f"slice({start}, {stop})" for start, stop in ranges]
+    return slices[0] if len(slices) == 1 else f"({', '.join(slices)})"
 
 
 HOOKS = '''

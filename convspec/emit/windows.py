@@ -1,4 +1,4 @@
-"""Python expressions for pools: the arguments of what looks through windows of pixels, and all of one over channels."""
+"""Python expressions for pools, whole or the arguments alone."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def pool_arguments(op: Op, pool: MaxPool2d | MaxAbsPool2d | AvgPool2d | PoolWind
     if not isinstance(pool, AvgPool2d) and pool.ties_share:
         arguments.append('ties="all"')
     return arguments
+
+
+def average_pool(op: AvgPool2d, x: str, maps: Shape) -> str:
+    """Torch's own where no window hangs over the map."""
+    if op.is_sum:
+        return f"sum_pool2d({', '.join([x, *pool_arguments(op, op, maps)])})"
+    axes = zip(maps.dims[1:], op.shape.dims[1:], op.kernel_size, op.stride, strict=True)
+    if op.start != (0, 0) or any((count - 1) * stride + kernel != size for size, count, kernel, stride in axes):
+        return f"avg_pool2d({', '.join([x, *pool_arguments(op, op, maps)])})"
+    stride = "" if op.stride == op.kernel_size else f", stride={one_or_both(op.stride)}"
+    return f"F.avg_pool2d({x}, {one_or_both(op.kernel_size)}{stride})"
 
 
 def fused_arguments(op: FusedLRNPool, maps: Shape, holders: Holders) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from convspec.emit.expressions import expression
 from convspec.emit.header import class_name
-from convspec.emit.holders import Holders
+from convspec.emit.holders import Holders, leaf_of, path_of
 from convspec.emit.lines import WIDTH, assignment, dictionary, elements, folded, literal, parted
 from convspec.emit.nesting import is_call, repeats_operand, takes_expressions
 from convspec.emit.optional import optional_inputs
@@ -83,7 +83,7 @@ class Writer:
 
     def module(self) -> str:
         methods = [self.docstring(), self._init(), *self._further_methods()]
-        methods += [reset_method(self.program, self.registered), self._forward()]
+        methods += [reset_method(self.program, self.registered, self.holders), self._forward()]
         methods.append(self._objective())
         bodies = ["\n".join(f"    {line}" if line else "" for line in lines) for lines in methods if lines]
         return f"class {self._class_name()}(nn.Module):\n" + "\n\n".join(bodies)
@@ -113,9 +113,9 @@ class Writer:
         """Lines that give the buffers that no module of torch brings along their place."""
         lines = []
         for buffer in self.registered:
-            module, _, leaf = buffer.name.rpartition(".")
             dtype = ", dtype=torch.int64" if buffer.is_integer else ""
-            lines.append(f'self.{module}.register_buffer("{leaf}", torch.zeros({buffer.shape}{dtype}))')
+            zeros = f"torch.zeros({buffer.shape}{dtype})"
+            lines.append(f'self.{path_of(buffer.name)}.register_buffer("{leaf_of(buffer.name)}", {zeros})')
         return lines
 
     def _forward(self) -> list[str]:

@@ -32,7 +32,7 @@ class SyncBatchNorm(_BatchNorm):
         momentum: share of the new statistics in the running ones, in [0, 1].
     """
 
-    def __init__(self, num_features: int, peers: Peers, *, eps: float, momentum: float) -> None:
+    def __init__(self, num_features: int, peers: Peers, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(num_features, eps=eps, momentum=momentum)
         self.peers = peers
 

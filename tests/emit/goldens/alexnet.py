@@ -31,17 +31,9 @@ class AlexNet(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        for name in (
-            "conv1.weight",
-            "conv2.weight",
-            "conv3.weight",
-            "conv4.weight",
-            "conv5.weight",
-            "fc6.weight",
-            "fc7.weight",
-            "fc8.weight",
-        ):
-            nn.init.normal_(self.get_parameter(name), std=0.01)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".weight"):
+                nn.init.normal_(parameter, std=0.01)
         for name in ("conv1.bias", "conv3.bias", "fc8.bias"):
             nn.init.zeros_(self.get_parameter(name))
         for name in ("conv2.bias", "conv4.bias", "conv5.bias", "fc6.bias", "fc7.bias"):
@@ -80,45 +72,36 @@ class AlexNet(nn.Module):
 
 
 # Which rows and columns of a tensor belong to which layer of the spec.
-BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
-    "conv1.weight": {"conv1a.weight": (slice(0, 48), slice(0, 3)), "conv1b.weight": (slice(48, 96), slice(0, 3))},
-    "conv1.bias": {"conv1a.bias": (slice(0, 48),), "conv1b.bias": (slice(48, 96),)},
-    "conv2.weight": {
-        "conv2a.weight": (slice(0, 128), slice(0, 48)),
-        "conv2b.weight": (slice(128, 256), slice(0, 48)),
-    },
-    "conv2.bias": {"conv2a.bias": (slice(0, 128),), "conv2b.bias": (slice(128, 256),)},
+BLOCKS: dict[str, dict[str, slice | tuple[slice, ...]]] = {
+    "conv1.weight": {"conv1a.weight": slice(0, 48), "conv1b.weight": slice(48, 96)},
+    "conv1.bias": {"conv1a.bias": slice(0, 48), "conv1b.bias": slice(48, 96)},
+    "conv2.weight": {"conv2a.weight": slice(0, 128), "conv2b.weight": slice(128, 256)},
+    "conv2.bias": {"conv2a.bias": slice(0, 128), "conv2b.bias": slice(128, 256)},
     "conv3.weight": {
         "conv3a.weights.0": (slice(0, 192), slice(0, 128)),
         "conv3a.weights.1": (slice(0, 192), slice(128, 256)),
         "conv3b.weights.0": (slice(192, 384), slice(0, 128)),
         "conv3b.weights.1": (slice(192, 384), slice(128, 256)),
     },
-    "conv3.bias": {"conv3a.bias": (slice(0, 192),), "conv3b.bias": (slice(192, 384),)},
-    "conv4.weight": {
-        "conv4a.weight": (slice(0, 192), slice(0, 192)),
-        "conv4b.weight": (slice(192, 384), slice(0, 192)),
-    },
-    "conv4.bias": {"conv4a.bias": (slice(0, 192),), "conv4b.bias": (slice(192, 384),)},
-    "conv5.weight": {
-        "conv5a.weight": (slice(0, 128), slice(0, 192)),
-        "conv5b.weight": (slice(128, 256), slice(0, 192)),
-    },
-    "conv5.bias": {"conv5a.bias": (slice(0, 128),), "conv5b.bias": (slice(128, 256),)},
+    "conv3.bias": {"conv3a.bias": slice(0, 192), "conv3b.bias": slice(192, 384)},
+    "conv4.weight": {"conv4a.weight": slice(0, 192), "conv4b.weight": slice(192, 384)},
+    "conv4.bias": {"conv4a.bias": slice(0, 192), "conv4b.bias": slice(192, 384)},
+    "conv5.weight": {"conv5a.weight": slice(0, 128), "conv5b.weight": slice(128, 256)},
+    "conv5.bias": {"conv5a.bias": slice(0, 128), "conv5b.bias": slice(128, 256)},
     "fc6.weight": {
         "fc6a.weights.0": (slice(0, 2048), slice(0, 4608)),
         "fc6a.weights.1": (slice(0, 2048), slice(4608, 9216)),
         "fc6b.weights.0": (slice(2048, 4096), slice(0, 4608)),
         "fc6b.weights.1": (slice(2048, 4096), slice(4608, 9216)),
     },
-    "fc6.bias": {"fc6a.bias": (slice(0, 2048),), "fc6b.bias": (slice(2048, 4096),)},
+    "fc6.bias": {"fc6a.bias": slice(0, 2048), "fc6b.bias": slice(2048, 4096)},
     "fc7.weight": {
         "fc7a.weights.0": (slice(0, 2048), slice(0, 2048)),
         "fc7a.weights.1": (slice(0, 2048), slice(2048, 4096)),
         "fc7b.weights.0": (slice(2048, 4096), slice(0, 2048)),
         "fc7b.weights.1": (slice(2048, 4096), slice(2048, 4096)),
     },
-    "fc7.bias": {"fc7a.bias": (slice(0, 2048),), "fc7b.bias": (slice(2048, 4096),)},
+    "fc7.bias": {"fc7a.bias": slice(0, 2048), "fc7b.bias": slice(2048, 4096)},
     "fc8.weight": {
         "fc8.weights.0": (slice(0, 1000), slice(0, 2048)),
         "fc8.weights.1": (slice(0, 1000), slice(2048, 4096)),

@@ -55,24 +55,9 @@ class AlexNet(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the initial weights."""
-        for name in (
-            "conv1a.weight",
-            "conv2a.weight",
-            "conv1b.weight",
-            "conv2b.weight",
-            "conv3a.weight",
-            "conv4a.weight",
-            "conv5a.weight",
-            "conv3b.weight",
-            "conv4b.weight",
-            "conv5b.weight",
-            "fc6a.weight",
-            "fc6b.weight",
-            "fc7a.weight",
-            "fc7b.weight",
-            "fc8.weight",
-        ):
-            nn.init.normal_(self.get_parameter(name), std=0.01)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".weight"):
+                nn.init.normal_(parameter, std=0.01)
         for name in ("conv1a.bias", "conv1b.bias", "conv3a.bias", "conv3b.bias", "fc8.bias"):
             nn.init.zeros_(self.get_parameter(name))
         for name in (
@@ -149,7 +134,7 @@ class AlexNet(nn.Module):
 
 
 # Which rows and columns of a tensor belong to which layer of the spec.
-BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
+BLOCKS: dict[str, dict[str, slice | tuple[slice, ...]]] = {
     "conv3a.weight": {
         "conv3a.weights.0": (slice(0, 192), slice(0, 128)),
         "conv3a.weights.1": (slice(0, 192), slice(128, 256)),

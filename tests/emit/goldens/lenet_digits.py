@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convspec_kernels import avg_pool2d
-
 
 class LeNet(nn.Module):
     """`forward` takes values by the names of data layers, and gives values by the names of layers."""
@@ -37,9 +35,9 @@ class LeNet(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         data = inputs["data"]  # 1x32x32
         conv1 = 1.7159 * torch.tanh(0.6667 * self.conv1(data))  # 6x28x28
-        pool1 = avg_pool2d(conv1, 2, stride=2)  # 6x14x14
+        pool1 = F.avg_pool2d(conv1, 2)  # 6x14x14
         conv2 = 1.7159 * torch.tanh(0.6667 * self.conv2(pool1))  # 16x10x10
-        pool2 = avg_pool2d(conv2, 2, stride=2)  # 16x5x5
+        pool2 = F.avg_pool2d(conv2, 2)  # 16x5x5
         fc3 = 1.7159 * torch.tanh(0.6667 * self.fc3(pool2.flatten(1)))  # 120
         fc4 = 1.7159 * torch.tanh(0.6667 * self.fc4(fc3))  # 84
         fc5 = self.fc5(fc4)  # 10

@@ -58,25 +58,25 @@ class TwoTowers(nn.Module):
 
 
 # Which rows and columns of a tensor belong to which layer of the spec.
-BLOCKS: dict[str, dict[str, tuple[slice, ...]]] = {
-    "conv1.weight": {"conv1a.weight": (slice(0, 4), slice(0, 3)), "conv1b.weight": (slice(4, 8), slice(0, 3))},
-    "conv1.bias": {"conv1a.bias": (slice(0, 4),), "conv1b.bias": (slice(4, 8),)},
-    "conv2.weight": {"conv2a.weight": (slice(0, 4), slice(0, 4)), "conv2b.weight": (slice(4, 8), slice(0, 4))},
-    "conv2.bias": {"conv2a.bias": (slice(0, 4),), "conv2b.bias": (slice(4, 8),)},
+BLOCKS: dict[str, dict[str, slice | tuple[slice, ...]]] = {
+    "conv1.weight": {"conv1a.weight": slice(0, 4), "conv1b.weight": slice(4, 8)},
+    "conv1.bias": {"conv1a.bias": slice(0, 4), "conv1b.bias": slice(4, 8)},
+    "conv2.weight": {"conv2a.weight": slice(0, 4), "conv2b.weight": slice(4, 8)},
+    "conv2.bias": {"conv2a.bias": slice(0, 4), "conv2b.bias": slice(4, 8)},
     "conv3.weight": {
         "conv3a.weights.0": (slice(0, 6), slice(0, 4)),
         "conv3a.weights.1": (slice(0, 6), slice(4, 8)),
         "conv3b.weights.0": (slice(6, 12), slice(4, 8)),
         "conv3b.weights.1": (slice(6, 12), slice(0, 4)),
     },
-    "conv3.bias": {"conv3a.bias": (slice(0, 6),), "conv3b.bias": (slice(6, 12),)},
+    "conv3.bias": {"conv3a.bias": slice(0, 6), "conv3b.bias": slice(6, 12)},
     "fc4.weight": {
         "fc4a.weights.0": (slice(0, 5), slice(0, 96)),
         "fc4a.weights.1": (slice(0, 5), slice(96, 192)),
         "fc4b.weights.0": (slice(5, 10), slice(96, 192)),
         "fc4b.weights.1": (slice(5, 10), slice(0, 96)),
     },
-    "fc4.bias": {"fc4a.bias": (slice(0, 5),), "fc4b.bias": (slice(5, 10),)},
+    "fc4.bias": {"fc4a.bias": slice(0, 5), "fc4b.bias": slice(5, 10)},
     "scores.weight": {
         "scores.weights.0": (slice(0, 4), slice(0, 5)),
         "scores.weights.1": (slice(0, 4), slice(5, 10)),
