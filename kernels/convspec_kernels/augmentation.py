@@ -34,7 +34,7 @@ def augment(
     The mean lies still under moved and mirrored crops, as in cuda-convnet.
 
     Args:
-        images: (N, H, W, 3), uint8, contiguous.
+        images: (N, H, W, 3), uint8, contiguous; a picture has fewer than 2**31 bytes.
         offsets: (N, 2), int32: first row and column of each crop, which must lie inside the picture. They are not
             looked at, for that would wait for the device: what lies outside is moved to the nearest place inside.
         mirrors: (N,), bool.
@@ -90,6 +90,8 @@ def _check(
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != torch.uint8 or not images.is_contiguous():
         raise ValueError(f"images are (N, H, W, 3), uint8, contiguous; not {tuple(images.shape)}, {images.dtype}")
     cases, height, width, _ = images.shape
+    if height * width * 3 >= 2**31:
+        raise ValueError(f"a picture must have fewer than 2**31 bytes, not {height}x{width}x3")
     if not 1 <= size <= min(height, width):
         raise ValueError(f"size must be from 1 to {min(height, width)}, not {size}")
     if dtype not in TYPES:

@@ -79,15 +79,15 @@ def launch_on_paper(
     return backward_launch(torch.empty_like(y), x, shift, argmax, torch.empty_like(x), options, config)
 
 
-def augment_on_paper(cases: int, dtype: torch.dtype) -> Launch:
-    """The same of `augment`: crops of 227 of pictures of 256, and a mean picture."""
+def augment_on_paper(cases: int, dtype: torch.dtype, size: int = 227) -> Launch:
+    """The same of `augment`: crops of `size` of pictures of 256, and a mean picture."""
 
     def empty(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=kind, device="meta")
 
-    images, y = empty(cases, 256, 256, 3, kind=torch.uint8), empty(cases, 227, 227, 3, kind=dtype)
+    images, y = empty(cases, 256, 256, 3, kind=torch.uint8), empty(cases, size, size, 3, kind=dtype)
     offsets, mirrors = empty(cases, 2, kind=torch.int32), empty(cases, kind=torch.bool)
-    return augment_launch(images, offsets, mirrors, empty(cases, 3), empty(227, 227, 3), y, 1.0)
+    return augment_launch(images, offsets, mirrors, empty(cases, 3), empty(size, size, 3), y, 1.0)
 
 
 def dropout_on_paper(shape: tuple[int, ...], dtype: torch.dtype) -> Launch:

@@ -115,6 +115,7 @@ def test_the_operator_keeps_torchs_rules() -> None:
     [
         ({"images": torch.zeros(3, 9, 11, 3)}, "images are .* uint8"),
         ({"images": torch.zeros(3, 3, 9, 11, dtype=torch.uint8)}, "images are"),
+        ({"images": torch.empty(1, 30000, 30000, 3, dtype=torch.uint8, device="meta")}, "fewer than .* 30000x30000x3"),
         ({"size": 10}, "size must be from 1 to 9, not 10"),
         ({"size": 0}, "size must be from 1"),
         ({"offsets": torch.zeros(3, 2)}, "offsets must be"),
@@ -125,7 +126,9 @@ def test_the_operator_keeps_torchs_rules() -> None:
         ({"out": torch.zeros(3, 3, 5, 5)}, "out must be channels last"),
         ({"out": torch.zeros(3, 3, 4, 4)}, "out must be .*5, 5"),
     ],
-    ids="floats, channels first, size, no size, offsets, mirrors, colours, mean, dtype, format, shape".split(", "),
+    ids="floats, channels first, huge, size, no size, offsets, mirrors, colours, mean, dtype, format, shape".split(
+        ", "
+    ),
 )
 def test_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

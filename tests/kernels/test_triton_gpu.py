@@ -211,17 +211,44 @@ def test_maps_of_more_than_two_billion_elements(memory_format: torch.memory_form
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("whole_mean", [False, True])
-def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
+@pytest.mark.parametrize("whole_mean", [False, True], ids=["mean colour", "mean image"])
+@pytest.mark.parametrize("shape", [*triton_cases.AUGMENTED.values(), (17, 256, 256, 227), (8, 256, 256, 224)], ids=str)
+def test_augment(shape: tuple[int, int, int, int], dtype: torch.dtype, whole_mean: bool) -> None:
+    triton_cases.check_augment(*shape, dtype, "cuda", whole_mean=whole_mean)
+
+
+def pictures_of(cases: int) -> tuple[Tensor, ...]:
+    """For crops of 224 of pictures of 256: the pictures, offsets, mirrors, colours, a mean picture."""
     generator = torch.Generator("cuda").manual_seed(0)
-    images = torch.randint(0, 256, (16, 256, 256, 3), dtype=torch.uint8, device="cuda", generator=generator)
-    offsets = torch.randint(0, 30, (16, 2), dtype=torch.int32, device="cuda", generator=generator)
-    mirrors = torch.rand(16, device="cuda", generator=generator) < 0.5
-    colours = torch.randn(16, 3, device="cuda", generator=generator) * 10
-    mean = torch.rand((227, 227, 3) if whole_mean else 3, device="cuda", generator=generator) * 255
-    actual = augment(images, offsets, mirrors, colours, mean, size=227, scale=0.5, dtype=dtype)
-    expected = augmented(images, offsets, mirrors, colours, mean, 227, 0.5).to(dtype)
-    assert actual.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
-    wrong = augmented(images, offsets, ~mirrors, colours, mean, 227, 0.5).to(dtype)
-    assert not torch.allclose(actual, wrong, atol=1.0)
+    return (
+        torch.randint(0, 256, (cases, 256, 256, 3), dtype=torch.uint8, device="cuda", generator=generator),
+        torch.randint(0, 33, (cases, 2), dtype=torch.int32, device="cuda", generator=generator),
+        torch.rand(cases, device="cuda", generator=generator) < 0.5,
+        torch.randn(cases, 3, device="cuda", generator=generator) * 10,
+        torch.rand(224, 224, 3, device="cuda", generator=generator) * 255,
+    )
+
+
+def test_augment_of_more_than_two_billion_elements() -> None:
+    if torch.cuda.mem_get_info()[0] < 12 * 2**30:
+        pytest.skip("less than 12 GiB are free")
+    *given, mean = pictures_of(14_500)
+    y = augment(*given, mean, size=224, dtype=torch.bfloat16)
+    assert y.numel() > 2**31
+    images, offsets, mirrors, colours = (tensor[-3:] for tensor in given)
+    expected = augmented(images, offsets, mirrors, colours, mean, 224, 1.0)
+    torch.testing.assert_close(y[-3:].float(), expected, rtol=8e-3, atol=1e-4)
+
+
+def test_augment_in_a_graph() -> None:
+    """A captured batch follows what is written over its pictures, offsets and mirrors."""
+    given = pictures_of(16)
+    y = augment(*given, size=224)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        augment(*given, size=224, out=y)
+    for tensor in given[:4]:
+        tensor.copy_(tensor.flip(0))
+    graph.replay()
+    assert torch.equal(y, augment(*given, size=224))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convspec_kernels.options import LRN, FusedOptions, Pool
+from convspec_kernels.reference import augmented
 from convspec_kernels.triton_configs import Config, Walk
 from tests.kernels import loops
 
@@ -267,3 +268,55 @@ def _pooled(
         taps[n, c, i, j] = (row - top) * pool.kernel_size + column - left
         routes[2:, n, c, i, j] = row, column
     return y, taps, tuple(routes)
+
+
+AUGMENTED = {
+    "one picture": (1, 9, 7, 5),
+    "the whole picture": (2, 6, 6, 6),
+    "single pixels": (3, 1, 4, 1),
+    "whole stores": (5, 20, 18, 16),
+    "several runs": (3, 20, 24, 13),
+    "eight and one": (9, 5, 8, 3),
+}
+"""Pictures, their height and width, the size of crops."""
+
+
+def check_augment(
+    cases: int,
+    height: int,
+    width: int,
+    size: int,
+    dtype: torch.dtype,
+    device: str,
+    *,
+    whole_mean: bool,
+    block: int | None = None,
+) -> None:
+    """Crops at both ends and beyond, with and without mirrors, against the reference and wrong ones, into a result full of
+    NaN; beside it nothing is written. The tensors begin in the midst of others, and pictures at odd bytes."""
+    from convspec_kernels import triton_augment
+
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (cases + 1, height, width, 3), dtype=np.uint8)).to(device)[1:]
+    offsets = torch.from_numpy(rng.integers(-2, max(height, width) - size + 3, (cases, 2), dtype=np.int32)).to(device)
+    mirrors = torch.arange(cases, device=device) % 2 == 0
+    colours = torch.from_numpy(rng.normal(size=(cases, 3))).float().to(device) * 10
+    mean = torch.from_numpy(rng.uniform(0, 255, size=(size, size, 3) if whole_mean else 3)).float().to(device)
+    room = torch.full((cases + 2, size, size, 3), torch.nan, dtype=dtype, device=device)
+    y = room[1:-1]
+    block = block or triton_augment.BLOCK
+    triton_augment.augment_launch(images, offsets, mirrors, colours, mean, y, 0.5, block).run()
+    assert room[0].isnan().all()
+    assert room[-1].isnan().all()
+    given = {"images": images, "offsets": offsets, "mirrors": mirrors, "colours": colours, "mean": mean}
+
+    def near(**wrong: Tensor) -> bool:
+        expected = augmented(**(given | wrong), size=size, scale=0.5).to(dtype)
+        tolerance = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
+        return torch.allclose(y.permute(0, 3, 1, 2), expected, rtol=tolerance, atol=1e-4)
+
+    assert near()
+    assert not near(mean=mean.flip(-1))
+    assert not near(colours=colours.flip(1))
+    assert size == 1 or not near(mirrors=~mirrors)
+    assert height == size or not near(offsets=(height - size) // 2 - offsets)

@@ -17,7 +17,6 @@ from convspec_kernels.augmentation import TYPES
 from convspec_kernels.noise import Noise
 from convspec_kernels.noise import dropout as composed
 from convspec_kernels.options import LRN, FusedOptions, Pool, Ties
-from convspec_kernels.reference import augmented
 from convspec_kernels.triton_configs import Config
 from tests.kernels import triton_cases
 from tests.kernels.triton_cases import CASES, Case, Twin
@@ -106,25 +105,11 @@ def test_says_what_it_cannot_take() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-@pytest.mark.parametrize("whole_mean", [False, True])
-def test_augment(dtype: torch.dtype, whole_mean: bool) -> None:
-    from convspec_kernels import triton_augment
-
+@pytest.mark.parametrize("whole_mean", [False, True], ids=["mean colour", "mean image"])
+@pytest.mark.parametrize("shape", triton_cases.AUGMENTED)
+def test_augment(shape: str, dtype: torch.dtype, whole_mean: bool) -> None:
     assert dtype in TYPES
-    rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.integers(0, 256, (3, 20, 24, 3), dtype=np.uint8))
-    offsets = torch.tensor([[0, 0], [3, 7], [-1, 30]], dtype=torch.int32)  # the last lies outside
-    mirrors = torch.tensor([True, False, True])
-    colours = torch.from_numpy(rng.normal(size=(3, 3))).float() * 10
-    mean = torch.from_numpy(rng.uniform(0, 255, size=(13, 13, 3) if whole_mean else 3)).float()
-    y = torch.full((3, 13, 13, 3), torch.nan, dtype=dtype)
-    triton_augment.augment_launch(images, offsets, mirrors, colours, mean, y, 0.5, block=256).run()
-    actual = y.permute(0, 3, 1, 2)
-    expected = augmented(images, offsets, mirrors, colours, mean, 13, 0.5).to(dtype)
-    torch.testing.assert_close(actual, expected, rtol=1e-2 if dtype.itemsize == 2 else 1e-5, atol=1e-4)
-    for wrong in (~mirrors, mirrors & False):
-        twin = augmented(images, offsets, wrong, colours, mean, 13, 0.5).to(dtype)
-        assert not torch.allclose(actual, twin, atol=1.0)
+    triton_cases.check_augment(*triton_cases.AUGMENTED[shape], dtype, "cpu", whole_mean=whole_mean, block=256)
 
 
 MAPS = {
