@@ -19,7 +19,7 @@ def lower(name: str, graph: Graph, shapes: Shapes, placement: Placement, outputs
     The sinks are the costs, what the costs judge, and the outputs of `[@net]`.
     """
     matrices = {name: found.matrix for name, found in shapes.inferences.items() if found.matrix is not None}
-    builder = Builder(graph.layers, graph.net.numerics, matrices, weight_owners(graph))
+    builder = Builder(graph.layers, graph.net.numerics, matrices, weight_owners(graph, shapes))
     for layer in graph.order:
         gpus = placement[layer.name]
         builder.begin(layer.name, gpus if layer.input_names else ())

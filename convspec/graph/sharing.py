@@ -123,7 +123,7 @@ def report_unlike_weights(graph: Graph, shapes: Shapes, report: Report) -> None:
             )
 
 
-def weight_owners(graph: Graph) -> Mapping[tuple[str, int], WeightOwner]:
+def weight_owners(graph: Graph, shapes: Shapes) -> Mapping[tuple[str, int], WeightOwner]:
     """For every matrix that is shared, the owner's own among them: who has it, and by what numbers it starts and learns."""
     owners = find_owners(graph)
     sharers: dict[Matrix, list[Sharer]] = {owner: [] for owner in owners.values()}
@@ -137,7 +137,7 @@ def weight_owners(graph: Graph) -> Mapping[tuple[str, int], WeightOwner]:
         found[owner] = WeightOwner(
             layer=owner.layer,
             term=owner.input if layer.input_count > 1 else None,
-            initialization=layer.weight_initialization(owner.input),
+            initialization=layer.weight_initialization(owner.input, _sizes(layer, shapes)),
             update=layer.weight_update(owner.input),
             sharers=tuple(others),
         )
@@ -202,6 +202,11 @@ def _weight_layer(graph: Graph, matrix: Matrix) -> WeightLayer:
     layer = graph.layers[matrix.layer]
     assert isinstance(layer, WeightLayer)
     return layer
+
+
+def _sizes(layer: WeightLayer, shapes: Shapes) -> list[tuple[int, ...]]:
+    sources, output = [shapes.of(name) for name in layer.input_names], shapes.of(layer.name)
+    return [layer.weight_shape(index, sources, output) for index in range(layer.input_count)]
 
 
 def _described(layer: WeightLayer, index: int, shapes: Shapes) -> str:

@@ -49,7 +49,7 @@ class BatchNorm(WeightLayer, without=["wball", "weightsource"]):
     def weight_constraint(self, index: int) -> Constraint:
         return Constraint()
 
-    def weight_initialization(self, index: int) -> Initialization:
+    def weight_initialization(self, index: int, sizes: Sequence[tuple[int, ...]]) -> Initialization:
         return Initialization(std=self.init_w[index], constant=1.0)
 
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
@@ -59,7 +59,7 @@ class BatchNorm(WeightLayer, without=["wball", "weightsource"]):
         shape = (output.channels,)
         return builder.batch_norm(
             builder.reshape(inputs[0], output),
-            weight=builder.parameter("weight", shape, self.weight_initialization(0), self.weight_update(0)),
+            weight=builder.parameter("weight", shape, self.weight_initialization(0, [shape]), self.weight_update(0)),
             bias=builder.parameter("bias", shape, self.bias_initialization, self.bias_update),
             eps=self.epsilon,
             momentum=self.momentum,

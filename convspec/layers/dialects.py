@@ -245,6 +245,7 @@ ROWS: tuple[Row, ...] = (
     Row(_ORIGINALS, "pool", "sizeX stride start outputsX", {"form": forms.SQUARE}),
     Row((ALEXNET2012, CCN2), "*", "topk", _UNBOUND),
     Row((ALEXNET2012,), "*", "gpu", {"form": forms.ONE_INTEGER}),
+    Row(_ORIGINALS, _LEARNING, "initW", {"form": forms.NUMBERS}),
     Row(_ORIGINALS, _LEARNING, "initW momW momB wc wball superEps superMom updatePeriod", _UNBOUND),
     Row(_ORIGINALS, "conv", "wcNormMin wcNormMax", _UNBOUND),
     Row(_ORIGINALS, "hs dropout dropout2", "keep", _UNBOUND),

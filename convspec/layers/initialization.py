@@ -1,4 +1,5 @@
-"""Functions that give first values: `initWFunc`, `initBFunc`, `initCFunc` (cuda-convnet2 layer.py:894-942, initw.py).
+"""First values: what `initW` says of their size, and functions that give them, `initWFunc`, `initBFunc`, `initCFunc`
+(cuda-convnet2 layer.py:894-942, initw.py).
 
     initWFunc=initw.makew(conv1)             2012: matrix of the layer conv1 of the one run that initw.py loads
     initWFunc=initw.makew(RUN)               cuda-convnet2: matrix of the layer of the same name of RUN
@@ -9,6 +10,9 @@ The functions of `initw` are known, and nothing is imported for them. Any other 
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod, sqrt
 
 from convspec.diagnostics import Report, did_you_mean
 from convspec.layers.keyed import Keyed
@@ -24,6 +28,22 @@ _KNOWN: dict[str, tuple[str, ...]] = {
 _MODULE = "initw."
 # A matrix that makew of 2012 draws, whatever it is asked for (initw.py:9-14).
 _DRAWN_BY_MAKEW = ("localcombine", 2)
+
+
+def deviation(given: float | str, sizes: Sequence[tuple[int, ...]]) -> float:
+    """The standard deviation of the first weights of one input: what `initW` says, or what its rule makes of n, the count
+    of numbers, over all inputs, that an output is a sum over, without biases.
+
+    he: sqrt(2 / n), which keeps the size of values from layer to layer below relu (He, Zhang, Ren, Sun, Delving Deep into
+    Rectifiers, 2015, section 2.2). lecun: sqrt(1 / n), for neurons that are straight around 0, as tanh (LeCun, Bottou,
+    Orr, Mueller, Efficient BackProp, 1998, section 4.6). Six digits are kept, so that they can be read.
+
+    sizes: of the weights of each input, (outputs, channels or features, rows, columns, ...).
+    """
+    if isinstance(given, float | int):
+        return abs(given)
+    terms = sum(prod(size[1:4]) for size in sizes)
+    return float(f"{sqrt((2 if given == 'he' else 1) / terms):.6g}")
 
 
 def validate_function(layer: Keyed, attribute: str, call: FunctionCall | None, report: Report) -> None:

@@ -237,6 +237,11 @@ def numbers(spelling: str, *, doc: str, **options: Any) -> Key[tuple[float, ...]
     return Key(spelling, forms.NUMBERS, doc=doc, per_input=True, **options)
 
 
+def spreads(spelling: str, *, doc: str, **options: Any) -> Key[tuple[float | str, ...]]:
+    """One deviation for each input, or the word of a rule for it."""
+    return Key(spelling, forms.SPREADS, doc=doc, per_input=True, **options)
+
+
 def flag(spelling: str, *, doc: str, **options: Any) -> Key[bool]:
     return Key(spelling, forms.FLAG, doc=doc, **options)
 

@@ -72,24 +72,26 @@ class SummingLayer(WeightLayer):
         self, builder: Builder, values: Sequence[str], widths: Sequence[int], output: Shape, *, can_join: bool
     ) -> str:
         """widths: of each value, as in `_weight_shape`. can_join: whether one operator can read all values."""
+        sizes = [self._weight_shape(index, width, output) for index, width in enumerate(widths)]
         if len(values) > 1 and (builder.shares_weights or not can_join):
-            terms = zip(values, widths, strict=True)
-            return builder.add([self._lower_term(builder, i, *term, output) for i, term in enumerate(terms)])
+            return builder.add([self._lower_term(builder, i, value, sizes, output) for i, value in enumerate(values)])
         weight = builder.parameter(
             "weight",
             self._weight_shape(0, sum(widths), output),
-            self.weight_initialization(0),
+            self.weight_initialization(0, sizes),
             self.weight_update(0),
             joined=widths,
         )
         return self._apply(builder, 0, values, weight, self._bias(builder, output), output)
 
-    def _lower_term(self, builder: Builder, index: int, value: str, width: int, output: Shape) -> str:
-        """What is made of one input, in a module of its own."""
+    def _lower_term(
+        self, builder: Builder, index: int, value: str, sizes: Sequence[tuple[int, ...]], output: Shape
+    ) -> str:
+        """What is made of one input, in a module of its own. sizes: of the weights of each input."""
         weight = builder.parameter(
             "weight",
-            self._weight_shape(index, width, output),
-            self.weight_initialization(index),
+            sizes[index],
+            self.weight_initialization(index, sizes),
             self.weight_update(index),
             term=index,
         )

@@ -96,8 +96,8 @@ class TreeFullyConnected(WeightLayer, without=["wball", "weightsource"]):
     def bias_update(self) -> Update:
         return Update(schedule_of(self.eps_b, NO_DECLINE), self.mom_b, period=max(1, self.update_period))
 
-    def weight_initialization(self, index: int) -> Initialization:
-        return Initialization(std=abs(self.init_w[index]), rows=self.class_tree.classes)
+    def weight_initialization(self, index: int, sizes: Sequence[tuple[int, ...]]) -> Initialization:
+        return super().weight_initialization(index, sizes)._replace(rows=self.class_tree.classes)
 
     def cost(self, inputs: Sequence[Shape], output: Shape) -> Cost:
         """Without a tree its inner nodes are not known, and the classes alone are counted."""
@@ -120,7 +120,7 @@ class TreeFullyConnected(WeightLayer, without=["wball", "weightsource"]):
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         parents = self.class_tree.parents
         shape = (len(parents), builder.shape(inputs[0]).features)
-        weight = builder.parameter("weight", shape, self.weight_initialization(0), self.weight_update(0))
+        weight = builder.parameter("weight", shape, self.weight_initialization(0, [shape]), self.weight_update(0))
         bias = builder.parameter("bias", output.dims, self.bias_initialization, self.bias_update)
         flat = builder.reshape(inputs[0], builder.shape(inputs[0]).flat())
         return builder.tree_linear(flat, output, weight=weight, bias=bias, parents=parents)

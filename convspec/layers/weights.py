@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from convspec.diagnostics import Label, Report
 from convspec.layers.base import Layer
-from convspec.layers.initialization import validate_function
+from convspec.layers.initialization import deviation, validate_function
 from convspec.layers.keys import (
     Home,
     decline_call,
@@ -17,6 +17,7 @@ from convspec.layers.keys import (
     numbers,
     schedule_call,
     schedule_calls,
+    spreads,
     weight_sources,
 )
 from convspec.layers.rates import NO_DECLINE, schedule_of, validate_rate
@@ -60,8 +61,11 @@ class WeightLayer(DroppableLayer):
 
     input_counts: ClassVar[tuple[int, int | None]] = (1, None)
 
-    init_w = numbers(
-        "initW", minimum=0, takes_default=True, doc="standard deviation of the initial weights, 0.01 in the paper"
+    init_w = spreads(
+        "initW",
+        minimum=0,
+        takes_default=True,
+        doc="standard deviation of the initial weights, 0.01 in the paper; he before relu, lecun before other neurons",
     )
     init_b = number("initB", default=0.0, takes_default=True, doc="initial bias")
     weight_sources = weight_sources(
@@ -190,8 +194,9 @@ class WeightLayer(DroppableLayer):
             damping=max(0.0, self.super_eps) if learning.normalises else 0.0,
         )
 
-    def weight_initialization(self, index: int) -> Initialization:
-        return Initialization(std=abs(self.init_w[index]))
+    def weight_initialization(self, index: int, sizes: Sequence[tuple[int, ...]]) -> Initialization:
+        """How the weights of input `index` start. sizes: of the weights of each input, as PyTorch lays them out."""
+        return Initialization(std=deviation(self.init_w[index], sizes))
 
     @property
     def bias_initialization(self) -> Initialization:

@@ -28,6 +28,8 @@ from convspec.syntax.values import (
 
 T = TypeVar("T")
 _MAXIMUM_DIGITS = 18
+# Words in the place of a deviation: it follows from how many numbers an output is a sum over.
+SPREADS_BY_RULE = ("he", "lecun")
 _SOURCE = re.compile(r"(?P<layer>[^\[\]\n]*[^\[\]\s])\s*(?:\[\s*(?P<index>[0-9]+)\s*\])?|(?P<odd>[^\]\n]+)")
 _WHOLE = re.compile(r"[+-]?\d+")
 _CCN2_NUMBER = re.compile(r"(?:\d*\.)?\d+")
@@ -164,6 +166,15 @@ def _refuse(token: Token) -> NoReturn:
     raise ValueSyntaxError(token.start_pos, token.start_pos + len(token))
 
 
+def _spread(token: Token) -> float | str:
+    """A number, or the word of a rule for one."""
+    if token.type == "NUMBER":
+        return _number(token)
+    if token.lower() not in SPREADS_BY_RULE:
+        _refuse(token)
+    return token.lower()
+
+
 def _neuron(children: Sequence[Any]) -> NeuronCall:
     head, *rest = children
     return NeuronCall(str(head), tuple(_number(number) for tree in rest for number in tree.children))
@@ -229,6 +240,11 @@ INTEGER = Form("integers", "an integer", lambda children: _only(_dims(children))
 INTEGERS = Form("integers", "a list of integers", _dims)
 NUMBER = Form("numbers", "a number", lambda children: _only(tuple(map(_number, children))))
 NUMBERS = Form("numbers", "a list of numbers", lambda children: tuple(map(_number, children)))
+SPREADS = Form(
+    "spreads",
+    f"numbers, {' or '.join(SPREADS_BY_RULE)}",
+    lambda children: tuple(map(_spread, children)),
+)
 NAMES = Form("names", "a list of layer names", lambda children: tuple(map(_name, children)))
 NAME = Form("names", "the name of a layer", lambda children: _only(tuple(map(_name, children))))
 WORD = Form("word", "a word", lambda children: str(children[0]))

@@ -23,6 +23,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "values": (
         "integers",
         "numbers",
+        "spreads",
         "names",
         "word",
         "flag",

@@ -13,7 +13,7 @@ from convspec.testing.net import Keys, Net, any_stage, draw_neuron, maps_of, own
 
 # What is said of weights and biases now and then, beyond rates.
 _LEARNING: tuple[Keys, ...] = (
-    {"biases": "0"},
+    {"biases": "0", "initW": "he"},
     {"schedW": "dexp[tgtFactor=10,noiseStdev=0.2,numSteps=2]", "schedB": "linear[tgtFactor=2,noiseStdev=0]"},
     {"wball": "0.3", "updatePeriod": "2"},
     {"superEps": "0.1"},

@@ -87,7 +87,7 @@ def test_defaults_are_for_layers_that_do_not_say_otherwise() -> None:
     assert layer.weight_update(0).rate.base == 0.3
     assert (layer.weight_update(0).momentum, layer.bias_update.momentum) == (0.9, 0.8)
     assert layer.bias_update.rate.base == 0.02
-    assert layer.weight_initialization(0).std == 0.1
+    assert layer.init_w == (0.1,)
 
 
 def test_missing_keys_of_a_layer_are_one_diagnostic() -> None:
