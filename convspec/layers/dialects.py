@@ -217,6 +217,8 @@ ROWS: tuple[Row, ...] = (
     Row(_UP_TO_2012, "conv", "sumWidth", _ANYTHING),
     Row((CCN2,), "conv", "partialSum", _ANYTHING),
     Row(_ORIGINALS, "data", "inputs", UNREAD),
+    # Their parser kept the values of biases under this name, so that checkpoints have it.
+    Row(_ORIGINALS, "conv local fc sfc", "biases", UNREAD),
     Row(_BOTH_CCN1, "*", "quantF quantB", UNREAD),
     Row(_BOTH_CCN1, "*", "gpu", {"has_effect": False, "doc": "cuda-convnet runs on one GPU"}),
     Row((CCN2,), "*", "quantF quantB", UNREAD),
