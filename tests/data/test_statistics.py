@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from convspec.data import Dataset, Split, statistics_of
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
-from convspec.data.statistics import Sums, mean_image, principal_components
+from convspec.data.statistics import Statistics, Sums, mean_image, principal_components
 
 
 class Kept(Dataset):
@@ -78,21 +78,27 @@ def test_a_great_mean_costs_no_digits() -> None:
     np.testing.assert_allclose(color_pca[1][:, 0], np.array([1, -1, 0]) / np.sqrt(2), atol=1e-6)
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.randoms())
-def test_parts_and_order_do_not_matter(sizes: list[int], random: object) -> None:
-    pictures = colorful(sum(sizes), side=3)
-    whole = Sums(pictures.shape[1:])
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.sampled_from([1, 3]), st.booleans(), st.randoms())
+def test_parts_and_order_do_not_matter(sizes: list[int], channels: int, colors: bool, random: object) -> None:
+    """Neither where the pictures are added up as they come, nor where the sums of each part are kept and joined."""
+    pictures = colorful(sum(sizes), side=3)[..., :channels]
+    whole, passing, joined = (Sums(pictures.shape[1:], colors=colors) for _ in range(3))
     whole.add(pictures)
     parts = np.split(pictures, np.cumsum(sizes)[:-1])
     random.shuffle(parts)  # type: ignore[attr-defined]
-    sums = Sums(pictures.shape[1:])
     for part in parts:
-        sums.add(part)
-    one, two = whole.statistics(), sums.statistics()
-    assert one.mean.tobytes() == two.mean.tobytes()
-    assert one.color_pca is not None
-    assert two.color_pca is not None
-    assert [each.tobytes() for each in one.color_pca] == [each.tobytes() for each in two.color_pca]
+        passing.add(part)
+        alone = Sums(pictures.shape[1:], colors=colors)
+        alone.add(part)
+        joined.add_numbers(alone.numbers())
+    expected = whole.statistics()
+    assert (expected.color_pca is not None) == (colors and channels == 3)
+    for sums in (passing, joined):
+        found = sums.statistics()
+        assert found.mean.tobytes() == expected.mean.tobytes()
+        assert [each.tobytes() for each in found.color_pca or ()] == [
+            each.tobytes() for each in expected.color_pca or ()
+        ]
 
 
 def test_a_direction_points_the_same_way_whatever_its_neighbourhood() -> None:
@@ -145,3 +151,15 @@ def test_the_mean_alone_leaves_the_colors() -> None:
     dataset = Kept(colorful(4))
     assert statistics_of(dataset, colors=False).color_pca is None
     assert (mean_image(dataset, "image") == statistics_of(dataset).mean.astype(np.float32)).all()
+
+
+def test_means_by_kind() -> None:
+    """An image that differs by place and by channel, with sides that differ: (1, 2, 3)."""
+    means = Statistics(np.array([[[1.0, 5.0, 9.0], [3.0, 7.0, 200.0]]]), None)
+    assert means.mean_by("image").tolist() == means.mean.tolist()
+    assert means.mean_by("channel").tolist() == [[[2.0, 6.0, 104.5]] * 2]
+    assert means.mean_by("none").tolist() == [[[0.0] * 3] * 2]
+    pictures = Kept(colorful(2))
+    for kind in ("none", "channel"):
+        assert mean_image(pictures, kind).tolist() == statistics_of(pictures).mean_by(kind).tolist()
+        assert mean_image(pictures, kind).dtype == np.float32
