@@ -1,30 +1,26 @@
 """How fast the kernels are on a GPU: time, bytes, fraction of what a copy reaches, ratio to eager and to torch.compile.
 
-Every measurement is the median of launches between CUDA events, each after a write over more memory than the L2 cache
-holds; that write also keeps the device busy until the launch has arrived. The bytes are the fewest that the operator
-could move: each input read once, each output written once. What is compared with is plain PyTorch on NCHW.
+The bytes are the fewest that the operator could move: each input read once, each output written once. What is compared
+with is plain PyTorch on NCHW. `gpu_clock` says how times are taken.
 """
 
 from __future__ import annotations
 
 import csv
-import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from convspec_kernels.augmentation import augment
+from convspec_kernels.gpu_clock import DEVICE, Clock, Run, describe, unable
 from convspec_kernels.operators import fused
 from convspec_kernels.options import LRN, FusedOptions, Pool
 from convspec_kernels.reference import augmented
@@ -34,12 +30,6 @@ BATCHES = (32, 128)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 NORM = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2)
 PICTURE, CROP, PICTURES = 256, 227, 1024
-DEVICE = "cuda"
-REPETITIONS = 30
-FLUSH_BYTES = 2**30
-COPY_BYTES = 2**31
-
-Run = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,50 +47,13 @@ class Row:
     compiled: float | None = None
 
 
-class Clock:
-    """Times launches on the current device."""
-
-    def __init__(self) -> None:
-        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=DEVICE)
-
-    def seconds(self, run: Run, repetitions: int = REPETITIONS) -> float:
-        """Median of `repetitions` runs, after two that are not counted."""
-        for _ in range(2):
-            run()
-        events = [(_event(), _event()) for _ in range(repetitions)]
-        for begin, end in events:
-            self.flushed.zero_()
-            begin.record()
-            run()
-            end.record()
-        torch.cuda.synchronize()
-        milliseconds: list[float] = [begin.elapsed_time(end) for begin, end in events]
-        return median(milliseconds) / 1000
-
-    def copy_bandwidth(self) -> float:
-        """Bytes read and written in a second by a copy much larger than the L2 cache."""
-        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=DEVICE).random_()
-        target = torch.empty_like(source)
-        return 2 * COPY_BYTES / self.seconds(partial(target.copy_, source))
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and write it to the CSV file that the arguments name, if they do, line by line."""
     parser = ArgumentParser(prog="python -m convspec_kernels.bench", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE.csv", help="where to write the table as well")
     file: Path | None = parser.parse_args(arguments).file
-    if not torch.cuda.is_available():
-        print("torch finds no GPU: nothing to measure; `python -m convspec_kernels.bench_paper` estimates without one")
-        return 0
-    if find_spec("triton") is None:
-        print(
-            "Triton is not installed: there are no GPU kernels to measure (pip install 'convspec[gpu]')",
-            file=sys.stderr,
-        )
+    if reason := unable():
+        print(reason, file=sys.stderr)
         return 1
     try:
         output = nullcontext() if file is None else file.open("w", newline="")
@@ -125,34 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
                 writer.writerow(asdict(row))
                 lines.flush()
     return 0
-
-
-def describe(copy: float) -> dict[str, str]:
-    """The device, its clocks while it is busy, versions and the date. copy: bytes a second, read and written."""
-    import triton
-
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    return {
-        "device": properties.name,
-        "multiprocessors": str(properties.multi_processor_count),
-        "L2": f"{properties.L2_cache_size / 2**20:.0f} MiB",
-        **_clocks(),
-        "copy": f"{copy / 1e9:.0f} GB/s, read and written",
-        "versions": f"torch {torch.__version__}, CUDA {torch.version.cuda}, triton {triton.__version__}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-
-
-def _clocks() -> dict[str, str]:
-    """What nvidia-smi says of the driver and the clocks, where it is there; of a device that has just been busy."""
-    wanted = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
-    device = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-    query = ["nvidia-smi", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader", f"--id=GPU-{device}"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {"clocks": "unknown: nvidia-smi does not say"}
-    return dict(zip(wanted, map(str.strip, answer.strip().split(",")), strict=True))
 
 
 def _rows(clock: Clock, copy: float) -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """How the Triton kernels cut up the maps: strips, tile sizes and warps by shape. Arithmetic alone, no Triton.
 
 For the kernels of lanes it is a rule (`choose_walk`), for those of tiles a table of common shapes and a rule for the
-rest; nothing is tuned while a program runs, so that the first call costs one compilation.
+rest. What was measured on a device goes before them (`triton_tables`); nothing is tuned while a program runs, so that the
+first call costs one compilation.
 """
 
 from __future__ import annotations
@@ -9,6 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from convspec_kernels.layout import memory_format
+from convspec_kernels.options import FusedOptions, Pool
 
 WIDEST = 512
 """Channels of a tile at most, unless the window of a normalisation needs more."""
@@ -23,6 +31,48 @@ ALIGNMENT = 8
 class Direction(Enum):
     FORWARD = "forward"
     BACKWARD = "backward"
+
+
+class Problem(NamedTuple):
+    """What a configuration is chosen for.
+
+    shape: (N, C, H, W) of the maps. size, groups: of the normalisation; without one a window of 1 in one group.
+    pool: None for single pixels.
+    """
+
+    direction: Direction
+    shape: tuple[int, int, int, int]
+    dtype: torch.dtype
+    channels_last: bool
+    size: int
+    groups: int
+    pool: Pool | None
+
+    @classmethod
+    def of(cls, direction: Direction, x: Tensor, options: FusedOptions) -> Problem:
+        size, groups = (options.lrn.size, options.lrn.groups) if options.lrn else (1, 1)
+        shape = (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
+        return cls(direction, shape, x.dtype, memory_format(x) is torch.channels_last, size, groups, options.pool)
+
+    @property
+    def group(self) -> int:
+        """Channels of a group."""
+        return self.shape[1] // self.groups
+
+    @property
+    def below(self) -> int:
+        """Channels before one that its window has; within a group there are no more."""
+        return min(self.size // 2, self.group - 1)
+
+    @property
+    def above(self) -> int:
+        """Channels behind it."""
+        return min((self.size - 1) // 2, self.group - 1)
+
+    @property
+    def windows(self) -> Pool:
+        """The pool, if there is none that of single pixels."""
+        return self.pool or Pool(1, 1, 0, self.shape[2], self.shape[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +145,14 @@ def fallback(direction: Direction, block_channels: int) -> Config:
     return Config(block_pixels, block_channels, rounds=rounds)
 
 
+MOST_WARPS = 16
+"""Of a program: 1024 lanes on AMD."""
+
+WIDEST_STRIP = 8
+"""Windows or blocks side by side that a lane can have: each is code of its own."""
+
 MOST_COLUMNS = 4
-"""Windows or blocks side by side that a lane has at most."""
+"""Windows or blocks side by side that the rule gives a lane at most."""
 
 MOST_COLUMNS_ON_AMD = 2
 """The same where each comparison takes two of a hundred scalar registers."""

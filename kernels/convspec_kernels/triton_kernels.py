@@ -19,17 +19,17 @@ The formulas, with `a` the maps after bias and ReLU, and window' the channels wh
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from shutil import which
 
 import torch
 import triton
 from torch import Tensor
 
-from convspec_kernels import triton_lanes, triton_tiles
+from convspec_kernels import triton_lanes, triton_tables, triton_tiles
 from convspec_kernels.layout import memory_format, result_shape
 from convspec_kernels.options import FusedOptions, Ties
-from convspec_kernels.triton_configs import Config, Walk
+from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
 from convspec_kernels.triton_launch import Launch
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -96,8 +96,9 @@ def forward_launch(
     options: FusedOptions,
     config: Config | Walk | None = None,
 ) -> Launch:
-    """What `fused_forward` runs. Without a `config`, the design and the configuration for this shape."""
-    if isinstance(config, Walk) or (config is None and triton_lanes.walks(x, options)):
+    """What `fused_forward` runs. Without a `config`, the one for this shape; its type is the design."""
+    config = config or configuration(Problem.of(Direction.FORWARD, x, options), x.device)
+    if isinstance(config, Walk):
         return triton_lanes.forward_launch(x, bias, y, argmax, options, config)
     return triton_tiles.forward_launch(x, bias, y, argmax, options, config)
 
@@ -112,6 +113,18 @@ def backward_launch(
     config: Config | Walk | None = None,
 ) -> Launch:
     """What `fused_backward` runs. `arguments["grad_bias"]` is there if there is a bias: float32, to be summed over rows."""
-    if isinstance(config, Walk) or (config is None and triton_lanes.walks(x, options)):
+    config = config or configuration(Problem.of(Direction.BACKWARD, x, options), x.device)
+    if isinstance(config, Walk):
         return triton_lanes.backward_launch(grad_y, x, bias, argmax, grad_x, options, config)
     return triton_tiles.backward_launch(grad_y, x, bias, argmax, grad_x, options, config)
+
+
+@lru_cache(maxsize=1024)
+def configuration(problem: Problem, device: torch.device) -> Config | Walk:
+    """What was measured for the problem on such a device (`triton_tables`), or the rule's."""
+    return triton_tables.measured(device).get(problem) or rule(problem)
+
+
+def rule(problem: Problem) -> Config | Walk:
+    """The configuration where nothing was measured."""
+    return triton_lanes.rule(problem) if triton_lanes.walks(problem) else triton_tiles.rule(problem)

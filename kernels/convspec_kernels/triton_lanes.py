@@ -11,9 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convspec_kernels.layout import memory_format
 from convspec_kernels.options import FusedOptions, Pool
-from convspec_kernels.triton_configs import MOST_COLUMNS, MOST_COLUMNS_ON_AMD, Direction, Walk, choose_walk
+from convspec_kernels.triton_configs import (
+    MOST_COLUMNS,
+    MOST_COLUMNS_ON_AMD,
+    MOST_WARPS,
+    WIDEST_STRIP,
+    Direction,
+    Problem,
+    Walk,
+    choose_walk,
+)
 from convspec_kernels.triton_lanes_backward import backward_kernel
 from convspec_kernels.triton_lanes_forward import forward_kernel
 from convspec_kernels.triton_launch import Arguments, Constants, Launch, normalisation, operator
@@ -57,21 +65,50 @@ class _Cut:
         }
 
 
-def walks(x: Tensor, options: FusedOptions) -> bool:
+def walks(problem: Problem) -> bool:
     """Whether these kernels take the maps."""
-    pool, lrn = options.pool, options.lrn
-    if pool is not None and max(pool.kernel_size, pool.stride) > LARGEST_KERNEL:
-        return False
-    if lrn is not None and min(lrn.size // 2, x.shape[1] // lrn.groups - 1) > _run(x):
-        return False
-    pixels = x.shape[0] * x.shape[2] * x.shape[3]  # places are counted in 32 bits
-    return memory_format(x) is torch.channels_last and pixels < 2**31 - 2**24
+    cases, _, height, width = problem.shape
+    pool = problem.windows
+    return (
+        problem.channels_last
+        and max(pool.kernel_size, pool.stride) <= LARGEST_KERNEL
+        and problem.below <= _run(problem)
+        and cases * height * width < 2**31 - 2**24  # places are counted in 32 bits
+    )
+
+
+def rule(problem: Problem) -> Walk:
+    """The walk where nothing was measured."""
+    lanes, pool = _Lanes.of(problem), problem.windows
+    height, width = extent(problem)
+    return choose_walk(
+        problem.direction,
+        pool.kernel_size,
+        pool.stride,
+        lanes.run,
+        height,
+        width,
+        warps_a_place=problem.shape[0] * lanes.blocks / lanes.per_warp,
+        most_columns=MOST_COLUMNS_ON_AMD if torch.version.hip else MOST_COLUMNS,
+    )
+
+
+def misfit(problem: Problem, walk: Walk) -> str | None:
+    """Why the maps cannot be walked so, in a clause; None if they can."""
+    if not walks(problem):
+        return "these maps are not walked, but cut into tiles"
+    height, width = extent(problem)
+    if not (1 <= walk.columns <= min(WIDEST_STRIP, width) and 1 <= walk.rows <= height):
+        return f"columns must be from 1 to {min(WIDEST_STRIP, width)}, rows from 1 to {height}"
+    if walk.warps not in (1, 2, 4, 8, MOST_WARPS):
+        return f"warps must be a power of two up to {MOST_WARPS}"
+    return None
 
 
 def forward_launch(
-    x: Tensor, bias: Tensor | None, y: Tensor, argmax: Tensor | None, options: FusedOptions, walk: Walk | None
+    x: Tensor, bias: Tensor | None, y: Tensor, argmax: Tensor | None, options: FusedOptions, walk: Walk
 ) -> Launch:
-    """Without a `walk`, the one for this shape. argmax has y's strides."""
+    """Writes y, and an argmax of y's strides."""
     cut = _cut(Direction.FORWARD, x, options, walk)
     pool = cut.pool
     ends = (
@@ -108,7 +145,7 @@ def backward_launch(
     argmax: Tensor | None,
     grad_x: Tensor,
     options: FusedOptions,
-    walk: Walk | None,
+    walk: Walk,
 ) -> Launch:
     """The same. `arguments["grad_bias"]`, if there is a bias, has a row of sums for each place of a warp."""
     cut = _cut(Direction.BACKWARD, x, options, walk)
@@ -152,9 +189,9 @@ def backward_launch(
     return Launch(backward_kernel, cut.programs, arguments, constants, cut.walk.warps, x.device)
 
 
-def _run(x: Tensor) -> int:
+def _run(problem: Problem) -> int:
     """Channels of a lane."""
-    return BYTES_OF_A_RUN // x.element_size()
+    return BYTES_OF_A_RUN // problem.dtype.itemsize
 
 
 def _first_block(pool: Pool) -> int:
@@ -162,50 +199,62 @@ def _first_block(pool: Pool) -> int:
     return -pool.start // pool.stride
 
 
-def _cut(direction: Direction, x: Tensor, options: FusedOptions, walk: Walk | None) -> _Cut:
-    pool = options.pool or Pool(1, 1, 0, x.shape[2], x.shape[3])
-    groups = options.lrn.groups if options.lrn else 1
-    group, run = x.shape[1] // groups, _run(x)
-    constants = operator(options, group)
-    below, above = int(constants["BELOW"]), int(constants["ABOVE"])
-    runs = -(-group // run)
-    tiles, border = 1, 0
-    if runs > WARP:
-        # Backward, the windows that hold a channel reach as far again.
-        border = -(-max(below, above) // run) if direction is Direction.FORWARD else -(-(below + above) // run)
-        tiles = -(-runs // (WARP - 2 * border))
-    whole = tiles == 1 and group % run == 0
-    runs = min(runs, WARP)
-    per_warp, blocks = WARP // runs, groups * tiles
-    if direction is Direction.FORWARD:
-        height, width = pool.out_height, pool.out_width
-    else:
-        height, width = ((n - 1 - pool.start) // pool.stride - _first_block(pool) + 1 for n in x.shape[2:])
-    walk = walk or choose_walk(
-        direction,
-        pool.kernel_size,
-        pool.stride,
-        run,
-        height,
-        width,
-        warps_a_place=x.shape[0] * blocks / per_warp,
-        most_columns=MOST_COLUMNS_ON_AMD if torch.version.hip else MOST_COLUMNS,
-    )
+def extent(problem: Problem) -> tuple[int, int]:
+    """Windows (forward) or blocks of stride x stride pixels (backward) below and beside one another in a map."""
+    pool = problem.windows
+    if problem.direction is Direction.FORWARD:
+        return pool.out_height, pool.out_width
+    height, width = ((n - 1 - pool.start) // pool.stride - _first_block(pool) + 1 for n in problem.shape[2:])
+    return height, width
+
+
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """How a group's channels lie in lanes: `tiles` tiles of `runs` runs of `run` channels, of which each tile sees
+    `border` at either end that are its neighbour's. blocks: tiles of all groups."""
+
+    run: int
+    runs: int
+    tiles: int
+    border: int
+    blocks: int
+
+    @property
+    def per_warp(self) -> int:
+        return WARP // self.runs
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Lanes:
+        run, below, above = _run(problem), problem.below, problem.above
+        runs = -(-problem.group // run)
+        tiles, border = 1, 0
+        if runs > WARP:
+            # Backward, the windows that hold a channel reach as far again.
+            reach = max(below, above) if problem.direction is Direction.FORWARD else below + above
+            border = -(-reach // run)
+            tiles = -(-runs // (WARP - 2 * border))
+        return cls(run, min(runs, WARP), tiles, border, problem.groups * tiles)
+
+
+def _cut(direction: Direction, x: Tensor, options: FusedOptions, walk: Walk) -> _Cut:
+    problem = Problem.of(direction, x, options)
+    lanes, pool, (height, width) = _Lanes.of(problem), problem.windows, extent(problem)
     walk = walk.within(height, width) if direction is Direction.FORWARD else walk
     strips, segments = -(-width // walk.columns), -(-height // walk.rows)
     places = x.shape[0] * strips * segments
     warps_of_lanes = walk.warps * (AMD_WARPS if torch.version.hip else 1)
-    parts = -(-places // (warps_of_lanes * per_warp))
-    constants |= {
-        "GROUP": group,
-        "BLOCKS": blocks,
-        "TILES": tiles,
-        "BORDER": border,
-        "WHOLE": whole,
-        "RUNS": runs,
-        "RUN": run,
-        "PER_WARP": per_warp,
+    parts = -(-places // (warps_of_lanes * lanes.per_warp))
+    constants = operator(options, problem) | {
+        "GROUP": problem.group,
+        "BLOCKS": lanes.blocks,
+        "TILES": lanes.tiles,
+        "BORDER": lanes.border,
+        "WHOLE": lanes.tiles == 1 and problem.group % lanes.run == 0,
+        "RUNS": lanes.runs,
+        "RUN": lanes.run,
+        "PER_WARP": lanes.per_warp,
         "COLUMNS": walk.columns,
         "LANES": WARP * warps_of_lanes,
     }
-    return _Cut(pool, walk, constants, per_warp, strips, segments, places, parts * blocks if x.numel() else 0, blocks)
+    programs = parts * lanes.blocks if x.numel() else 0
+    return _Cut(pool, walk, constants, lanes.per_warp, strips, segments, places, programs, lanes.blocks)

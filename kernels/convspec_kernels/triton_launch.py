@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convspec_kernels.options import FusedOptions
+from convspec_kernels.triton_configs import Problem
 
 Arguments = dict[str, Tensor | int | float | None]
 Constants = dict[str, int | float | bool]
@@ -46,17 +47,16 @@ def normalisation(options: FusedOptions) -> Arguments:
     return {"scale": lrn.alpha / lrn.size, "beta": lrn.beta, "k": lrn.k}
 
 
-def operator(options: FusedOptions, group: int) -> Constants:
-    """What the kernels are compiled for, of groups of `group` channels: everything but how the maps are cut up."""
-    lrn, pool = options.lrn, options.pool
-    below, above = (lrn.size // 2, (lrn.size - 1) // 2) if lrn else (0, 0)
+def operator(options: FusedOptions, problem: Problem) -> Constants:
+    """What the kernels are compiled for: everything but how the maps are cut up."""
+    lrn, pool = options.lrn, problem.windows
     return {
         "RELU_BEFORE": options.relu_before,
         "RELU_AFTER": options.relu_after,
-        "BELOW": min(below, group - 1),
-        "ABOVE": min(above, group - 1),
+        "BELOW": problem.below,
+        "ABOVE": problem.above,
         "NORMALISE": lrn is not None,
         "POWER": lrn.beta if lrn and lrn.beta in EXACT_POWERS else 0.0,
-        "KERNEL_SIZE": pool.kernel_size if pool else 1,
-        "STRIDE": pool.stride if pool else 1,
+        "KERNEL_SIZE": pool.kernel_size,
+        "STRIDE": pool.stride,
     }

@@ -10,22 +10,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from convspec_kernels.layout import memory_format
 from convspec_kernels.options import FusedOptions
-from convspec_kernels.triton_configs import Config, Direction, Tiling, choose
+from convspec_kernels.triton_configs import MOST_WARPS, Config, Direction, Problem, Tiling, choose, power_of_two
 from convspec_kernels.triton_launch import Arguments, Constants, Launch, normalisation, operator
 from convspec_kernels.triton_tiles_backward import backward_kernel
 from convspec_kernels.triton_tiles_forward import forward_kernel
 
 UNROLLED_WINDOWS = 4
 UNROLLED_NEIGHBOURS = 16
+LARGEST_TILE = 8192
+"""Elements: 32 KiB of shared memory while windows over channels are summed."""
+
+
+def rule(problem: Problem) -> Config:
+    """The configuration where nothing was measured."""
+    return choose(problem.direction, problem.group, _reach(problem))
+
+
+def misfit(problem: Problem, config: Config) -> str | None:
+    """Why the maps cannot be cut up so, in a clause; None if they can."""
+    sizes = (config.block_pixels, config.block_channels, config.warps, config.rounds)
+    if any(n < 1 or power_of_two(n) != n for n in sizes):
+        return "all numbers must be powers of two"
+    if config.block_pixels * config.block_channels > LARGEST_TILE or config.warps > MOST_WARPS:
+        return f"a tile must have at most {LARGEST_TILE} elements and {MOST_WARPS} warps"
+    try:
+        Tiling.of(problem.group, _reach(problem), config.block_channels)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def forward_launch(
-    x: Tensor, bias: Tensor | None, y: Tensor, argmax: Tensor | None, options: FusedOptions, config: Config | None
+    x: Tensor, bias: Tensor | None, y: Tensor, argmax: Tensor | None, options: FusedOptions, config: Config
 ) -> Launch:
-    """Without a `config`, the one for this shape. argmax has y's strides."""
-    config, constants, blocks = _cut(Direction.FORWARD, x, options, config)
+    """Writes y, and an argmax of y's strides."""
+    constants, blocks = _cut(Direction.FORWARD, x, options, config)
     arguments: Arguments = {
         "x": x,
         "bias": bias,
@@ -50,10 +70,10 @@ def backward_launch(
     argmax: Tensor | None,
     grad_x: Tensor,
     options: FusedOptions,
-    config: Config | None,
+    config: Config,
 ) -> Launch:
     """The same. `arguments["grad_bias"]`, if there is a bias, has a row of sums a program."""
-    config, constants, blocks = _cut(Direction.BACKWARD, x, options, config)
+    constants, blocks = _cut(Direction.BACKWARD, x, options, config)
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
     parts = -(-pixels // (config.block_pixels * config.rounds))
     grad_bias = None
@@ -82,32 +102,28 @@ def backward_launch(
     return Launch(backward_kernel, parts * blocks if x.numel() else 0, arguments, constants, config.warps, x.device)
 
 
-def _cut(
-    direction: Direction, x: Tensor, options: FusedOptions, config: Config | None
-) -> tuple[Config, Constants, int]:
-    """The configuration, what the kernel is compiled for, and into how many tiles all channels are cut."""
-    lrn = options.lrn
-    groups = lrn.groups if lrn else 1
-    group = x.shape[1] // groups
-    below, above = (lrn.size // 2, (lrn.size - 1) // 2) if lrn else (0, 0)
-    # Backward, the windows that hold a channel reach as far again.
-    reach = max(below, above) if direction is Direction.FORWARD else below + above
-    channels_last = memory_format(x) is torch.channels_last
-    config = config or choose(direction, group, reach)
-    tiling = Tiling.of(group, reach, config.block_channels)
-    blocks = groups * tiling.count
-    constants = operator(options, group)
-    constants |= {
-        "UNROLL": below + above <= UNROLLED_NEIGHBOURS,
-        "GROUP": group,
+def _reach(problem: Problem) -> int:
+    """Channels beside one that a tile must see: backward, the windows that hold a channel reach as far again."""
+    below, above = problem.below, problem.above
+    return max(below, above) if problem.direction is Direction.FORWARD else below + above
+
+
+def _cut(direction: Direction, x: Tensor, options: FusedOptions, config: Config) -> tuple[Constants, int]:
+    """What the kernel is compiled for, and into how many tiles all channels are cut."""
+    problem = Problem.of(direction, x, options)
+    tiling = Tiling.of(problem.group, _reach(problem), config.block_channels)
+    blocks = problem.groups * tiling.count
+    constants = operator(options, problem) | {
+        "UNROLL": problem.below + problem.above <= UNROLLED_NEIGHBOURS,
+        "GROUP": problem.group,
         "BLOCKS": blocks,
         "TILES": tiling.count,
         "BORDER": tiling.border,
-        "CHANNEL_AXIS": int(channels_last),
+        "CHANNEL_AXIS": int(problem.channels_last),
         "BLOCK_PIXELS": config.block_pixels,
         "BLOCK_CHANNELS": config.block_channels,
     }
-    return config, constants, blocks
+    return constants, blocks
 
 
 def _wide(*tensors: Tensor) -> bool:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from convspec_kernels import bench_gpu, eager, triton_kernels
-from convspec_kernels.bench_gpu import Run
+import triton
+
+from convspec_kernels import bench_gpu, eager, gpu_clock, triton_kernels
+from convspec_kernels.gpu_clock import Run
 
 SECONDS = {"seconds": 2e-3}
 
@@ -73,7 +75,8 @@ def test_the_file_has_all_rows_and_says_where_they_are_from(
     assert about["L2"] == "50 MiB"
     assert (about["clocks.sm"], about["clocks.mem"]) == ("1755 MHz", "2619 MHz")
     assert about["copy"] == "1 GB/s, read and written"
-    assert torch.__version__ in about["versions"]
+    assert about["torch"] == torch.__version__
+    assert about["triton"] == triton.__version__
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert [row["operator"] for row in rows] == [*["forward", "backward", "both"] * 2, "augment"]
@@ -94,7 +97,7 @@ def test_says_so_where_nobody_knows_the_clocks(monkeypatch: pytest.MonkeyPatch) 
         raise FileNotFoundError(command[0])
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert bench_gpu.describe(1e9)["clocks"] == "unknown: nvidia-smi does not say"
+    assert gpu_clock.describe(1e9)["clocks"] == "unknown: nvidia-smi does not say"
 
 
 @pytest.mark.usefixtures("_pretended")
@@ -110,8 +113,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert bench_gpu.main([]) == 0
-    assert "no GPU" in capsys.readouterr().out
+    assert bench_gpu.main([]) == 1
+    assert "no GPU" in capsys.readouterr().err
 
 
 def test_flushes_more_than_any_cache_and_takes_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +128,10 @@ def test_flushes_more_than_any_cache_and_takes_the_median(monkeypatch: pytest.Mo
         def elapsed_time(self, end: Event) -> float:
             return next(times)
 
-    monkeypatch.setattr(bench_gpu, "DEVICE", "meta")
-    monkeypatch.setattr(bench_gpu, "_event", Event)
+    monkeypatch.setattr(gpu_clock, "DEVICE", "meta")
+    monkeypatch.setattr(gpu_clock, "_event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    clock = bench_gpu.Clock()
+    clock = gpu_clock.Clock()
     assert clock.flushed.nbytes >= 2**30
     monkeypatch.setattr(clock.flushed, "zero_", lambda: flushes.append(1))
     runs: list[int] = []

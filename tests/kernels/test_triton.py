@@ -15,12 +15,12 @@ pytest.importorskip("triton", reason="Triton is not installed")
 @pytest.mark.parametrize("half", ["not agrees", "agrees"])
 def test_in_the_interpreter(half: str, pytestconfig: pytest.Config) -> None:
     """In two parts, for two workers."""
-    script = Path(__file__).with_name("triton_interpreted.py")
+    scripts = [str(Path(__file__).with_name(name)) for name in ("triton_interpreted.py", "tuning_interpreted.py")]
     command = [
         sys.executable,
         "-m",
         "pytest",
-        str(script),
+        *scripts,
         "-k",
         half,
         "-q",
