@@ -10,7 +10,6 @@ ratio of the variant's time to that of a plain copy which reads and writes as ma
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import subprocess
@@ -213,19 +212,14 @@ def first_use() -> None:
 
 
 def time_first_use() -> None:
-    """What torch imports when the first operator of a library is called, whosever it is, is counted apart."""
     x = replace(LAYERS[0], batch=1).maps().contiguous(memory_format=torch.channels_last).requires_grad_()
     times = [time.perf_counter()]
-    importlib.import_module("torch._dynamo")
-    times.append(time.perf_counter())
     y = fused(x)
     times.append(time.perf_counter())
     y.backward(torch.ones_like(y))
     times.append(time.perf_counter())
-    dynamo, forward, backward = (after - before for before, after in pairwise(times))
-    print(
-        f"{forward:.2f} s forward with numba's import, {backward:.2f} s backward; {dynamo:.2f} s torch's import before"
-    )
+    forward, backward = (after - before for before, after in pairwise(times))
+    print(f"{forward:.2f} s forward with numba's import, {backward:.2f} s backward")
 
 
 def found(package: str) -> str:

@@ -40,15 +40,14 @@ def _fused(
     sums: int = 0,
     learns: Sequence[tuple[str, int]] = (),
 ) -> Value:
-    """The fused kernel. autograd hands it zeros for what it kept beside its result; the gradient of the result is copied
-    where it does not lie as the result."""
+    """The fused kernel. The gradient of the result is copied where it does not lie as the result."""
     return recorder.call(
         [x],
         shape,
         x.width,
         saves=[x],
         kept=kept,
-        backward_extra=kept + sums,
+        backward_extra=sums,
         learns=learns,
         order=Order.OWN,
         turned_extra=recorder.bytes(shape, x.width),

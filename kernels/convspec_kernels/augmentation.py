@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convspec_kernels import dispatch
+from convspec_kernels.library import define
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -61,18 +62,22 @@ def augment(
     return out
 
 
-@torch.library.custom_op("convspec_kernels::augment", mutates_args=("y",))
 def _augment(
     images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
 ) -> None:
     dispatch.choose_augment(images.device.type).augment(images, offsets, mirrors, colours, mean, scale, y)
+    torch.autograd.graph.increment_version(y)
 
 
-@_augment.register_fake
-def _fake(
-    images: Tensor, offsets: Tensor, mirrors: Tensor, colours: Tensor, mean: Tensor, scale: float, y: Tensor
-) -> None:
-    """Nothing: `y` is there already."""
+def _nothing(*_: object) -> None:
+    """`y` is there already."""
+
+
+define(
+    "augment(Tensor images, Tensor offsets, Tensor mirrors, Tensor colours, Tensor mean, float scale, Tensor(a!) y) -> ()",
+    _augment,
+    _nothing,
+)
 
 
 def _check_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:

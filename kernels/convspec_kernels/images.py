@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convspec_kernels.arguments import check_maps
+from convspec_kernels.library import define
 from convspec_kernels.noise import Noise, present, uniforms
 
 # The clamp of a source coordinate lies this far inside the last pixel, so that the pixel after it can be read.
@@ -157,15 +158,17 @@ def _at_random_scale(x: Tensor, size: int, max_scale: float, noise: Noise, layer
     return x
 
 
-@torch.library.custom_op("convspec_kernels::draw_rescaling", mutates_args=())
 def _draw(seed: Tensor, length: int, size: int, max_scale: float, layer: str) -> Tensor:
-    """A `Rescaling`, (4,), float64 on the CPU. An operator, so that compiled functions need not know it to be compiled."""
+    """A `Rescaling`, (4,), float64 on the CPU."""
     return torch.tensor(draw_rescaling(length, size, max_scale, Noise(seed), layer), dtype=torch.float64)
 
 
-@_draw.register_fake
-def _(seed: Tensor, length: int, size: int, max_scale: float, layer: str) -> Tensor:
-    return seed.new_empty(4, dtype=torch.float64)
+# An operator, so that compiled functions need not know the seed to be compiled.
+define(
+    "draw_rescaling(Tensor seed, SymInt length, SymInt size, float max_scale, str layer) -> Tensor",
+    _draw,
+    lambda seed, *_: seed.new_empty(4, dtype=torch.float64),
+)
 
 
 def rgb_to_yuv(x: Tensor) -> Tensor:

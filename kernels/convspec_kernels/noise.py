@@ -19,6 +19,7 @@ from torch import Tensor
 
 from convspec_kernels import dispatch
 from convspec_kernels.layout import memory_format
+from convspec_kernels.library import LIBRARY, define, qualified
 
 
 class Noise(NamedTuple):
@@ -196,13 +197,16 @@ def _differentiate(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.convspec_kernels.dropout(grad_y, seed, *ctx.rest), None, None, None, None
 
 
-# An operator, so that compiled functions draw from torch's generator as others do; by a Library, since a `custom_op`
-# imports torch's compiler when it is first called.
-_LIBRARY = torch.library.Library("convspec_kernels", "FRAGMENT")  # type: ignore[no-untyped-call]
-_LIBRARY.define("draw_seed() -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))  # type: ignore[no-untyped-call]
-_LIBRARY.impl("draw_seed", _draw_seed, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("convspec_kernels::draw_seed", lambda: torch.empty((), dtype=torch.int64), lib=_LIBRARY)
-_LIBRARY.define("dropout(Tensor x, Tensor seed, int first_case, str[] layers, float p) -> Tensor")  # type: ignore[no-untyped-call]
-_LIBRARY.impl("dropout", _drop, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("convspec_kernels::dropout", lambda x, *_: empty_result(x), lib=_LIBRARY)
-torch.library.register_autograd("convspec_kernels::dropout", _differentiate, setup_context=_keep, lib=_LIBRARY)
+# An operator, so that compiled functions draw from torch's generator as others do.
+define(
+    "draw_seed() -> Tensor",
+    _draw_seed,
+    lambda: torch.empty((), dtype=torch.int64),
+    torch.Tag.nondeterministic_seeded,
+)
+define(
+    "dropout(Tensor x, Tensor seed, int first_case, str[] layers, float p) -> Tensor",
+    _drop,
+    lambda x, *_: empty_result(x),
+)
+torch.library.register_autograd(qualified("dropout"), _differentiate, setup_context=_keep, lib=LIBRARY)
