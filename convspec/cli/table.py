@@ -10,6 +10,8 @@ from convspec.graph.summary import LayerSummary, Load
 _HEADINGS = ("layer", "type", "reads", "window", "output", "parameters", "multiply-adds", "gpu")
 _WORDS = (0, 1, 2, 3, 4, 7)
 _MEBIBYTE = 2**20
+# Of networks deeper than this, the line of neurons has so many numbers at either end.
+_DEEP, _ENDS = 20, 3
 
 
 def network_table(checked: Checked, *, color: bool) -> str:
@@ -42,7 +44,11 @@ def _totals(checked: Checked) -> str:
     loads = {f"GPU {gpu}": load for gpu, load in totals.gpus.items()} if len(totals.gpus) > 1 else {}
     loads["network"] = totals.network
     lines = [_load(name, load, totals.batch) for name, load in loads.items()]
-    lines.append(f"neurons  {'-'.join(f'{count:,}' for count in neurons(checked))}, in the layers that learn")
+    counts = [f"{count:,}" for count in neurons(checked)]
+    if len(counts) > _DEEP:
+        counts[_ENDS:-_ENDS] = ["..."]
+    if counts:
+        lines.append(f"neurons  {'-'.join(counts)}, in the layers that learn")
     shared = [pair for row in checked.layers for pair in row.shares]
     if shared:
         lines.append(f"shared   weights {', '.join(shared)}, counted once")

@@ -21,8 +21,8 @@ class Claims:
         """Whether a claim is to be verified. Those of files are about the network as the files have it."""
         return self._context.is_as_written or layer.span("expect").file.name.startswith(OVERRIDE)
 
-    def verify(self, layer: Layer, inference: Inference) -> None:
-        """Report CS416 for a claim that is wrong, unless one above was.
+    def verify(self, layer: Layer, inference: Inference) -> bool:
+        """Whether there is a claim, and it is right. Report CS416 for one that is wrong, unless one above was.
 
         A claim is height x width x channels, the order of the paper; or one number, the outputs of a case.
         """
@@ -31,11 +31,12 @@ class Claims:
             claim = None
         is_below_doubt = any(name in self._doubtful for name in layer.input_names)
         if claim is not None and _agrees(claim, inference.shape):
-            return
+            return True
         if claim is not None and not is_below_doubt:
             self._report(layer, claim, inference)
         if claim is not None or is_below_doubt:
             self._doubtful.add(layer.name)
+        return False
 
     def _report(self, layer: Layer, claim: tuple[int, ...], inference: Inference) -> None:
         shape = inference.shape

@@ -43,7 +43,9 @@ def infer_shapes(graph: Graph, context: Context) -> Shapes:
         inference = _infer(layer, context, graph)
         if inference is not None:
             known[layer.name] = inference
-            claims.verify(layer, inference)
+            is_claimed = claims.verify(layer, inference)
+            if inference.floor_size is not None and not is_claimed:
+                _note_rounding(layer.name, inference, context, graph)
         if layer.maker is not None and len(context.report) > since:
             context.report.attribute(since, layer.maker)
     return Shapes(known, context.classes)
@@ -56,8 +58,6 @@ def _infer(layer: Layer, context: Context, graph: Graph) -> Inference | None:
     if inference.shape.features > MAXIMUM_FEATURES:
         _report_too_large(layer.name, inference.shape, context.report, graph)
         return None
-    if inference.floor_size is not None:
-        _note_rounding(layer.name, inference, context, graph)
     return inference
 
 

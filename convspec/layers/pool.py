@@ -3,11 +3,12 @@ windows of maps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Report
 from convspec.layers.base import Context, Inference, Layer, Rounding, entry_label
+from convspec.layers.keyed import RawSection
 from convspec.layers.keys import Home, choice, extent, flag, integer
 from convspec.layers.origins import way_notes
 from convspec.layers.reading import read_maps
@@ -27,6 +28,10 @@ class Pool(Layer):
     ones the last (conv_util.cuh:98-108). With sizeX > stride windows overlap (section 3.4 of the paper). Rows and columns
     may have numbers of their own, `sizeX=3x2`; in the originals both have the same.
 
+    `padding=p`, which is ours, is `start=-p` with room for as many pixels behind the map, so that windows of 3, 1 apart,
+    give a map of the same size: floor or ceil((side + 2*padding - sizeX) / stride) + 1 windows, of which the last is left
+    out where it would hold no pixel of the map, as in `torch.nn.MaxPool2d`. What lies outside counts in no window.
+
     `rand` is of the code of 2012: with doMax=1 it is `max`, and what it draws with doMax=0 has no public source, so that
     `compile` refuses it (AlexNet layer.cu:1346-1357).
 
@@ -43,11 +48,27 @@ class Pool(Layer):
     start = extent(
         "start", default=Extent(0, 0), minimum=-(2**20), doc="where the first window starts; before the map if negative"
     )
+    padding = extent(
+        "padding",
+        default=Extent(0, 0),
+        minimum=0,
+        doc="pixels around the map that windows may cover; they count in none",
+    )
     outputs_x = extent("outputsX", default=Extent(0, 0), minimum=0, doc="windows a side, if not as many as are needed")
     sums = flag("sum", default=False, doc="1: pool=avg gives the sum of a window, not its mean")
     takes_max = flag(
         "doMax", home=Home.PARAMS, default=False, takes_default=False, doc="1: pool=rand takes the largest pixel"
     )
+
+    @classmethod
+    def idle_keys(cls, raw: RawSection) -> Mapping[str, str]:
+        entry = raw.entry(cls.padding)
+        return {} if entry is None else {"start": f"padding={entry.value}"}
+
+    @property
+    def first(self) -> Extent:
+        """Where the first window starts along rows and columns; before the map if negative."""
+        return Extent(-self.padding.height, -self.padding.width) if self.is_given("padding") else self.start
 
     def validate(self, report: Report) -> None:
         super().validate(report)
@@ -57,7 +78,7 @@ class Pool(Layer):
             if self.is_given(attribute) and self.pool != pool:
                 message = f"nothing reads {self.key(attribute).spelling} of {self.name}: it is for pool={pool}"
                 report.add("CS207", self.span(attribute), message, help=f"delete it, or write pool={pool}")
-        for size, stride, start in zip(self.size, self.stride, self.start, strict=True):
+        for size, stride, start in zip(self.size, self.stride, self.first, strict=True):
             if stride > size:
                 self.is_broken = True
                 report.add(
@@ -70,11 +91,12 @@ class Pool(Layer):
                 return
             if start <= -size:
                 self.is_broken = True
+                is_padding = self.is_given("padding")
                 report.add(
                     "CS407",
-                    self.span("start"),
+                    self.span("padding" if is_padding else "start"),
                     f"the first window of {self.name} lies before the map: it covers {start} to {start + size - 1}",
-                    help=f"use start={1 - size} or more",
+                    help=f"use padding={size - 1} or less" if is_padding else f"use start={1 - size} or more",
                 )
                 return
 
@@ -85,24 +107,29 @@ class Pool(Layer):
         rows, columns = axes = self._axes(maps)
         if not all(self._fits(windows, given, context) for windows, given in zip(axes, self.outputs_x, strict=True)):
             return None
-        if self.outputs_x == Extent(0, 0):
+        needed = [windows.count(context.rounding) for windows in axes]
+        held = [min(count, windows.most) for count, windows in zip(needed, axes, strict=True)]
+        if self.outputs_x == Extent(0, 0) and held == needed:
             return infer_windows(maps.channels, rows, columns, context.rounding)
-        height, width = (given or w.count(context.rounding) for given, w in zip(self.outputs_x, axes, strict=True))
-        return Inference(Shape.of_maps(maps.channels, height, width), f"outputsX = {Extent(height, width)}")
+        height, width = (given or count for given, count in zip(self.outputs_x, held, strict=True))
+        how = f"outputsX = {Extent(height, width)}"
+        if self.outputs_x == Extent(0, 0):
+            how = f"{columns.arithmetic(context.rounding)}, without the last, which would hold no pixel"
+        return Inference(Shape.of_maps(maps.channels, height, width), how)
 
     def _axes(self, maps: Shape) -> tuple[Windows, Windows]:
         """Windows along rows and along columns."""
-        size, stride, start = self.size, self.stride, self.start
+        size, stride, first, behind = self.size, self.stride, self.first, self.padding
         return (
-            Windows(maps.height, size.height, stride.height, -start.height),
-            Windows(maps.width, size.width, stride.width, -start.width),
+            Windows(maps.height, size.height, stride.height, -first.height, behind.height),
+            Windows(maps.width, size.width, stride.width, -first.width, behind.width),
         )
 
     def _fits(self, windows: Windows, given: int, context: Context) -> bool:
         """Whether each window along an axis has a pixel of the map; `given` is what outputsX says of it, 0 for nothing."""
         start = -windows.before
-        if windows.kernel > windows.size:
-            self._report_too_large(windows.size, start, context)
+        if windows.kernel > windows.size + 2 * windows.after:
+            self._report_too_large(windows, windows.size, context)
         elif start >= windows.size:
             context.report.add(
                 "CS407",
@@ -111,26 +138,33 @@ class Pool(Layer):
                 help=f"use a start below {windows.size}",
             )
         elif not given and windows.count(context.rounding) < 1:
-            self._report_too_large(windows.size - start, start, context)
+            self._report_too_large(windows, windows.size - start, context)
         elif given and windows.last_start(given) >= windows.size:
             context.report.add(
                 "CS407",
                 self.span("outputs_x"),
                 f"the last of {given} windows of {self.name} would start at pixel {windows.last_start(given)}, "
                 f"but {self.input_names[0]} is {windows.size} pixels wide",
-                help=f"outputsX can be at most {(windows.size - 1 - start) // windows.stride + 1}",
+                help=f"outputsX can be at most {windows.most}",
             )
         else:
             return True
         return False
 
-    def _report_too_large(self, room: int, start: int, context: Context) -> None:
+    def _report_too_large(self, windows: Windows, room: int, context: Context) -> None:
+        start, room = -windows.before, room + 2 * windows.after
+        has = f"{room} pixels a side{f' from start={start} on' if start else ''}"
+        if windows.after:
+            has = f"{windows.size} + 2*{windows.after} = {room} pixels a side"
         context.report.add(
             "CS403",
             self.span("size"),
             f"the {self.size.height}x{self.size.width} windows of {self.name} do not fit {self.input_names[0]}, "
-            f"which has {room} pixels a side{f' from start={start} on' if start else ''}",
-            labels=entry_label(self, "start", "where the first window starts"),
+            f"which has {has}",
+            labels=[
+                *entry_label(self, "start", "where the first window starts"),
+                *entry_label(self, "padding", "pixels on each side"),
+            ],
             notes=way_notes(context, self.input_names[0]),
             help=f"use sizeX={max(room, 1)} or less, or a larger input",
         )
@@ -153,7 +187,7 @@ class Pool(Layer):
         pools = {"maxabs": builder.max_abs_pool2d, "avg": builder.sum_pool2d if self.sums else builder.avg_pool2d}
         pool = pools.get(self.pool, builder.max_pool2d)
         value = builder.reshape(inputs[0], maps)
-        return pool(value, output, kernel_size=self.size.pair, stride=self.stride.pair, start=self.start.pair)
+        return pool(value, output, kernel_size=self.size.pair, stride=self.stride.pair, start=self.first.pair)
 
 
 class GlobalPool(Layer):

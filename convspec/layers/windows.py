@@ -41,6 +41,11 @@ class Windows(NamedTuple):
         """Number of windows that see every pixel of the map, if not every zero behind it; at least 1."""
         return max(1, -(-(self.before + self.size - self.kernel) // self.stride) + 1)
 
+    @property
+    def most(self) -> int:
+        """Number of windows of which each begins before the end of the map."""
+        return (self.size - 1 + self.before) // self.stride + 1
+
     def overhang(self, count: int) -> int:
         """Pixels by which the last of `count` windows hangs over the padded map; below 0 where it ends before the last
         zero and one more would fit."""

@@ -15,16 +15,26 @@ def add_pool(net: Net, index: int) -> None:
     if not seldom(net):
         axes = [_draw_window(net, min(height, width))] * 2
     sizes, strides, starts = (list(numbers) for numbers in zip(*axes, strict=True))
+    behind = [max(0, -start) for start in starts]
+    if not any(behind) or not seldom(net):
+        behind = [0, 0]
     keys |= {"type": "pool", "pool": draw(st.sampled_from(["max", "avg", "max", "avg", "maxabs"]))}
     if keys["pool"] == "avg" and seldom(net):
         keys["sum"] = "1"
     keys |= {"sizeX": extent(sizes), "stride": extent(strides)}
-    if any(starts) or draw(st.booleans()):
+    if any(behind):
+        keys["padding"] = extent(behind)
+        starts = [-padding for padding in behind]
+        axes = [(size, stride, start) for (size, stride, _), start in zip(axes, starts, strict=True)]
+    elif any(starts) or draw(st.booleans()):
         keys["start"] = extent(starts)
-    sides = list(zip((height, width), axes, strict=True))
-    rows, columns = (net.windows(side - start - size, stride) for side, (size, stride, start) in sides)
+    most = [(side - 1 - start) // stride + 1 for side, (_, stride, start) in zip((height, width), axes, strict=True)]
+    rows, columns = (
+        min(count, net.windows(side + after - start - size, stride))
+        for count, side, after, (size, stride, start) in zip(most, (height, width), behind, axes, strict=True)
+    )
     if draw(st.sampled_from([False, False, False, True])):
-        rows, columns = (draw(st.integers(1, (side - 1 - start) // stride + 1)) for side, (_, stride, start) in sides)
+        rows, columns = (draw(st.integers(1, count)) for count in most)
         keys["outputsX"] = extent([rows, columns])
     write_stage(net, f"pool{index}", (channels, rows, columns), own_values(stage), keys, is_lone=draw_lone(net))
 

@@ -58,10 +58,17 @@ def without_overlap(checked: Checked) -> Edits | str:
     ]
     if not pools:
         return "no pooling windows that overlap in this spec"
-    edits = {pool.name: {"sizeX": str(pool.stride)} for pool in pools}
+    edits = {pool.name: {"sizeX": str(pool.stride), **_moved(pool)} for pool in pools}
     as_many = {pool.name: {**edits[pool.name], "outputsX": _side(checked, pool.name)} for pool in pools}
     ways: tuple[Edits, ...] = (edits, {"@net": {"rounding": "floor"}, **edits}, as_many)
     return next((way for way in ways if _keeps_sizes(checked, way)), edits)
+
+
+def _moved(pool: Pool) -> dict[str, str]:
+    """What lets the first window begin with the map, where one as large as the stride would lie before it."""
+    if all(first > -stride for first, stride in zip(pool.first, pool.stride, strict=True)):
+        return {}
+    return {"padding" if pool.is_given("padding") else "start": "0"}
 
 
 def _side(checked: Checked, name: str) -> str:
@@ -165,7 +172,7 @@ def _see_through(chain: Sequence[Layer], axis: int) -> tuple[int, int, int]:
             case Conv():
                 size, stride, before = layer.filter_size[0][axis], layer.stride[0][axis], layer.padding[0][axis]
             case Pool():
-                size, stride, before = layer.size[axis], layer.stride[axis], -layer.start[axis]
+                size, stride, before = layer.size[axis], layer.stride[axis], -layer.first[axis]
             case _:
                 continue
         side, apart, margin = side + (size - 1) * apart, apart * stride, margin + before * apart

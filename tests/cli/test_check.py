@@ -47,6 +47,26 @@ def test_a_size_that_no_data_layer_takes_is_an_error(name: str, help: str, capsy
     assert help in out
 
 
+def test_deep_networks_have_the_ends_of_their_neurons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deep.cfg"
+    chain = small_specs.layer("x", type="conv", inputs="data", filters=2, filterSize=1, repeat=40)
+    path.write_text(small_specs.classifier(chain, leaves="x", image="3x9x9"))
+    assert main(["check", str(path)]) == 0
+    assert "neurons  162-162-162-...-162-162-4, in the layers that learn\n" in capsys.readouterr().out
+
+
+def test_a_network_that_learns_nothing_has_no_line_of_neurons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pool.cfg"
+    pool = small_specs.layer("x", type="globalpool", inputs="data")
+    path.write_text(f"[@net]\ninput=data:3x9x9\noutputs=x\n[data]\ntype=data\ndataIdx=0\n{pool}")
+    assert main(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "network  0 parameters" in out
+    assert "neurons" not in out
+
+
 def test_shared_weights_are_counted_once_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layers = small_specs.layer("a", type="conv", inputs="data", filters=4, filterSize=3) + small_specs.layer(
         "b", type="conv", inputs="data", filters=4, filterSize=3, weightSource="a"

@@ -7,6 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 import convspec
 from convspec.checker import Checked
@@ -35,6 +39,8 @@ WINDOWS = [
     {"sizeX": 3, "stride": 2, "start": 1},
     {"sizeX": 3, "stride": 2, "outputsX": 5},
     {"sizeX": "3x2", "stride": "2x1"},
+    {"sizeX": 3, "stride": 1, "padding": 1},
+    {"sizeX": "3x2", "stride": 2, "padding": "2x1"},
 ]
 
 
@@ -54,6 +60,33 @@ def test_windows(windows: dict[str, int], keys: dict[str, object]) -> None:
             layer("x", type="pool", inputs="data", **keys, **windows), leaves="x", net=f"rounding={rounding}"
         )
         assert_spec_is_right(text)
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.data(),
+    st.booleans(),
+)
+@settings(max_examples=40)
+def test_padding_is_torch_s(sides: tuple[int, int], sizes: tuple[int, int], data: st.DataObject, is_ceil: bool) -> None:
+    """Sizes and values are those of `nn.MaxPool2d` and `nn.AvgPool2d`, also where a window is larger than the map."""
+    strides = [data.draw(st.integers(1, size)) for size in sizes]
+    least = [max(0, -(-(size - side) // 2)) for side, size in zip(sides, sizes, strict=True)]
+    assume(all(lowest <= size // 2 for lowest, size in zip(least, sizes, strict=True)))
+    paddings = [data.draw(st.integers(lowest, size // 2)) for lowest, size in zip(least, sizes, strict=True)]
+    rows = {"sizeX": sizes, "stride": strides, "padding": paddings}
+    keys = {key: f"{height}x{width}" for key, (height, width) in rows.items()}
+    pools = layer("x", type="pool", pool="max", inputs="data", **keys)
+    pools += layer("y", type="pool", pool="avg", inputs="data", **keys)
+    rounding = f"rounding={'ceil' if is_ceil else 'floor'}"
+    text = classifier(pools, leaves="x,y", image=f"2x{sides[0]}x{sides[1]}", net=rounding)
+    maps = torch.randn(2, 2, *sides)
+    ours = convspec.load(text, outputs=("x", "y"))({"data": maps})
+    options = {"stride": strides, "padding": paddings, "ceil_mode": is_ceil}
+    assert torch.equal(ours["x"], nn.MaxPool2d(sizes, **options)(maps))
+    mean = nn.AvgPool2d(sizes, count_include_pad=False, **options)(maps)
+    torch.testing.assert_close(ours["y"], mean)
 
 
 @pytest.mark.parametrize("ties", ["first", "all"])

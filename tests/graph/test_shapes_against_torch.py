@@ -140,11 +140,15 @@ class MetaNetwork:
     def pool(self, layer: Pool, maps: Tensor) -> Tensor:
         pooling = F.avg_pool2d if layer.pool == "avg" else F.max_pool2d
         frame: list[int] = []
+        ends: list[int] = []
+        keys = (layer.size, layer.stride, layer.start, layer.padding, layer.outputs_x)
         for axis in (1, 0):
-            size, stride, start, given = (key[axis] for key in (layer.size, layer.stride, layer.start, layer.outputs_x))
-            reach = start + (given - 1) * stride + size - maps.shape[2 + axis]
-            frame += [-start, reach if given else stride - 1 if self.rounds_up else 0]
-        return pooling(F.pad(maps, frame), layer.size, layer.stride)
+            size, stride, start, padding, given = (key[axis] for key in keys)
+            side, first = maps.shape[2 + axis], start - padding
+            reach = first + (given - 1) * stride + size - side
+            frame += [-first, reach if given else padding + (stride - 1 if self.rounds_up else 0)]
+            ends.append(len(range(first, side, stride)))
+        return pooling(F.pad(maps, frame), layer.size, layer.stride)[:, :, : ends[1], : ends[0]]
 
 
 def as_maps(value: Tensor, channels: int | None) -> Tensor:

@@ -18,17 +18,8 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
     """The first largest pixel, the last of largest magnitude, the mean or the sum of each window's pixels inside the image;
     where ties share, the gradient goes to each pixel that equals the output."""
     x = as_maps(sources[0], layer.channels)
-    rows, columns = (
-        [
-            inside
-            for inside, _ in spans(
-                side, given or count_windows(side - start - size, stride, tape.graph), size, stride, start
-            )
-        ]
-        for side, given, size, stride, start in zip(
-            x.shape[2:], layer.outputs_x, layer.size, layer.stride, layer.start, strict=True
-        )
-    )
+    axes = zip(x.shape[2:], layer.outputs_x, layer.size, layer.stride, layer.start, layer.padding, strict=True)
+    rows, columns = (_windows(*axis, tape) for axis in axes)
     value = np.empty((*x.shape[:2], len(rows), len(columns)))
     shares = {}
     for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
@@ -47,6 +38,14 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
         return [of_x], {}
 
     return value, pull
+
+
+def _windows(side: int, given: int, size: int, stride: int, start: int, padding: int, tape: Tape) -> list[slice]:
+    """The pixels of each window inside the image; windows that have none are left out."""
+    first = start - padding
+    count = given or count_windows(side + padding - first - size, stride, tape.graph)
+    found = [inside for inside, _ in spans(side, count, size, stride, first)]
+    return [inside for inside in found if inside.stop > inside.start]
 
 
 def _shares(layer: Pool, window: Array) -> Array:
