@@ -52,7 +52,9 @@ def _with_sizes_inside(given: Given) -> Given:
 @click.option("--target", type=click.Choice(["folded", "devices", "spmd"]), help="See above; else by the GPUs of SPEC.")
 @click.option("--on", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True, help="What computes.")
 @click.option(
-    "--card", default="h100", show_default=True, metavar="NAME", help="GPU whose rates count: gtx580, a100, h100."
+    "--card",
+    metavar="NAME",
+    help="GPU whose rates count, and whose memory where it is named: gtx580, a100 or h100, the default.",
 )
 @click.option("--compute", callback=_rate("FLOP/s"), metavar="FLOP/s", help="Another rate of arithmetic: 67TFLOP/s.")
 @click.option("--memory", callback=_rate("B/s"), metavar="B/s", help="Another rate of a GPU's memory: 3.35TB/s.")
@@ -72,7 +74,7 @@ def command(
     devices: tuple[int, ...],
     target: str | None,
     on: str,
-    card: str,
+    card: str | None,
     compute: float | None,
     memory: float | None,
     link: float | None,
@@ -93,8 +95,8 @@ def command(
     --target folded is one GPU for all that the spec names; spmd a process for each GPU; devices one process for all,
     which keeps what several GPUs learn together on the first of them.
     """
-    from convspec.cli.planning import PlanReport, choose_rates, choose_target
-    from convspec.plan.plan import plan
+    from convspec.cli.planning import PlanReport, choose_rates, choose_rooms, choose_target
+    from convspec.plan.plan import places_of, plan, program_for
     from convspec.plan.recorder import Precision, Processor
 
     checked = print_warnings((given if auto is None else _with_sizes_inside(given)).checked().require_ok())
@@ -105,15 +107,18 @@ def command(
         "precision": chosen,
         "processor": Processor(on),
         "rates": rates,
-        "rooms": devices,
     }
+    named = card if on == "gpu" else None
     if auto is not None:
         from convspec.cli.proposing import run_proposals
 
-        return run_proposals(checked, auto, target, towers, output, settings, as_json=form == "json")
+        rooms = choose_rooms(devices, named, lambda: auto)
+        return run_proposals(checked, auto, target, towers, output, settings | {"rooms": rooms}, as_json=form == "json")
     if towers is not None or output is not None:
         raise click.UsageError("--towers and -o are about a proposal: say --auto N as well")
-    result = plan(checked, target=choose_target(checked, target, devices), **settings)
+    aim = choose_target(checked, target, devices)
+    rooms = choose_rooms(devices, named, lambda: len(places_of(program_for(checked, aim), aim)))
+    result = plan(checked, target=aim, rooms=rooms, **settings)
     report = PlanReport(checked, result, rates)
     click.echo(json.dumps(report.as_data(), indent=2) if form == "json" else report.text(), nl=form == "json")
     return 1 if result.fits is False else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -34,10 +34,17 @@ def choose_target(checked: Checked, named: str | None, rooms: Sequence[int]) -> 
     return target
 
 
+def choose_rooms(devices: Sequence[int], card: str | None, count: Callable[[], int]) -> Sequence[int]:
+    """Bytes of each GPU: as they were given, or what a card that was named has; none where neither was. count: of GPUs."""
+    return devices or ([] if card is None else [CARDS[card].memory] * count())
+
+
 def choose_rates(
-    name: str, precision: Precision, compute: float | None, memory: float | None, link: float | None
+    name: str | None, precision: Precision, compute: float | None, memory: float | None, link: float | None
 ) -> Rates:
-    """The rates of a card, each over which another was given. Raises UsageError for one that is unknown or cannot."""
+    """The rates of a card, an h100 unless one is named, each over which another was given. Raises UsageError for one that is
+    unknown or cannot."""
+    name = name or "h100"
     card = CARDS.get(name)
     if card is None:
         hint = did_you_mean(name, CARDS) or f"cards are {', '.join(CARDS)}"

@@ -120,7 +120,8 @@ class PartWriter(Writer):
         for leg in legs:
             if isinstance(leg, Send):
                 [value] = leg.inputs
-                sent[leg.peer].append(f"{literal(value)}: {self._operand(leg, value)}")
+                operand = f"{self._operand(leg, value)}{'.detach()' if leg.is_judged else ''}"
+                sent[leg.peer].append(f"{literal(value)}: {operand}")
             elif isinstance(leg, Receive):
                 received[leg.peer].append(leg)
         came = [leg for own in received.values() for leg in own]

@@ -83,7 +83,7 @@ def _part(program: Program, steps: Iterable[Op | _Exchange], gpu: int) -> Progra
     operators: list[Op] = []
     for number, step in enumerate(steps):
         if isinstance(step, tuple):
-            operators += _legs(step, gpu, number)
+            operators += _legs(program, step, gpu, number)
         elif step.gpu in (gpu, None) and step.name not in from_host:
             operators.append(replace(step, inputs=tuple(from_host.get(name, name) for name in step.inputs)))
     operators = _without_idle_host(operators)
@@ -100,7 +100,7 @@ def _part(program: Program, steps: Iterable[Op | _Exchange], gpu: int) -> Progra
     )
 
 
-def _legs(exchange: _Exchange, gpu: int, number: int) -> Iterator[Op]:
+def _legs(program: Program, exchange: _Exchange, gpu: int, number: int) -> Iterator[Op]:
     """What a part sends in an exchange, then what it receives."""
     for transfer in exchange:
         if transfer.source == gpu and transfer.gpu is not None:
@@ -113,6 +113,7 @@ def _legs(exchange: _Exchange, gpu: int, number: int) -> Iterator[Op]:
                 cases=transfer.cases,
                 peer=transfer.gpu,
                 exchange=number,
+                is_judged=not program.readers[transfer.name],
             )
     for transfer in exchange:
         if transfer.gpu == gpu and transfer.source is not None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from convspec.checker import Checked
 from convspec.compiler import compile_checked
 from convspec.graph.lower import lower
+from convspec.passes.part_by_gpu import with_judged
 from convspec.passes.pipeline import PASSES, Target, run_passes
 from convspec.plan.memory import Memory, program_memory
 from convspec.plan.rates import Rates
@@ -150,12 +151,14 @@ def memory_on(
 
 
 def program_for(checked: Checked, target: Target) -> Program:
-    """The program of a network without errors for one device, or placed on its GPUs."""
+    """The program of a network without errors for one device, or placed on its GPUs; in a process each, with what crosses for
+    error rates."""
     folded = compile_checked(checked, allow_init_imports=True).program
     if target is Target.FOLDED:
         return folded
-    program = lower(folded.name, checked.graph, checked.shapes, checked.placement, ())
-    return run_passes(program, PASSES[target], after=lambda name, program: None)
+    lowered = lower(folded.name, checked.graph, checked.shapes, checked.placement, ())
+    program = run_passes(lowered, PASSES[target], after=lambda name, program: None)
+    return with_judged(program) if target is Target.SPMD else program
 
 
 def places_of(program: Program, target: Target) -> tuple[int, ...]:

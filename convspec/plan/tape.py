@@ -55,7 +55,7 @@ def record(program: Program, batch: int, precision: Precision, processor: Proces
             values[op.name] = _record(op, [values[name] for name in op.inputs], recorder, program)
         elif isinstance(op, Transfer) and op.gpu == gpu:
             values[op.name] = _received(op, recorder, program, has_gradient=op.name in learning)
-        elif isinstance(op, Transfer) and op.source == gpu and op.inputs[0] in learning:
+        elif isinstance(op, Transfer) and op.source == gpu and op.name in learning:
             sent.append(recorder.call([values[op.inputs[0]]], op.shape, 0))
     costs = [cost for cost in program.costs if cost.name in values]
     named = {cost.name for cost in costs}

@@ -65,10 +65,12 @@ def crossings(program: Program) -> tuple[Crossing, ...]:
     found = []
     for op in program.operators:
         if isinstance(op, Transfer) and op.gpu is not None:
-            readers = tuple(dict.fromkeys(layer for reader in _users(program, op) for layer in reader.layers))
+            judges = (cost for cost in program.costs if cost.predictions == op.name)
+            readers = dict.fromkeys(layer for reader in (*_users(program, op), *judges) for layer in reader.layers)
             share = 1.0 if op.cases is None else op.cases.share
+            has_gradient = op.name in learning
             found.append(
-                Crossing(op.inputs[0], op.layers, op.shape, op.source, op.gpu, share, readers, op.inputs[0] in learning)
+                Crossing(op.inputs[0], op.layers, op.shape, op.source, op.gpu, share, tuple(readers), has_gradient)
             )
     return tuple(found)
 
@@ -123,9 +125,11 @@ def _users(program: Program, op: Op) -> Iterable[Op]:
 
 
 def with_gradient(program: Program) -> set[str]:
-    """Values that something that learns is below."""
+    """Values that something that learns is below, but for those that cross to be judged alone."""
     found: set[str] = set()
     for op in program.operators:
+        if isinstance(op, Transfer) and not program.readers[op.name]:
+            continue
         rates = (program.parameter[name].update.rate for name in parameters_of(op))
         if any(not rate.is_frozen for rate in rates) or not found.isdisjoint(op.inputs):
             found.add(op.name)

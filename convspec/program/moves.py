@@ -33,11 +33,13 @@ class Transfer(Operator):
 class Send(Operator):
     """The value that it reads goes to the process that has GPU `peer`, whose gradient comes back. It has no value itself.
 
-    exchange: a number that all have in common that cross together.
+    exchange: a number that all have in common that cross together. is_judged: whether it is there for error rates alone, so
+    that no gradient comes back.
     """
 
     peer: int
     exchange: int
+    is_judged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,22 @@ def test_what_does_not_fit_is_exit_code_1(capsys: pytest.CaptureFixture[str]) ->
     assert "not even a batch of 1 fits" in capsys.readouterr().out
 
 
+def test_a_card_that_is_named_is_asked_whether_it_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    """On as many as there are GPUs; not the card whose rates count by default, nor where the CPU computes."""
+    assert main(["plan", ALEXNET, "--card", "gtx580"]) == 0
+    assert "GPU 1 fits: 622.2 MiB of 2,861.0 MiB" in capsys.readouterr().out
+    assert main(["plan", str(spec_path("vgg11.cfg")), "--card", "gtx580"]) == 1
+    assert "GPU 0 does not fit: " in capsys.readouterr().out
+    assert main(["plan", ALEXNET, "--card", "gtx580", "--devices", "100GB,100GB"]) == 0
+    assert "of 95,367.4 MiB" in capsys.readouterr().out
+    assert main(["plan", ONE_GPU, "--card", "gtx580", "--auto", "2", "--format", "json"]) == 0
+    proposed = json.loads(capsys.readouterr().out)
+    assert {gpu["device_bytes"] for each in proposed for gpu in each["plan"]["gpus"]} == {3 * 10**9}
+    for options in ([], ["--on", "cpu", "--card", "gtx580"]):
+        assert main(["plan", str(spec_path("vgg11.cfg")), *options]) == 0
+        assert " fit" not in capsys.readouterr().out
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--batch", "8", "--precision", "bf16", "--devices", "24GiB,24GiB", "--format", "json"]
     assert main(["plan", ALEXNET, *options]) == 0

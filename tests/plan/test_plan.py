@@ -11,7 +11,7 @@ from convspec.plan.rates import Rates
 from convspec.plan.recorder import Precision, Processor
 from convspec.plan.work import macs_a_case
 from convspec.resources import spec_names, spec_path
-from tests.emit.small_specs import TWO_TOWERS
+from tests.emit.small_specs import TWO_TOWERS, classifier, layer
 
 # A machine on which nothing but links takes time, and one on which nothing but arithmetic does.
 SLOW_LINKS = Rates(1e30, 1e30, 1e9)
@@ -149,3 +149,18 @@ def test_the_largest_batch_fits_and_no_larger_one(target: Target) -> None:
     assert found > 1
     assert most(found) <= 1 << 20 < most(found + 1)
     assert largest_batch(program, dict.fromkeys(rooms, 1000), Precision.FP32, Processor.GPU, target) == 0
+
+
+def test_what_a_cost_on_another_gpu_judges_crosses_without_a_gradient() -> None:
+    """Under torchrun: the scores, that the cost is computed from, there and their gradient back; the probabilities, for the
+    error rates, there alone. In one process the labels go to where the probabilities are."""
+    text = classifier(layer("fc1", type="fc", inputs="data", outputs=7, gpu=0), leaves="fc1")
+    checked = convspec.check(text, overrides=["scores.gpu=0", "probs.gpu=0", "cost.gpu=1"])
+    assert checked.ok, checked.diagnostics
+    apart, together = (planned(checked, target, batch=10) for target in (Target.SPMD, Target.DEVICES))
+    numbers = [(c.value, c.readers, c.bytes_forward(4) * 10, c.bytes_backward(4) * 10) for c in apart.crossings]
+    assert numbers == [("scores", ("cost",), 160, 160), ("probs", ("cost",), 160, 0)]
+    assert [c.value for c in together.crossings] == ["scores"]
+    more = apart.shares[1].memory.peak.size - together.shares[1].memory.peak.size
+    assert more == 160
+    assert apart.time.gpus[0].sending == pytest.approx(2 * 160 / SLOW_LINKS.link)
