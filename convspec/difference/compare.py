@@ -168,7 +168,7 @@ class _Pair:
             yield Finding(Category.SHAPES, Change.CHANGED, layer, "", str(step.shape), str(other.shape))
         if step.is_inexact != other.is_inexact:
             hangs, ends = "the last window now hangs over the edge", "the last window now ends before the edge"
-            loose = hangs if self.b.rounding is Rounding.CEIL else ends
+            loose = hangs if other.layer.rounds(self.b.rounding) is Rounding.CEIL else ends
             text = loose if other.is_inexact else "the windows now fit exactly"
             yield Finding(Category.NUMERICS, Change.CHANGED, layer, "", step.window, other.window, text)
         if step.gpus != other.gpus:

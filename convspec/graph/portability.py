@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from convspec.diagnostics import Report
 from convspec.graph.graph import Graph
-from convspec.graph.settings import NetSettings
 from convspec.graph.shapes import Shapes
 from convspec.layers.base import Layer, Rounding
 from convspec.layers.dialects import CCN2, Dialect
@@ -19,7 +18,7 @@ from convspec.layers.weights import WeightLayer
 def report_limits(graph: Graph, shapes: Shapes, report: Report) -> None:
     """Report CS510 for each layer and limit, where sizes are known."""
     program = CCN2 if graph.dialect.is_ours else graph.dialect
-    _report_rounding(graph.net, program, report)
+    _report_rounding(graph, program, report)
     above_weights: set[str] = set()
     for layer in graph.order:
         is_above = any(name in above_weights for name in layer.input_names)
@@ -37,7 +36,11 @@ def _report(layer: Layer, excess: Excess, program: Dialect, report: Report) -> N
     report.add("CS510", span, message, help=f"it takes {excess.wanted}")
 
 
-def _report_rounding(net: NetSettings, program: Dialect, report: Report) -> None:
-    if net.rounding is Rounding.FLOOR:
+def _report_rounding(graph: Graph, program: Dialect, report: Report) -> None:
+    """Where windows are counted down: of the network, and of layers that say so themselves."""
+    own = [layer for layer in graph.order if layer.rounds(Rounding.CEIL) is Rounding.FLOOR]
+    places = [graph.net.span("rounding_name")] if graph.net.rounding is Rounding.FLOOR else []
+    places += [layer.span("own_rounding") for layer in own]
+    for place in dict.fromkeys(places):
         message = f"{program.program} could not run this: it counts windows up"
-        report.add("CS510", net.span("rounding_name"), message, help="write rounding=ceil, or leave it out")
+        report.add("CS510", place, message, help="write rounding=ceil, or leave it out")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from convspec.diagnostics import Report
 from convspec.graph.claims import Claims
 from convspec.graph.graph import Graph
-from convspec.layers.base import Context, Inference, Layer
+from convspec.layers.base import Context, Inference, Layer, Rounding
 from convspec.program.shape import Shape
 
 MAXIMUM_FEATURES = 2**31 - 1
@@ -71,19 +71,17 @@ def _report_too_large(name: str, shape: Shape, report: Report, graph: Graph) -> 
 
 
 def _note_rounding(name: str, inference: Inference, context: Context, graph: Graph) -> None:
+    assert inference.floor_size is not None
     layer = graph.layers[name]
+    rounds_up = layer.rounds(context.rounding) is Rounding.CEIL
+    other = inference.floor_size if rounds_up else inference.floor_size + 1
     context.report.add(
         "CS409",
         layer.header,
         f"{name} gives {_pixels(inference.shape)}: {inference.window}",
-        help=f"[@net] rounding={'floor' if context.rounds_up else 'ceil'} would give {_other(inference, context)}",
+        help=f"rounding={'floor' if rounds_up else 'ceil'} in [{name}] or [@net] would give {other}",
     )
 
 
 def _pixels(shape: Shape) -> str:
     return f"{shape.width} pixels a side" if shape.height == shape.width else f"{shape.height}x{shape.width} pixels"
-
-
-def _other(inference: Inference, context: Context) -> int:
-    assert inference.floor_size is not None
-    return inference.floor_size if context.rounds_up else inference.floor_size + 1

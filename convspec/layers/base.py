@@ -69,10 +69,6 @@ class Context(NamedTuple):
     dialect: Dialect = CONVSPEC
     is_as_written: bool = True
 
-    @property
-    def rounds_up(self) -> bool:
-        return self.rounding is Rounding.CEIL
-
 
 class Inference(NamedTuple):
     """The size of a layer's output and how it came about.
@@ -205,6 +201,10 @@ class Layer(Keyed, ABC):
             message = f"neuron {name} takes {wanted} arguments, not {len(arguments)}"
             help = f"write {name}[{','.join('ab'[:wanted])}] with numbers" if wanted else f"write {name} alone"
         self.blame(report, "CS210", "neuron", message, help=help)
+
+    def rounds(self, rounding: Rounding) -> Rounding:
+        """How the layer counts its windows in a network that counts them so."""
+        return rounding
 
     def validate_sources(self, sources: Sequence[Layer], report: Report) -> None:
         """Report inputs of a type that this layer cannot read. Called once, where all inputs exist."""

@@ -231,6 +231,7 @@ ROWS: tuple[Row, ...] = (
     Row(_UP_TO_2012, "data", "start end", UNREAD),
     Row(_UP_TO_2012, "pool", "sum", UNREAD),
     Row(_ORIGINALS, "pool", "padding", UNREAD),
+    Row(_ORIGINALS, "conv local pool", "rounding", UNREAD),
     Row((CCN2,), "cmpool", "pool outputs", _REQUIRED),
     Row((CCN2,), _LEARNING, "superEps", {"has_effect": False, "doc": "read by cuda-convnet2 and never used"}),
     Row((*_BOTH_CCN1, CCN2), "pool", "doMax", UNREAD),

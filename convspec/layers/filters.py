@@ -7,9 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from convspec.diagnostics import Label, Report
-from convspec.layers.base import Context, Cost, Inference, entry_label
+from convspec.layers.base import Context, Cost, Inference, Rounding, entry_label
 from convspec.layers.initialization import validate_function
-from convspec.layers.keys import extents, flags, function_call, integers
+from convspec.layers.keys import choice, extents, flags, function_call, integers
 from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.reading import read_maps
 from convspec.layers.sums import SummingLayer
@@ -47,6 +47,12 @@ class FilterLayer(SummingLayer):
         minimum=0,
         doc="windows a side, at least as many as cover the map; 0: as many as its zeros ask for",
     )
+    own_rounding = choice(
+        "rounding",
+        tuple(way.value for way in Rounding),
+        default=None,
+        doc="how windows are counted here: ceil or floor",
+    )
     rand_sparse = flags(
         "randSparse",
         default=False,
@@ -81,6 +87,9 @@ class FilterLayer(SummingLayer):
                 labels=entry_label(self, "groups", f"groups {', '.join(map(str, self.groups))}"),
                 help="filters counts the kernels of one group: make filters * groups equal for all inputs",
             )
+
+    def rounds(self, rounding: Rounding) -> Rounding:
+        return Rounding(self.own_rounding) if self.own_rounding else rounding
 
     def initial_functions(self) -> Iterator[tuple[Piece, str]]:
         yield from super().initial_functions()
@@ -125,7 +134,7 @@ class FilterLayer(SummingLayer):
         if any(windows.kernel > windows.size + 2 * windows.before for windows in axes):
             self._report_too_large(index, axes, context)
             return None
-        needed = infer_windows(self.out_channels, rows, columns, context.rounding)
+        needed = infer_windows(self.out_channels, rows, columns, self.rounds(context.rounding))
         return needed if self.modules[index] == Extent(0, 0) else self._forced(index, needed.shape, axes, context)
 
     def _axes(self, index: int, maps: Shape) -> tuple[Windows, Windows]:
@@ -147,7 +156,7 @@ class FilterLayer(SummingLayer):
                     "CS412",
                     self.span("modules"),
                     f"{count} windows a side do not cover {self.input_names[index]}: {self.name} needs {least}{its}, "
-                    f"{windows.arithmetic(context.rounding)}",
+                    f"{windows.arithmetic(self.rounds(context.rounding))}",
                     labels=entry_label(self, "stride", "pixels from one window to the next"),
                     help=f"write modulesX={least} or more, or leave it out",
                 )

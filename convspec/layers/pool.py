@@ -55,6 +55,12 @@ class Pool(Layer):
         doc="pixels around the map that windows may cover; they count in none",
     )
     outputs_x = extent("outputsX", default=Extent(0, 0), minimum=0, doc="windows a side, if not as many as are needed")
+    own_rounding = choice(
+        "rounding",
+        tuple(way.value for way in Rounding),
+        default=None,
+        doc="how windows are counted here: ceil or floor",
+    )
     sums = flag("sum", default=False, doc="1: pool=avg gives the sum of a window, not its mean")
     takes_max = flag(
         "doMax", home=Home.PARAMS, default=False, takes_default=False, doc="1: pool=rand takes the largest pixel"
@@ -64,6 +70,9 @@ class Pool(Layer):
     def idle_keys(cls, raw: RawSection) -> Mapping[str, str]:
         entry = raw.entry(cls.padding)
         return {} if entry is None else {"start": f"padding={entry.value}"}
+
+    def rounds(self, rounding: Rounding) -> Rounding:
+        return Rounding(self.own_rounding) if self.own_rounding else rounding
 
     @property
     def first(self) -> Extent:
@@ -105,16 +114,17 @@ class Pool(Layer):
         if maps is None:
             return None
         rows, columns = axes = self._axes(maps)
+        rounding = self.rounds(context.rounding)
         if not all(self._fits(windows, given, context) for windows, given in zip(axes, self.outputs_x, strict=True)):
             return None
-        needed = [windows.count(context.rounding) for windows in axes]
+        needed = [windows.count(rounding) for windows in axes]
         held = [min(count, windows.most) for count, windows in zip(needed, axes, strict=True)]
         if self.outputs_x == Extent(0, 0) and held == needed:
-            return infer_windows(maps.channels, rows, columns, context.rounding)
+            return infer_windows(maps.channels, rows, columns, rounding)
         height, width = (given or count for given, count in zip(self.outputs_x, held, strict=True))
         how = f"outputsX = {Extent(height, width)}"
         if self.outputs_x == Extent(0, 0):
-            how = f"{columns.arithmetic(context.rounding)}, without the last, which would hold no pixel"
+            how = f"{columns.arithmetic(rounding)}, without the last, which would hold no pixel"
         return Inference(Shape.of_maps(maps.channels, height, width), how)
 
     def _axes(self, maps: Shape) -> tuple[Windows, Windows]:
@@ -137,7 +147,7 @@ class Pool(Layer):
                 f"the first window of {self.name} starts at {start}, outside a map of {windows.size} pixels",
                 help=f"use a start below {windows.size}",
             )
-        elif not given and windows.count(context.rounding) < 1:
+        elif not given and windows.count(self.rounds(context.rounding)) < 1:
             self._report_too_large(windows, windows.size - start, context)
         elif given and windows.last_start(given) >= windows.size:
             context.report.add(

@@ -10,7 +10,9 @@ from convspec.testing.net import (
     Keys,
     Net,
     any_stage,
+    count_windows,
     draw_neuron,
+    draw_rounding,
     extent,
     maps_of,
     own_values,
@@ -67,14 +69,18 @@ def _draw_kernels(net: Net, count: int, height: int, width: int) -> tuple[Keys, 
     if not seldom(net):
         square = _draw_axis(net, min(height, width))
         axes = [(height, *square), (width, *square)]
+    rounds_up, rounding = draw_rounding(net)
     more = [0, *(net.draw(st.integers(0, 1)) for _ in range(count - 1))]
     sizes, paddings, strides = (list(numbers) for numbers in list(zip(*axes, strict=True))[1:])
     keys = {
         "filterSize": _listed([extent(size + 2 * m for size in sizes) for m in more]),
         "padding": _listed([extent(padding + m for padding in paddings) for m in more]),
         "stride": extent(strides),
+        **rounding,
     }
-    counts = [net.windows(side + 2 * padding - size, stride) for side, size, padding, stride in axes]
+    counts = [
+        count_windows(side + 2 * padding - size, stride, rounds_up=rounds_up) for side, size, padding, stride in axes
+    ]
     if seldom(net):
         counts = [windows + net.draw(st.integers(0, 2)) for windows in counts]
         keys["modulesX"] = extent(counts)

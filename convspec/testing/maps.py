@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from convspec.testing.net import Net, Stage, any_stage, draw_lone, extent, maps_of, own_values, seldom, write_stage
+from convspec.testing.net import (
+    Net,
+    Stage,
+    any_stage,
+    count_windows,
+    draw_lone,
+    draw_rounding,
+    extent,
+    maps_of,
+    own_values,
+    seldom,
+    write_stage,
+)
 
 
 def add_pool(net: Net, index: int) -> None:
     stage = any_stage(net, net.stages)
     (channels, height, width), keys = maps_of(net, stage[0])
     draw = net.draw
-    axes = [_draw_window(net, height), _draw_window(net, width)]
+    rounds_up, rounding = draw_rounding(net)
+    axes = [_draw_window(net, side, rounds_up=rounds_up) for side in (height, width)]
     if not seldom(net):
-        axes = [_draw_window(net, min(height, width))] * 2
+        axes = [_draw_window(net, min(height, width), rounds_up=rounds_up)] * 2
     sizes, strides, starts = (list(numbers) for numbers in zip(*axes, strict=True))
     behind = [max(0, -start) for start in starts]
     if not any(behind) or not seldom(net):
@@ -21,7 +34,7 @@ def add_pool(net: Net, index: int) -> None:
     keys |= {"type": "pool", "pool": draw(st.sampled_from(["max", "avg", "max", "avg", "maxabs"]))}
     if keys["pool"] == "avg" and seldom(net):
         keys["sum"] = "1"
-    keys |= {"sizeX": extent(sizes), "stride": extent(strides)}
+    keys |= {"sizeX": extent(sizes), "stride": extent(strides), **rounding}
     if any(behind):
         keys["padding"] = extent(behind)
         starts = [-padding for padding in behind]
@@ -30,7 +43,7 @@ def add_pool(net: Net, index: int) -> None:
         keys["start"] = extent(starts)
     most = [(side - 1 - start) // stride + 1 for side, (_, stride, start) in zip((height, width), axes, strict=True)]
     rows, columns = (
-        min(count, net.windows(side + after - start - size, stride))
+        min(count, count_windows(side + after - start - size, stride, rounds_up=rounds_up))
         for count, side, after, (size, stride, start) in zip(most, (height, width), behind, axes, strict=True)
     )
     if draw(st.sampled_from([False, False, False, True])):
@@ -39,11 +52,11 @@ def add_pool(net: Net, index: int) -> None:
     write_stage(net, f"pool{index}", (channels, rows, columns), own_values(stage), keys, is_lone=draw_lone(net))
 
 
-def _draw_window(net: Net, side: int) -> tuple[int, int, int]:
+def _draw_window(net: Net, side: int, *, rounds_up: bool) -> tuple[int, int, int]:
     """A window on `side` pixels, its stride and where the first one starts."""
     size = net.draw(st.integers(1, min(side, 5)))
     stride = net.draw(st.integers(1, size))
-    last = min(side - 1, side - size + stride - 1) if net.rounds_up else side - size
+    last = min(side - 1, side - size + stride - 1) if rounds_up else side - size
     return size, stride, net.draw(st.one_of(st.just(0), st.integers(1 - size, last)))
 
 

@@ -79,10 +79,6 @@ class Net:
         self.unread[name] = added
         return added
 
-    def windows(self, room: int, stride: int) -> int:
-        """How many windows there are where the first one leaves `room` pixels; may be negative."""
-        return (-(-room // stride) if self.rounds_up else room // stride) + 1
-
 
 def any_stage(net: Net, stages: Sequence[Stage]) -> Stage:
     """One of `stages`, most often the last."""
@@ -128,7 +124,7 @@ def _differing(net: Net, keys: Keys) -> Keys:
         return keys
     changed = dict(keys)
     if keys["type"] in ("conv", "local", "fc", "sfc", "treefc", "batchnorm"):
-        changed["epsB"] = "0.03"
+        changed |= {"momW": "0.8"} if "biases" in keys else {"epsB": "0.03"}
     elif "neuron" in keys:
         changed["neuron"] = net.draw(st.sampled_from(net.limits.neurons or (keys["neuron"],)))
     elif "minDiv" in keys:
@@ -183,6 +179,18 @@ def draw_neuron(net: Net) -> Keys:
 
 def seldom(net: Net) -> bool:
     return net.draw(st.sampled_from([False] * 5 + [True]))
+
+
+def count_windows(room: int, stride: int, *, rounds_up: bool) -> int:
+    """How many windows there are where the first one leaves `room` pixels; may be negative."""
+    return (-(-room // stride) if rounds_up else room // stride) + 1
+
+
+def draw_rounding(net: Net) -> tuple[bool, Keys]:
+    """Whether a layer counts its windows up, and what it says of that where it is not the way of the network."""
+    if not seldom(net):
+        return net.rounds_up, {}
+    return not net.rounds_up, {"rounding": "floor" if net.rounds_up else "ceil"}
 
 
 def extent(numbers: Iterable[int]) -> str:

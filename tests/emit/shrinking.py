@@ -15,6 +15,8 @@ from convspec.layers.norm import CrossMapResponseNorm
 
 CLASSES = 6
 NEURONS = 10
+# Windows that would ask for images of 72 pixels a side.
+_WINDOWS = {"googlenet.cfg": ("@classifier.pool.sizeX=2", "@classifier.pool.stride=1")}
 
 
 @cache
@@ -34,7 +36,11 @@ def overrides(path: Path) -> list[str]:
     layers = convspec.check(path).graph.layers.values()
     judged = {source for layer in layers if layer.type == "softmax" for source in layer.input_names}
     maps = max([6, *(layer.size for layer in layers if isinstance(layer, CrossMapResponseNorm))])
-    return [f"@net.classes={CLASSES}", *(key for layer in layers for key in _sizes(layer, judged, maps))]
+    return [
+        f"@net.classes={CLASSES}",
+        *_WINDOWS.get(path.name, ()),
+        *(key for layer in layers for key in _sizes(layer, judged, maps)),
+    ]
 
 
 def _sizes(layer: Layer, judged: set[str], maps: int) -> list[str]:

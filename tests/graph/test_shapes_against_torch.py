@@ -31,7 +31,7 @@ class MetaNetwork:
     """The layers of a graph as torch's own operators on tensors without data, (1, C, H, W) or (1, F)."""
 
     def __init__(self, checked: Checked, inputs: dict[str, tuple[int, ...]]) -> None:
-        self.rounds_up = checked.graph.net.rounding_name == "ceil"
+        self.rounding = checked.graph.net.rounding_name
         self.weights: dict[str, int] = {}
         self.shared: dict[str, int] = {}
         self.biases: dict[str, int] = {}
@@ -44,6 +44,9 @@ class MetaNetwork:
                 self.values[layer.name] = self.run(layer, [self.values[name] for name in layer.input_names])
                 if isinstance(layer, SummingLayer) and not layer.has_biases:
                     del self.biases[layer.name]
+
+    def rounds_up(self, layer: FilterLayer | Pool) -> bool:
+        return (layer.own_rounding or self.rounding) == "ceil"
 
     def count(self, layer: WeightLayer, index: int, weights: int) -> None:
         """Weights of an input; those that stand in another layer's name are counted there."""
@@ -130,7 +133,7 @@ class MetaNetwork:
         for axis in (1, 0):
             given = layer.modules[index][axis]
             reach = (given - 1) * stride[axis] + size[axis] - padding[axis] - maps.shape[2 + axis]
-            more = stride[axis] - 1 if self.rounds_up else 0
+            more = stride[axis] - 1 if self.rounds_up(layer) else 0
             frame += [padding[axis], reach if given else padding[axis] + more]
         value = F.conv2d(F.pad(maps, frame), weight, stride=stride, groups=groups)
         windows = 1 if isinstance(layer, Conv) else value[0, 0].numel()
@@ -146,7 +149,7 @@ class MetaNetwork:
             size, stride, start, padding, given = (key[axis] for key in keys)
             side, first = maps.shape[2 + axis], start - padding
             reach = first + (given - 1) * stride + size - side
-            frame += [-first, reach if given else padding + (stride - 1 if self.rounds_up else 0)]
+            frame += [-first, reach if given else padding + (stride - 1 if self.rounds_up(layer) else 0)]
             ends.append(len(range(first, side, stride)))
         return pooling(F.pad(maps, frame), layer.size, layer.stride)[:, :, : ends[1], : ends[0]]
 

@@ -19,7 +19,7 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
     where ties share, the gradient goes to each pixel that equals the output."""
     x = as_maps(sources[0], layer.channels)
     axes = zip(x.shape[2:], layer.outputs_x, layer.size, layer.stride, layer.start, layer.padding, strict=True)
-    rows, columns = (_windows(*axis, tape) for axis in axes)
+    rows, columns = (_windows(layer, *axis, tape) for axis in axes)
     value = np.empty((*x.shape[:2], len(rows), len(columns)))
     shares = {}
     for (oy, ys), (ox, xs) in product(enumerate(rows), enumerate(columns)):
@@ -40,10 +40,12 @@ def pool(layer: Pool, sources: Sequence[Array], tape: Tape) -> tuple[Array, Pull
     return value, pull
 
 
-def _windows(side: int, given: int, size: int, stride: int, start: int, padding: int, tape: Tape) -> list[slice]:
+def _windows(
+    layer: Pool, side: int, given: int, size: int, stride: int, start: int, padding: int, tape: Tape
+) -> list[slice]:
     """The pixels of each window inside the image; windows that have none are left out."""
     first = start - padding
-    count = given or count_windows(side + padding - first - size, stride, tape.graph)
+    count = given or count_windows(side + padding - first - size, stride, layer, tape.graph)
     found = [inside for inside, _ in spans(side, count, size, stride, first)]
     return [inside for inside in found if inside.stop > inside.start]
 

@@ -121,7 +121,9 @@ def _convolve(
         strict=True,
     )
     rows, columns = (
-        spans(side, given or count_windows(side + 2 * padding - size, stride, tape.graph), size, stride, -padding)
+        spans(
+            side, given or count_windows(side + 2 * padding - size, stride, layer, tape.graph), size, stride, -padding
+        )
         for side, size, padding, stride, given in axes
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isqrt
 
 from convspec.graph.graph import Graph
+from convspec.layers.filters import FilterLayer
+from convspec.layers.pool import Pool
 from tests.interpreter.tape import Array
 
 
@@ -19,10 +21,10 @@ def spans(side: int, count: int, size: int, stride: int, first: int) -> list[tup
     return spans
 
 
-def count_windows(room: int, stride: int, graph: Graph) -> int:
+def count_windows(room: int, stride: int, layer: FilterLayer | Pool, graph: Graph) -> int:
     """Windows where the first one leaves `room` pixels: the last one may hang over, or there is none that does."""
     count = 1
-    while room > 0 and (graph.net.rounding_name == "ceil" or room >= stride):
+    while room > 0 and ((layer.own_rounding or graph.net.rounding_name) == "ceil" or room >= stride):
         room -= stride
         count += 1
     return count
