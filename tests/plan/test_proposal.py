@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import convspec
@@ -18,8 +20,8 @@ from convspec.plan.rates import CARDS, Rates
 from convspec.plan.recorder import Precision, Processor
 from convspec.resources import spec_path
 from convspec.testing import specs
-from convspec.train.bench import random_inputs
-from tests.emit.comparison import emitted, lowered
+from tests.emit.comparison import Run, assert_close, emitted, lowered, random_batch, random_state, run
+from tests.interpreter import Array
 
 RATES = Rates(1e12, 1e11, 1e10)
 
@@ -161,10 +163,22 @@ def _parts(name: str, placed: Checked, gpus: int, original: Checked) -> list[str
     return parts
 
 
+def _layer_of(key: str, checked: Checked) -> str:
+    """Whose a canonical name is: the layer of the longest name that it begins with."""
+    return max((name for name in checked.graph.layers if key.startswith(f"{name}.")), key=len)
+
+
 def _mapped(state: Mapping[str, Tensor], original: Checked, placed: Checked, gpus: int) -> dict[str, Tensor]:
     """The weights of the original under the names of the placed network, by hand: rows by part, columns by input."""
-    result: dict[str, Tensor] = {}
+    same = {
+        name
+        for name, layer in original.graph.layers.items()
+        if name in placed.graph.layers and placed.graph.layers[name].input_names == layer.input_names
+    }
+    result = {key: value for key, value in state.items() if _layer_of(key, original) in same}
     for layer in original.graph.layers.values():
+        if layer.name in same:
+            continue
         own = {
             key.removeprefix(f"{layer.name}."): v for key, v in state.items() if key.rpartition(".")[0] == layer.name
         }
@@ -191,16 +205,36 @@ def _mapped(state: Mapping[str, Tensor], original: Checked, placed: Checked, gpu
     return result
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(specs())
-def test_what_is_proposed_for_any_network_is_accepted_and_as_large(text: str) -> None:
+def _computed(original: Checked, placed: Checked, gpus: int) -> tuple[Run, Run, dict[str, Array]]:
+    """What both networks make of the same numbers, and the weights of the placed one."""
+    nets = emitted(lowered(original)), emitted(lowered(placed))
+    state, batch = random_state(nets[0], 0), random_batch(original, 4, 1)
+    tensors = {name: torch.from_numpy(value) for name, value in state.items()}
+    parted = {name: value.numpy() for name, value in _mapped(tensors, original, placed, gpus).items()}
+    return run(nets[0], batch, state), run(nets[1], batch, parted), parted
+
+
+def _assert_same(wanted: Run, got: Run) -> None:
+    """Values, and the gradient of the pictures, which goes through all layers."""
+    assert wanted.values.keys() == got.values.keys()
+    for name, value in wanted.values.items():
+        assert_close(name, got.values[name], value)
+    assert_close("gradient", got.gradients["data"], wanted.gradients["data"])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(text=specs(max_side=9), gpus=st.sampled_from([2, 3]))
+def test_what_is_proposed_for_any_network_computes_the_same(text: str, gpus: int) -> None:
     original = convspec.check(text)
-    found = _proposals(original, 2)
+    found = _proposals(original, gpus)
     assert Scheme.ONE in found
     for scheme in found.keys() & {Scheme.DATA, Scheme.TRICK, Scheme.SPLIT}:
         placed = convspec.check(found[scheme].text)
         assert placed.ok
         assert placed.totals.network.parameters == original.totals.network.parameters
+        wanted, got, _ = _computed(original, placed, gpus)
+        assume(all(np.isfinite(value).all() for value in (*wanted.values.values(), wanted.gradients["data"])))
+        _assert_same(wanted, got)
 
 
 @pytest.mark.parametrize("gpus", [2, 3])
@@ -208,28 +242,15 @@ def test_what_is_proposed_for_any_network_is_accepted_and_as_large(text: str) ->
 def test_what_is_proposed_computes_the_same(scheme: Scheme, gpus: int) -> None:
     original = convspec.check(NET.format(layers=LAYERS, more=""))
     assert original.ok, original.diagnostics
-    proposal = _proposals(original, gpus)[scheme]
-    placed = proposal.checked
-    programs = lowered(original), lowered(placed)
-    nets = [emitted(program) for program in programs]
-    torch.manual_seed(0)
-    for tensor in nets[0].parameters():
-        torch.nn.init.normal_(tensor, std=0.3)
-    state = _mapped(nets[0].state_dict(), original, placed, gpus)
-    nets[1].load_state_dict(state)
-    inputs = {
-        name: value.double() if value.is_floating_point() else value
-        for name, value in random_inputs(programs[0], 4, torch.device("cpu")).items()
-    }
-    wanted, got = nets[0](inputs), nets[1](inputs)
-    assert wanted.keys() == got.keys()
-    for name in wanted:
-        torch.testing.assert_close(got[name], wanted[name], rtol=1e-10, atol=1e-10)
+    placed = _proposals(original, gpus)[scheme].checked
+    wanted, got, state = _computed(original, placed, gpus)
+    _assert_same(wanted, got)
     # the comparison sees a difference: parts in another order are another function
     if scheme is not Scheme.DATA:
         first, second = ("fc3a.weights.0", "fc3b.weights.0")
-        nets[1].load_state_dict(state | {first: state[second], second: state[first]})
-        assert (nets[1](inputs)["probs"] - wanted["probs"]).abs().max() > 1e-6
+        swapped = state | {first: state[second], second: state[first]}
+        got = run(emitted(lowered(placed)), random_batch(original, 4, 1), swapped)
+        assert np.abs(got.values["probs"] - wanted.values["probs"]).max() > 1e-6
 
 
 def test_what_is_split_and_what_is_not() -> None:
