@@ -76,9 +76,8 @@ class Schedule(NamedTuple):
 
     def _step(self, progress: float) -> int:
         """Which of the equal steps `progress` is in, from 0; a border belongs to the step before it."""
-        last = max(0, self.steps - 1)
-        near = int(progress * self.steps)
-        return next((i for i in range(max(0, near - 1), min(last, near + 2)) if progress <= (i + 1) / self.steps), last)
+        near = max(0, min(self.steps - 1, int(progress * self.steps)))
+        return near - 1 if near and progress <= near / self.steps else near
 
     def _rate_of_step(self, step: int) -> float:
         return self._last if step >= self.steps - 1 else self._divided(step / (self.steps - 1))

@@ -66,9 +66,8 @@ class PaperSGD:
         torch_groups = [
             {
                 "params": [tensor for _, tensor in members],
-                "lr": float(update.rate.rate(0.0)) or float(update.rate.base),
+                "lr": float(update.rate.base),
                 "momentum": NORMALISED_MOMENTUM if update.damping else update.momentum,
-                "weight_decay": 0.0 if takes_decay(update) else update.decay,
             }
             for update, members in by_update.items()
         ]
@@ -84,6 +83,7 @@ class PaperSGD:
             if not is_plain(update)
             for parameter, tensor in members
         }
+        self.set_rates(0.0)
 
     def set_rates(self, progress: float, factor: float = 1.0) -> None:
         """Give every parameter its rate at `progress`, in [0, 1], times `factor`."""
@@ -110,7 +110,7 @@ class PaperSGD:
                     constrain(parameter, tensor)
 
     def zero_grad(self) -> None:
-        self._sgd.zero_grad(set_to_none=True)
+        self._sgd.zero_grad()
 
     def rates(self) -> dict[str, float]:
         """The rate of each parameter that learns, now, by canonical name."""

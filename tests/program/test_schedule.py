@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, inf, isnan, log, sqrt
+from math import exp, inf, isnan, log, nextafter, sqrt
 
 import pytest
 
@@ -56,7 +56,8 @@ def test_steps_are_found_at_once_however_many() -> None:
     for steps in (2, 3, 7, 10, 100, 999):
         falling = Schedule(ScheduleKind.DEXP, 0.4, 8, steps)
         for k in range(2 * steps + 1):
-            for progress in (k / (2 * steps), min(1, k / (2 * steps) + 1e-12)):
+            half = k / (2 * steps)
+            for progress in (half, *(min(1, max(0, nextafter(half, way))) for way in (0, 1)), min(1, half + 1e-12)):
                 step = next((i for i in range(steps - 1) if progress <= (i + 1) / steps), steps - 1)
                 rate = 0.05 if step == steps - 1 else 0.4 * 8 ** (-step / (steps - 1))
                 assert falling.rate(progress) == pytest.approx(rate, rel=1e-12), (steps, progress)
@@ -95,6 +96,9 @@ def test_jdexp_takes_the_mean_in_the_second_half_of_a_step() -> None:
     # twenty steps: that from 0.15 to 0.2 lies below 0.2, and its second half is as its first
     many = Schedule(ScheduleKind.JDEXP, 0.4, 8, 20)
     assert many.rate(0.19) == Schedule(ScheduleKind.DEXP, 0.4, 8, 20).rate(0.19)
+    # of nine, the second half of the second, 0.167 to 0.222, has 0.2 in it, which is still as dexp
+    for progress, over in ((0.2, 0.4 * 8 ** (-1 / 8)), (0.2001, 0.4 * 8 ** (-1 / 16))):
+        assert Schedule(ScheduleKind.JDEXP, 0.4, 8, 9).rate(progress) == pytest.approx(over)
 
 
 @pytest.mark.parametrize("base", [0.02, 0.5, 3.0])

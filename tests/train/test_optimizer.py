@@ -191,3 +191,46 @@ def test_momentum_moves_between_placements() -> None:
         assert torch.equal(buffer, buffers[name])
     expected = torch.from_numpy(gradients()[0]["first"]).float()
     assert torch.equal(torch.cat([buffers["a.weight"], buffers["b.weight"]]), expected)
+
+
+def test_momentum_of_other_rates_is_the_same_step() -> None:
+    """V = -rate b: of matrices kept at rates of their own, whichever they are merged under; what has none is at rest."""
+    upper, lower = Block("a.weight", (0, 3), (0, 4)), Block("b.weight", (3, 6), (0, 4))
+    merged = program_of(second=constant(0.1), bias=constant(0.1), first=constant(0.1))
+    towers = parameter("first", (6, 4), constant(0.1), upper, lower)
+    merged = Program("merged", (), (*merged.parameters[:2], towers), ())
+    kept = {
+        "a.weight": torch.ones(3, 4),
+        "b.weight": torch.ones(3, 4),
+        "second": torch.ones(5, 3),
+        "bias": torch.ones(5),
+    }
+    rates = {"a.weight": 0.1, "b.weight": 0.4, "second": 0.3, "bias": 0.1}
+    cases = {
+        ("second", "bias", "a.weight", "b.weight"): {"second": 0.3, "bias": 0.1, "a.weight": 0.1, "b.weight": 0.4},
+        ("b.weight", "bias"): {"bias": 0.1},
+        ("bias", "a.weight"): {"bias": 0.1},
+        (): {},
+    }
+    for given, expected in cases.items():
+        optimizer = PaperSGD(merged, Weights(torch.float32))
+        assert optimizer.momentum() == ({}, {}), "nothing was stepped"
+        optimizer.load_momentum({name: kept[name] for name in given}, {name: rates[name] for name in given})
+        buffers, found = optimizer.momentum()
+        steps = {name: float((found[name] * buffer).mean()) for name, buffer in buffers.items()}
+        assert steps == pytest.approx(expected, rel=1e-6)
+        assert all(float(buffer.std()) < 1e-6 for buffer in buffers.values())
+
+
+def test_a_rate_that_fell_to_zero_is_told_as_zero() -> None:
+    optimizer = PaperSGD(program_of(first=constant(0.1), second=constant(0.0)), Weights())
+    for factor, rate in ((1.0, 0.1), (0.0, 0.0), (0.5, 0.05)):
+        optimizer.set_rates(0.5, factor)
+        assert optimizer.rates() == {"first": rate}
+
+
+def test_devices_without_fused_steps_are_taken() -> None:
+    """Torch refuses to fuse where one tensor is on another device."""
+    net = Weights()
+    net.second = nn.Parameter(net.second.detach().to("meta"))
+    PaperSGD(program_of(first=constant(0.1), second=constant(0.1)), net)

@@ -17,6 +17,10 @@ from convspec.resources import spec_names, spec_path
 from convspec.train.rates import at_rate, rate_of
 from tests.train.racing import RELU
 
+BARE = (
+    "[@net]\ninput=data:4\noutputs=last\n[data]\ntype=data\ndataIdx=0\n[last]\ntype=neuron\nneuron=abs\ninputs=data\n"
+)
+
 
 @pytest.mark.parametrize("name", spec_names())
 def test_all_rates_of_our_specs_are_multiplied_and_nothing_else(name: str) -> None:
@@ -93,6 +97,8 @@ def test_rates_in_a_parameter_file(tmp_path: Path) -> None:
     assert rate_of(after) == 0.00004
 
 
-def test_a_spec_that_learns_nothing_has_no_rate() -> None:
-    with pytest.raises(DiagnosticError, match="every learning rate"):
-        rate_of(check(RELU.replace("epsW=0.0002", "epsW=0")))
+@pytest.mark.parametrize("text", [RELU.replace("epsW=0.0002", "epsW=0"), BARE], ids=["frozen", "no weights"])
+def test_a_spec_that_learns_nothing_has_no_rate(text: str) -> None:
+    with pytest.raises(DiagnosticError, match="every learning rate") as raised:
+        rate_of(check(text))
+    assert "epsW=0.01" in (raised.value.diagnostics[0].help or "")

@@ -253,15 +253,17 @@ def test_each_matrix_of_a_merged_parameter_is_held_by_itself() -> None:
     np.testing.assert_allclose(norms, 0.5, rtol=1e-12)
 
 
-def test_a_filter_of_zeros_stays() -> None:
+@pytest.mark.parametrize(
+    ("value", "constraint"),
+    [(0.0, Constraint(norm=1.0, is_exact=True, spread=(0.1, 0.2))), (0.5, Constraint(spread=(0.1, 0.2)))],
+)
+def test_a_filter_without_norm_or_spread_stays(value: float, constraint: Constraint) -> None:
     net = Weights((2, 3))
-    with torch.no_grad():
-        net.weight.zero_()
-    update = Update(FALLING, 0.9, constraint=Constraint(norm=1.0, is_exact=True, spread=(0.1, 0.2)))
-    optimizer = PaperSGD(program_of(matrix(update, (2, 3))), net)
+    nn.init.constant_(net.weight, value)
+    optimizer = PaperSGD(program_of(matrix(Update(FALLING, 0.9, constraint=constraint), (2, 3))), net)
     net.weight.grad = torch.zeros(2, 3, dtype=torch.float64)
     optimizer.step(0)
-    assert torch.equal(net.weight, torch.zeros(2, 3, dtype=torch.float64))
+    assert (net.weight == value).all()
 
 
 def test_a_period_without_an_end_changes_nothing() -> None:
@@ -283,6 +285,20 @@ def test_goes_on_to_the_bit(update: Update, stop: int) -> None:
     _, whole = learn(matrix(update), shares=SHARES)
     _, part = learn(matrix(update), shares=SHARES, stop=stop)
     np.testing.assert_array_equal(part, whole)
+
+
+@pytest.mark.parametrize("update", [DAMPED, NOISY], ids=["damped", "noisy"])
+def test_other_rules_take_a_short_minibatch_as_a_full_one(update: Update) -> None:
+    np.testing.assert_array_equal(learn(matrix(update), shares=SHARES)[1], learn(matrix(update))[1])
+
+
+@pytest.mark.parametrize(
+    ("update", "kinds"),
+    [(PERIOD, {"sum"}), (DAMPED, {"mean", "square"}), (NOISY, set()), (ALL_AT_ONCE, {"sum", "mean", "square"})],
+)
+def test_nothing_is_remembered_in_vain(update: Update, kinds: set[str]) -> None:
+    memory = PaperSGD(program_of(matrix(update)), Weights((6, 4))).memory()
+    assert memory.keys() == {f"{kind}/weight" for kind in kinds}
 
 
 @pytest.mark.parametrize("update", [PERIOD, DAMPED, ALL_AT_ONCE], ids=["period", "damped", "all_at_once"])
