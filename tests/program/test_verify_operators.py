@@ -129,6 +129,7 @@ LEGAL = [
     (Case(Slice, ((5, 4, 6),), (2, 4, 6), {}, {"start": 1, "stop": 3}), {}),
     (Case(Gather, ((5, 4, 6),), (7, 4, 6), {"index": (7,)}, {"index": "index"}), {}),
     (Case(Send, ((4,),), (4,), {}, {"peer": 1, "exchange": 0}), {}),
+    (Case(Maximum, ((4, 2, 2), (4, 2, 2)), (4, 2, 2)), {}),
 ]  # fmt: skip
 
 SHAPE = "but its inputs give"
