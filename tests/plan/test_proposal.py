@@ -188,7 +188,7 @@ def _mapped(state: Mapping[str, Tensor], original: Checked, placed: Checked, gpu
             if len(layer.input_names) > 1 and f"{layer.name}.weights.{i}" in state
         ]
         if joined:
-            own |= {"weight": torch.cat(joined, 1), "bias": state[f"{layer.name}.bias"]}
+            own["weight"] = torch.cat(joined, 1)
         parts = _parts(layer.name, placed, gpus, original)
         for number, part in enumerate(parts):
             inputs = placed.graph.layers[part].input_names
