@@ -10,7 +10,7 @@ import bz2
 import gzip
 import lzma
 import tarfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,11 @@ _INNER = ".tar"
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file of an archive. number: of it, from 0, in the order of the archive. name: as the archive has it, cleaned of
-    `.`; of a file in a tar for a class, CLASS/FILE. why: it is not taken, if it is not."""
+    `.`; of a file in a tar for a class, CLASS/FILE. size: in bytes. why: it is not taken, if it is not."""
 
     number: int
     name: str
+    size: int
     why: str
 
 
@@ -60,6 +61,7 @@ class ArchiveTree:
         self.path = path
         self.order: dict[str, int] = {}
         self.refused: list[tuple[str, str]] = []
+        self._sizes: dict[int, int] = {}
         with closing(_members(path, lambda member: False, notify)) as members:
             for member, _ in members:
                 why = member.why or ("there is another file of this name" if member.name in self.order else "")
@@ -67,6 +69,7 @@ class ArchiveTree:
                     self.refused.append((member.name, why))
                 elif not _is_hidden(member.name):
                     self.order[member.name] = member.number
+                    self._sizes[member.number] = member.size
         self._strip_outer()
         self._below: dict[str, list[str]] = {}
         self._folders: dict[str, dict[str, None]] = {}
@@ -82,6 +85,9 @@ class ArchiveTree:
 
     def files(self, folder: str) -> list[str]:
         return self._below.get(folder, [])
+
+    def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        return {name: self._sizes[self.order[name]] for name in names}
 
     def contents(self, names: dict[int, str]) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the members with these numbers, in the order of the archive. Raises as `__init__`."""
@@ -147,7 +153,7 @@ def _members(
         with _opened(path) as (file, is_seekable):
             for number, (name, header, tar) in enumerate(_walked(file, "", is_seekable, _Marks(path, notify))):
                 last = visible(name)
-                member = Member(number, _cleaned(name), _refusal(name, header))
+                member = Member(number, _cleaned(name), header.size, _refusal(name, header))
                 yield member, _content(header, tar) if wanted(member) else b""
             while file.read(_READ_BYTES):
                 pass  # the checksum of what is compressed stands at its end

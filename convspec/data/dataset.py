@@ -36,7 +36,7 @@ class Dataset(ABC):
 
     name: as the user would type it for `--data`.
     shape: of every stored picture, (H, W, C); the network's input is cropped from it.
-    fingerprint: changes when the pictures, their labels or their order change; a resumed run compares it.
+    fingerprint: changes when the pictures, their labels or their order change; a resumed run compares it, by `is_that_of`.
     mean: of the training pictures, (H, W, C), where the data bring it along; else it is taken.
     color_pca: of the training pictures, where the data bring it along; else it is taken (see `statistics`).
     """
@@ -85,6 +85,10 @@ class Dataset(ABC):
     def picture_name(self, split: Split, index: int) -> str | None:
         """The file of the picture that `read` gave last for an index, relative to the data; None for one without a file."""
         return None
+
+    def is_that_of(self, fingerprint: str | None) -> bool:
+        """Whether these are the pictures that were recorded by a fingerprint, of this version or of an earlier one."""
+        return fingerprint == self.fingerprint
 
     def close(self) -> None:
         """Give back threads and files."""

@@ -3,14 +3,20 @@
 A set that fits `CACHE_BYTES` is decoded once, at the start, and broken files are left out; a larger one is decoded as
 it is read, and the next readable picture stands in for a broken one, so that the order of the others never depends on
 what was found. Either way each is named in a warning, and more than a few are an error.
+
+The fingerprint of a set that is decoded at the start has the hash of each file; of a larger one, which is not read then, the
+size of each: a million pictures are asked for theirs within ten seconds, and their bytes would take minutes. When a file was
+written would tell more, and also of each copy of the folder that nothing was changed in.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -18,7 +24,7 @@ import numpy as np
 from convspec.data.augmentation import Augmentation, Place
 from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.draws import Indices
-from convspec.data.layout import TEST_SHARE, Layout, Sample, no_pictures, read_folder, split_off_tests
+from convspec.data.layout import TEST_SHARE, Sample, no_pictures, read_folder, split_off_tests
 from convspec.data.pictures import BrokenPicture, read_into, read_square
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.machine import usable_cores
@@ -87,7 +93,7 @@ class Folder(Dataset):
         cache_bytes: int = CACHE_BYTES,
         test_share: float = TEST_SHARE,
     ) -> None:
-        """test_share: see `read_layout`. `parted` is the fingerprint that the same pictures have with the usual share."""
+        """test_share: see `read_layout`."""
         self.name = root
         self.shape = (size, size, channels)
         tree, layout = read_folder(root, test_share)
@@ -96,23 +102,36 @@ class Folder(Dataset):
         for name in layout.strangers:
             self._broken.add(name, "not a picture")
         self._cache: dict[Split, Pictures] = {}
+        self._told: dict[str, int | str] = {}
         self._stands_for: dict[tuple[Split, int], int] = {}
         if sum(map(len, layout.samples.values())) * size * size * channels <= cache_bytes:
             self._decode_all()
+        else:
+            self._told.update(tree.sizes(layout.names()))
         for split in Split:
             if not self._samples[split]:
                 raise no_pictures(f"no {split.value} picture under {root} can be read")
         self._labels = {split: np.array([s.label for s in self._samples[split]], np.int64) for split in Split}
-        self.fingerprint = replace(layout, samples=self._samples).digest(repr(self.shape).encode())
-        self.parted = self._parted_fingerprint(layout)
+        self._layout = layout
+        self.fingerprint, self._by_names = self._fingerprints(self._samples)
 
-    def _parted_fingerprint(self, layout: Layout) -> str:
+    def is_that_of(self, fingerprint: str | None) -> bool:
+        return fingerprint in (self.fingerprint, self._by_names)
+
+    def is_whole_of(self, fingerprint: str | None) -> bool:
+        """Whether these are the same pictures, all of them in both splits, as have the fingerprint with the usual share."""
+        layout = self._layout
         if layout.samples[Split.TRAIN] is not layout.samples[Split.TEST]:
-            return self.fingerprint
+            return False
         good = {sample.name for sample in self._samples[Split.TEST]}
         parts = zip(Split, split_off_tests(layout.samples[Split.TEST]), strict=True)
         samples = {split: [sample for sample in part if sample.name in good] for split, part in parts}
-        return replace(layout, samples=samples).digest(repr(self.shape).encode())
+        return fingerprint in self._fingerprints(samples)
+
+    def _fingerprints(self, samples: dict[Split, list[Sample]]) -> tuple[str, str]:
+        """Of the pictures, and of their names alone."""
+        layout, shape = replace(self._layout, samples=samples), repr(self.shape).encode()
+        return layout.digest(shape, self._told), layout.digest(shape)
 
     def count(self, split: Split) -> int:
         return len(self._samples[split])
@@ -187,8 +206,20 @@ class Folder(Dataset):
         return good
 
     def _try_read(self, sample: Sample) -> Pictures | None:
+        file = self._root / sample.name
         try:
-            return read_square(self._root / sample.name, self.shape[0], self.shape[2])
+            picture = read_square(file, self.shape[0], self.shape[2])
+            self._told[sample.name] = _hash_of(file)
+            return picture
         except BrokenPicture as error:
             self._broken.add(sample.name, str(error))
             return None
+
+
+def _hash_of(file: Path) -> str:
+    """Of the bytes. Raises BrokenPicture where the file went away since it was read."""
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise BrokenPicture(error.strerror or str(error)) from error

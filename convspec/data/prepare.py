@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from convspec.data.pictures import reused_memory
 from convspec.data.shard_writer import npy_bytes, shard_name, sums_file
 from convspec.data.sources import Source
 from convspec.data.statistics import Sums
-from convspec.data.target import Done, Target, refused, reporting
+from convspec.data.target import OTHER_SOURCE, Done, Target, begun_with, refused, reporting
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.diagnostics.visible import visible
 
@@ -64,7 +64,6 @@ def prepare(
     where `root` cannot take them, CS724 where it is damaged beyond its shards; and `Stopped`.
     """
     per_shard = options.shard_pictures or max(1, SHARD_BYTES // int(np.prod(source.shape)))
-    plan = _plan(source, per_shard, options)
     if source.folder is not None and root.resolve().is_relative_to(source.folder.resolve()):
         help = "name a folder beside it"
         raise DiagnosticError(Diagnostic("CS726", f"{root} lies inside {source.folder}, which is read", help=help))
@@ -73,6 +72,7 @@ def prepare(
         Filling(source, target, per_shard, options, progress, notify, is_stopped).run()
 
     manifest = read_manifest(root) if (root / MANIFEST).is_file() else None
+    plan = _plan(source, per_shard, options, begun_with(root) if manifest is None else manifest.prepared)
     with reporting(root), reused_memory(options.jobs):
         if manifest is not None:
             _check_plan(root, manifest, plan)
@@ -90,10 +90,11 @@ def prepare(
             return _finish(source, target, plan)
 
 
-def _plan(source: Source, per_shard: int, options: Options) -> dict[str, Any]:
-    """What decides the bytes that are written."""
+def _plan(source: Source, per_shard: int, options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bytes that are written. before: the plan that is there; of the same source it keeps how that is told."""
     from PIL import __version__ as pillow
 
+    digest = before.get("digest")
     return {
         "source": source.kind,
         "name": visible(source.name),
@@ -102,7 +103,7 @@ def _plan(source: Source, per_shard: int, options: Options) -> dict[str, Any]:
         "shard_pictures": per_shard,
         "resampling": "the middle square, bicubic, antialiased",
         "pillow": pillow,
-        "digest": source.digest,
+        "digest": digest if source.is_that_of(digest) else source.digest,
     }
 
 
@@ -111,7 +112,7 @@ def _check_plan(root: Path, manifest: Manifest, plan: dict[str, Any]) -> None:
     different = [key for key in plan if key != "pillow" and manifest.prepared.get(key) != plan[key]]
     if different:
         key = different[0]
-        what = "of another SRC" if key == "digest" else f"with {key} {manifest.prepared.get(key)}, not {plan[key]}"
+        what = OTHER_SOURCE if key == "digest" else f"with {key} {manifest.prepared.get(key)}, not {plan[key]}"
         raise refused(f"{root} was prepared {what}", root)
 
 

@@ -51,5 +51,8 @@ class Relabelled(Dataset):
     def picture_name(self, split: Split, index: int) -> str | None:
         return self._dataset.picture_name(split, index)
 
+    def is_that_of(self, fingerprint: str | None) -> bool:
+        return self._dataset.is_that_of(fingerprint)
+
     def close(self) -> None:
         self._dataset.close()

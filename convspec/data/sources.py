@@ -23,7 +23,7 @@ from convspec.data.dataset import Dataset, Notify, Pictures, Split
 from convspec.data.digits import Digits
 from convspec.data.draws import Indices
 from convspec.data.jpeg_batches import JpegBatches
-from convspec.data.layout import TEST_SHARE, Layout, read_folder, read_layout
+from convspec.data.layout import TEST_SHARE, Layout, Tree, read_folder, read_layout
 from convspec.data.matrix_batches import MatrixBatches
 from convspec.data.photos import Photos
 from convspec.data.pictures import read_square
@@ -65,6 +65,10 @@ class Source(ABC):
     refused: tuple[tuple[str, str], ...] = ()
     digest: str
     folder: Path | None = None
+
+    def is_that_of(self, digest: object) -> bool:
+        """Whether this is the source that was recorded by a digest, of this version or of an earlier one."""
+        return digest == self.digest
 
     @abstractmethod
     def name_of(self, split: Split, index: int) -> str:
@@ -124,13 +128,17 @@ def _as_stored(source: Source, choice: Choice) -> Source:
 class _Listed(Source):
     """Pictures by name, in class folders."""
 
-    def __init__(self, kind: str, name: str, layout: Layout, choice: Choice) -> None:
+    def __init__(self, kind: str, name: str, tree: Tree, layout: Layout, choice: Choice) -> None:
         side = choice.size or SIZE
         self.kind, self.name, self.shape = kind, name, (side, side, choice.channels or COLORS)
         self.classes, self.samples = layout.classes, layout.samples
         self.labels = {split: np.array([s.label for s in layout.samples[split]], np.int64) for split in Split}
         self.refused = tuple((stranger, "not a picture") for stranger in layout.strangers)
-        self.digest = layout.digest(kind.encode())
+        self.digest = layout.digest(kind.encode(), tree.sizes(layout.names()))
+        self._by_names = layout.digest(kind.encode())
+
+    def is_that_of(self, digest: object) -> bool:
+        return digest in (self.digest, self._by_names)
 
     def name_of(self, split: Split, index: int) -> str:
         return self.samples[split][index].name
@@ -143,7 +151,7 @@ class FolderSource(_Listed):
     def __init__(self, root: str, choice: Choice) -> None:
         tree, layout = read_folder(root, choice.test_share)
         self.folder = self._root = tree.root
-        super().__init__("folder", tree.root.resolve().name, layout, choice)
+        super().__init__("folder", tree.root.resolve().name, tree, layout, choice)
 
     def jobs(self, wanted: Wanted) -> Iterator[Job]:
         for split in Split:
@@ -160,7 +168,7 @@ class ArchiveSource(_Listed):
         layout = read_layout(self._tree, choice.test_share)
         order = self._tree.order
         samples = {split: sorted(layout.samples[split], key=lambda sample: order[sample.name]) for split in Split}
-        super().__init__("archive", path.name, replace(layout, samples=samples), choice)
+        super().__init__("archive", path.name, self._tree, replace(layout, samples=samples), choice)
         self.refused = (*self._tree.refused, *self.refused)
 
     def jobs(self, wanted: Wanted) -> Iterator[Job]:

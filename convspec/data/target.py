@@ -23,6 +23,8 @@ from convspec.data.manifest import MANIFEST, WORK, FileEntry
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.machine import is_full
 
+OTHER_SOURCE = "from another SRC, or from pictures that have changed since"
+
 _PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
 
 
@@ -109,16 +111,12 @@ class Target:
 
     def _begin(self, plan: Mapping[str, Any]) -> None:
         path = self.work / _PLAN
-        try:
-            before = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        if not path.exists():
             replace_file(path, json.dumps(plan, indent=1).encode())
             return
-        except (ValueError, RecursionError):
-            before = None
+        before = begun_with(self.root)
         if before != plan:
-            before = before if isinstance(before, dict) else {}
-            raise refused(f"{self.root} was begun with {_difference(before, plan)}", self.root)
+            raise refused(f"{self.root} was begun {_difference(before, plan)}", self.root)
         for part in self.work.glob("*.part"):
             part.unlink()
 
@@ -139,6 +137,15 @@ class Target:
                     found[done.split, done.number] = done
             file.truncate(end)
         return found
+
+
+def begun_with(root: Path) -> dict[str, Any]:
+    """The plan of a folder in preparation; empty where there is none that can be read."""
+    try:
+        plan = json.loads((root / WORK / _PLAN).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return plan if isinstance(plan, dict) else {}
 
 
 def refused(message: str, root: Path) -> DiagnosticError:
@@ -181,8 +188,8 @@ def _locked(work: Path, root: Path) -> IO[bytes]:
 def _difference(before: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     for key, value in plan.items():
         if before.get(key) != value:
-            return "another SRC" if key == "digest" else f"{key} {before.get(key)}, not {value}"
-    return "another plan"
+            return OTHER_SOURCE if key == "digest" else f"with {key} {before.get(key)}, not {value}"
+    return "with another plan"
 
 
 def _has_size(path: Path, size: int) -> bool:

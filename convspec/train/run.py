@@ -16,7 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
-from convspec.data.dataset import Notify
+from convspec.data.dataset import Dataset, Notify
 from convspec.data.durable import locked, replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, closest
 from convspec.train.checkpoint import kept_note
@@ -87,16 +87,16 @@ class RunFolder:
                 )
             )
 
-    def check_data(self, name: str, fingerprint: str) -> None:
-        """Raises DiagnosticError CS709 where the run was made on other data."""
-        if self.settings().get("fingerprint") != fingerprint:
-            raise DiagnosticError(
-                Diagnostic(
-                    "CS709",
-                    f"{self.path} was made on other pictures than {name} has now",
-                    help="name the data of that run with --data, or train without --resume",
-                )
-            )
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises DiagnosticError CS709 where the run was made on other data. A run whose fingerprint is of an earlier version,
+        which told less, takes that of this one."""
+        settings = self.settings()
+        if not dataset.is_that_of(settings.get("fingerprint")):
+            message = f"{self.path} was made on other pictures than {dataset.name} has now"
+            help = f"name the data of that run with --data, or begin a new run from its weights with --init {self.path}"
+            raise DiagnosticError(Diagnostic("CS709", message, help=help))
+        if settings["fingerprint"] != dataset.fingerprint:
+            self.adopt({**settings, "fingerprint": dataset.fingerprint})
 
     def begin_again(self, checkpoint_every: int, notify: Notify) -> None:
         """Note that the run has no checkpoint and begins at step 0: it was stopped before the first.

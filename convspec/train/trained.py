@@ -115,7 +115,7 @@ class Trained:
             message = f"{self.run_dir} tells of no data: it was made of an old checkpoint, and has not met any since"
             raise DiagnosticError(Diagnostic("CS701", message, help="name data with --data"))
         dataset = self._open(data or self.data, TEST_SHARE if self._is_own_place(data) else 1.0, notify)
-        if isinstance(dataset, Folder) and dataset.parted == self.settings.get("fingerprint") != dataset.fingerprint:
+        if isinstance(dataset, Folder) and dataset.is_whole_of(self.settings.get("fingerprint")):
             # the pictures of the run, under another name: most of them were trained on
             dataset = self._open(data, TEST_SHARE, notify)
         self._note_changes(dataset, notify)
@@ -164,7 +164,7 @@ class Trained:
 
     def _note_changes(self, dataset: Dataset, notify: Notify) -> None:
         before = self.settings.get("fingerprint")
-        if self._is_own_place(dataset.name) and before is not None and dataset.fingerprint != before:
+        if self._is_own_place(dataset.name) and before is not None and not dataset.is_that_of(before):
             message = f"{dataset.name} has other pictures now than when {self.run_dir} was trained on it"
             notify(Diagnostic("CS709", message, severity=Severity.WARNING))
 

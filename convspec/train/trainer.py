@@ -182,7 +182,7 @@ def _take_up(run: RunFolder, compiled: CompiledSpec, dataset: Dataset, log_every
     """Give an imported run what describes its data; raises where another run has other data."""
     if run.settings().get("fingerprint") is None:
         run.adopt(describe_run(compiled, dataset, log_every))
-    run.check_data(dataset.name, dataset.fingerprint)
+    run.check_data(dataset)
 
 
 def _log_every(run: RunFolder, log_every: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 from convspec.data import Split
 from convspec.data.folder import Folder
+from convspec.data.layout import read_folder
+from convspec.data.relabelled import Relabelled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 
 
@@ -224,10 +227,53 @@ def test_an_empty_class_folder_is_no_class(tmp_path: Path) -> None:
     dataset.close()
 
 
-def test_the_fingerprint_is_that_of_names_and_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_the_fingerprint_is_that_of_names_and_order_and_what_is_in_the_files(tmp_path: Path, cache_bytes: int) -> None:
+    def fingerprint() -> str:
+        return folder(tmp_path / "two", cache_bytes=cache_bytes).fingerprint
+
     make(tmp_path / "one")
     make(tmp_path / "two")
-    prints = [folder(tmp_path / name).fingerprint for name in ("one", "two")]
-    assert prints[0] == prints[1], "where the folder lies does not matter"
+    before = folder(tmp_path / "one", cache_bytes=cache_bytes).fingerprint
+    os.utime(tmp_path / "two" / "a" / "3.png", (1, 1))
+    assert fingerprint() == before, "where the folder lies and when it was written do not matter"
+    picture = (tmp_path / "two" / "a" / "3.png").read_bytes()
+    put(tmp_path / "two" / "a" / "3.png", 3, size=(11, 10))
+    assert fingerprint() != before
+    (tmp_path / "two" / "a" / "3.png").write_bytes(picture)
+    assert fingerprint() == before
     put(tmp_path / "two" / "a" / "new.png", 1)
-    assert folder(tmp_path / "two").fingerprint != prints[0]
+    assert fingerprint() != before
+
+
+def test_a_set_that_is_decoded_at_the_start_is_known_by_its_bytes(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    before = folder(tmp_path).fingerprint
+    file = tmp_path / "a" / "1.png"
+    size = file.stat().st_size
+    put(file, 5)
+    assert file.stat().st_size == size
+    assert folder(tmp_path).fingerprint != before
+
+
+def test_a_fingerprint_of_an_earlier_version_is_known(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    _, layout = read_folder(str(tmp_path))
+    names = layout.digest(repr((8, 8, 1)).encode())
+    for cache_bytes in (0, 1 << 20):
+        dataset = folder(tmp_path, cache_bytes=cache_bytes)
+        assert dataset.fingerprint != names
+        assert dataset.is_that_of(names)
+        assert Relabelled(dataset, ("a", "b")).is_that_of(names)
+    (tmp_path / "a" / "1.png").rename(tmp_path / "a" / "9.png")
+    assert not folder(tmp_path).is_that_of(names)
+
+
+def test_a_file_that_is_gone_has_no_size(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    (tmp_path / "a" / "1.png").unlink()
+    (tmp_path / "a" / "1.png").symlink_to("nowhere.png")
+    tree, layout = read_folder(str(tmp_path))
+    sizes = tree.sizes(layout.names())
+    assert [name for name, size in sizes.items() if size == -1] == ["a/1.png"]
+    assert sizes["b/2.png"] == (tmp_path / "b" / "2.png").stat().st_size

@@ -14,8 +14,10 @@ from PIL import Image, ImageOps
 
 from convspec.data import Split
 from convspec.data.filling import Stopped
+from convspec.data.layout import Layout
 from convspec.data.manifest import WORK
 from convspec.data.shards import Shards
+from convspec.data.sources import ArchiveSource, Choice, FolderSource, open_source
 from convspec.diagnostics import Diagnostic, DiagnosticError
 from tests.data.pictures import broken, colorful, flowers, odd
 from tests.data.preparing import Quiet, digests, pictures_of, prepared
@@ -236,10 +238,9 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     progress = Quiet()
     with pytest.raises(Stopped):
         prepared(source, tmp_path / "out", jobs=1, progress=progress, is_stopped=lambda: progress.done >= 17)
-    shutil.rmtree(source / "rose")  # the listing would differ; its first pictures must not be opened, though
-    flowers(source, each=20, classes=("rose",))
-    for i in range(4):
-        (source / "rose" / f"{i}.jpg").write_bytes(b"")
+    for i in range(4):  # its first pictures must not be opened
+        file = source / "rose" / f"{i}.jpg"
+        file.write_bytes(bytes(file.stat().st_size))
     prepared(source, tmp_path / "out", limit_broken=0)
     before = digests(tmp_path / "out")
     prepared(source, tmp_path / "out")
@@ -310,12 +311,36 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun with shard_pictures 4, not 5"):
         prepared(source, tmp_path / "out", shard_pictures=5)
     (source / "rose" / "0.jpg").rename(source / "rose" / "00.jpg")
-    with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun with another SRC"):
+    with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun from another SRC"):
+        prepared(source, tmp_path / "out")
+    colorful(99, 9, 9).save(source / "rose" / "1.jpg")
+    (source / "rose" / "00.jpg").rename(source / "rose" / "0.jpg")
+    with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun from .* pictures that have changed since"):
         prepared(source, tmp_path / "out")
     for content in ("[]", "[" * 100_000):
         (tmp_path / "out" / ".prepare" / "plan.json").write_text(content)
         with pytest.raises(DiagnosticError, match=r"CS726: .*out was begun with .* None, not"):
             prepared(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("is_archive", [False, True])
+def test_what_an_earlier_version_began_goes_on(tmp_path: Path, is_archive: bool) -> None:
+    """It recorded the names of the pictures, and not their sizes."""
+    source = flowers(tmp_path / "in")
+    if is_archive:
+        source = Path(shutil.make_archive(str(tmp_path / "in"), "tar", source))
+    found = open_source(str(source), Choice(8, None, 0.2), lambda diagnostic: None)
+    assert isinstance(found, FolderSource | ArchiveSource)
+    names = Layout(found.classes, found.samples, []).digest(found.kind.encode())
+    assert names != found.digest
+    progress = Quiet()
+    with pytest.raises(Stopped):
+        prepared(source, tmp_path / "out", progress=progress, is_stopped=lambda: progress.done >= 2)
+    plan = tmp_path / "out" / WORK / "plan.json"
+    plan.write_text(plan.read_text().replace(found.digest, names))
+    manifest = prepared(source, tmp_path / "out")
+    assert manifest.prepared["digest"] == names
+    assert prepared(source, tmp_path / "out").to_bytes() == manifest.to_bytes()
 
 
 def test_a_folder_that_is_prepared_already(tmp_path: Path) -> None:
@@ -369,11 +394,11 @@ def test_a_repair_that_is_stopped_goes_on(tmp_path: Path) -> None:
 
 
 def test_damage_that_cannot_be_repaired(tmp_path: Path) -> None:
-    source = flowers(tmp_path / "in", each=20, form="png")
+    source = flowers(tmp_path / "in", each=20, form="bmp")
     prepared(source, tmp_path / "out")
     flip(tmp_path / "out" / "train-00000.npy")
-    colorful(99).save(source / "rose" / "0.png")
-    colorful(99).save(source / "rose" / "1.png")
+    colorful(99).save(source / "rose" / "0.bmp")
+    colorful(99).save(source / "rose" / "1.bmp")
     with pytest.raises(DiagnosticError, match=r"CS724: .*train-00000\.npy was made again, and is not what it was"):
         prepared(source, tmp_path / "out")
     flip(tmp_path / "out" / "train-labels.npy")

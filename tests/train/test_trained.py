@@ -20,6 +20,7 @@ from convspec.data import Batch, Dataset, Split
 from convspec.data.augmentation import Augmentation
 from convspec.data.dataset import Pictures
 from convspec.data.draws import Indices
+from convspec.data.layout import read_folder
 from convspec.data.relabelled import Relabelled
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, SourceFile, Span
 from convspec.program.initial import Copied, InitialValue, Piece
@@ -391,6 +392,29 @@ def test_data_that_have_changed_since(run: Path) -> None:
     told: list[Diagnostic] = []
     open_trained(run, device="cpu").open_data(notify=told.append).close()
     assert [(d.code, d.severity) for d in told] == [("CS709", Severity.WARNING)]
+
+
+def test_a_run_is_gone_on_with_on_the_pictures_that_it_saw(tmp_path: Path) -> None:
+    """One of an earlier version, which recorded the names alone, records all from then on."""
+    data = tmp_path / "data"
+    write_pictures(data, *"0123", count=5)
+    text = SPEC.replace("provider=digits", f"provider=folder\npath={data}\nsize=8").replace("=10", "=4")
+    train(compile_spec(text), run_dir=tmp_path / "run", display=SilentDisplay())
+    settings = json.loads((tmp_path / "run" / "settings.json").read_bytes())
+    _, layout = read_folder(str(data))
+    names = layout.digest(repr(tuple(settings["stored_shape"])).encode())
+    (tmp_path / "run" / "settings.json").write_text(json.dumps({**settings, "fingerprint": names}))
+    told: list[Diagnostic] = []
+    trained = open_trained(tmp_path / "run", device="cpu")
+    trained.open_data(notify=told.append).close()
+    assert not told
+    train(compile_spec(text), resume=tmp_path / "run", display=SilentDisplay())
+    assert json.loads((tmp_path / "run" / "settings.json").read_bytes()) == settings
+    (data / "1" / "0.png").write_bytes((data / "2" / "0.png").read_bytes())
+    with pytest.raises(DiagnosticError, match=r"CS709: .* was made on other pictures than .*data has now"):
+        train(compile_spec(text), resume=tmp_path / "run", display=SilentDisplay())
+    open_trained(tmp_path / "run", device="cpu").open_data(notify=told.append).close()
+    assert [d.code for d in told] == ["CS709"]
 
 
 class Sets(Dataset):
