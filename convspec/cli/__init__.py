@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -100,7 +101,7 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. No exception leaves it but those of our own mistakes."""
-    _open_closed_streams()
+    _ready_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -109,6 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has left.
         _discard_output()
         return 1
+    except UnicodeEncodeError as error:
+        if sys.getfilesystemencoding() == "utf-8":
+            raise
+        return _report_unspeakable(error)
     except OSError as error:
         return _report_refusal(error)
 
@@ -140,11 +145,14 @@ def _run(arguments: list[str] | None) -> int:
         return 1
 
 
-def _open_closed_streams() -> None:
-    """Put nothing in the place of streams that were closed (`>&-`), before a file that is opened takes their numbers."""
+def _ready_streams() -> None:
+    """Put nothing in the place of streams that were closed (`>&-`), before a file that is opened takes their numbers; and have
+    letters that the encoding of the output lacks written as escapes, which Python does for standard error alone."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _report_refusal(error: OSError) -> int:
@@ -160,6 +168,19 @@ def _report_refusal(error: OSError) -> int:
         sys.stderr.flush()
     except OSError:
         _discard_output()
+    return 2
+
+
+def _report_unspeakable(error: UnicodeEncodeError) -> int:
+    """A name in a spec, which is UTF-8, where the system has names of files in an encoding that lacks some letter of it."""
+    from convspec.diagnostics.visible import visible
+
+    letter = error.object[error.start]
+    message = (
+        f"{visible(error.object)} cannot be a name here: {error.encoding}, in which names of files are, lacks {letter}"
+    )
+    help = "set PYTHONUTF8=1, or choose a locale of UTF-8, such as LC_ALL=C.UTF-8"
+    print_diagnostics([Diagnostic("CS101", message, help=help)])
     return 2
 
 

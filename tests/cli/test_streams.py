@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,37 @@ def test_a_full_disk_under_the_output_is_said_once(arguments: list[str]) -> None
 def test_a_reader_that_has_left_is_no_news() -> None:
     code, _, err = run(["explain"], "| true")
     assert (code, err) == (0, "")
+
+
+def test_letters_that_the_output_lacks_are_escaped(tmp_path: Path) -> None:
+    spec = tmp_path / "spéc☃.cfg"
+    shutil.copy(LENET, spec)
+    done = subprocess.run(
+        [sys.executable, "-m", "convspec", "check", str(spec), "--set", "ä☃=1"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "NO_COLOR": "1"},
+    )
+    assert done.returncode == 2
+    assert "spéc\\u2603.cfg: 1 error" in done.stderr.decode("latin-1")
+    assert "'ä\\u2603=1' is not section.key=value" in done.stdout.decode("latin-1")
+
+
+def test_a_name_that_the_system_cannot_spell_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        "dáta/☃".encode("ascii", "surrogateescape")
+
+    monkeypatch.setattr("convspec.cli.check._print", fail)
+    with pytest.raises(UnicodeEncodeError):  # a mistake of ours, where all names can be spelt
+        main(["check", LENET])
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert main(["check", LENET]) == 2
+    streams = capsys.readouterr()
+    assert "error[CS101]: dáta/☃ cannot be a name here: ascii, in which names of files are, lacks á" in streams.err
+    assert "PYTHONUTF8=1" in streams.err
 
 
 @pytest.mark.parametrize(
