@@ -26,9 +26,11 @@ def failing_openly(launch: Launch | None) -> Iterator[None]:
         if launch is None:
             raise
         from convspec.train.meeting import is_said_elsewhere
+        from convspec.train.signals import heed_no_more
 
         problem = "".join(map(repr, error.diagnostics))
         if is_said_elsewhere(launch, hashlib.sha256(problem.encode()).hexdigest()):
+            heed_no_more()
             time.sleep(SECONDS_TO_SPEAK)
         else:
             print_diagnostics(error.diagnostics)

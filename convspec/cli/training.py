@@ -22,7 +22,7 @@ from convspec.train.joining import join, own_device
 from convspec.train.loop import Result
 from convspec.train.ranks import Ranks
 from convspec.train.run import read_settings
-from convspec.train.signals import Interrupted
+from convspec.train.signals import Interrupted, heed_no_more
 from convspec.train.team import ALONE
 from convspec.train.trainer import train
 
@@ -79,6 +79,7 @@ def run_training(
                 click.echo(str(stop), err=True)
         return Interrupted.EXIT_CODE
     except ElsewhereError:
+        heed_no_more()
         time.sleep(SECONDS_TO_SPEAK)
         return 1
     if team.is_chief:

@@ -22,7 +22,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError
 from convspec.train.checkpoint import BrokenCheckpoint
 from convspec.train.display import as_line
 from convspec.train.meeting import Meeting
-from convspec.train.signals import Interrupted
+from convspec.train.signals import Interrupted, heed_no_more
 from convspec.train.team import T, Team
 from convspec.train.vigil import Vigil
 
@@ -74,6 +74,7 @@ class Agreement(Team):
         try:
             yield
         except RuntimeError as error:
+            heed_no_more()
             problem = self.vigil.lost(SECONDS_TO_FIND)
             if problem is None and "timed out" in str(error).lower():
                 problem = (

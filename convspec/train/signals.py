@@ -68,6 +68,14 @@ class StopSignals:
             os._exit(Interrupted.EXIT_CODE)
 
 
+def heed_no_more() -> None:
+    """For a process that ends because another one did: its launcher, which then sends it a signal, says nothing new, and must
+    not break into what the process has to say."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _say(text: str) -> None:
     """Past Python's streams, which the interrupted code may be in the middle of using."""
     with suppress(OSError):

@@ -24,6 +24,7 @@ from convspec.train import agreement, ranks, shards
 from convspec.train.checkpoint import list_checkpoints
 from convspec.train.joining import check_fits, own_device
 from convspec.train.optimizer import PaperSGD
+from convspec.train.vigil import Vigil
 from convspec_kernels import Peers
 from tests.distributed.output import output_to
 from tests.distributed.processes import JobError, outcomes, together
@@ -301,18 +302,24 @@ def test_a_loss_that_is_not_finite_is_said_once(towers: Path, tmp_path: Path) ->
 
 
 def train_beside_a_stuck_one(spec: Path, options: dict[str, Any], said: Path) -> Any:
-    """Process 1 lives, and does nothing from its second step on."""
-    rank = os.environ["RANK"]
+    """Process 1 lives, and does nothing from its second step on. While process 0 looks for whom it lost, it gets a signal."""
+    rank, lost = os.environ["RANK"], Vigil.lost
+
+    def lost_in_haste(self: Vigil, seconds: float) -> str | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return lost(self, seconds)
+
     with pytest.MonkeyPatch.context() as patch, output_to(said / rank):
         patch.setattr(ranks, "STUCK", timedelta(seconds=2))
         patch.setattr(agreement, "SECONDS_TO_FIND", 0.5)
+        patch.setattr(Vigil, "lost", lost_in_haste)
         if rank == "1":
             patch.setattr(PaperSGD, "step", lambda *arguments: time.sleep(20))
         return train_in_process(spec, options)
 
 
 def test_a_process_that_is_stuck(towers: Path, tmp_path: Path) -> None:
-    """It is waited for no longer than a limit."""
+    """It is waited for no longer than a limit, and then named, though the launcher may end the one that waited as well."""
     first, second = outcomes(2, train_beside_a_stuck_one, towers, {"run_dir": tmp_path / "run"}, tmp_path)
     assert "ElsewhereError" in first.problem
     said = (tmp_path / "0").read_text()
