@@ -9,6 +9,7 @@ import click
 
 from convspec.checker import Checked
 from convspec.cli.columns import aligned
+from convspec.cli.guard import refuse_folder
 from convspec.cli.many import Once, display_of
 from convspec.data.durable import replace_file
 from convspec.diagnostics import did_you_mean
@@ -18,6 +19,8 @@ from convspec.train.ablation import VIEWS, Ablation, Row, ablate
 from convspec.train.choices import choices_of
 from convspec.train.signals import Interrupted
 from convspec.train.trainings import Trainings, writing_results
+
+_RESULTS = ("ablate.json", "ablate.md", "ablate.csv")
 
 
 def run_ablation(
@@ -38,6 +41,7 @@ def run_ablation(
         click.echo(f"{row.title}, seed {seed}: {result}", err=True)
         write_tables(ablation, folder)
 
+    refuse_folder(folder, _RESULTS, data)
     trainings = Trainings(folder, data, device, Once(), display_of)
     try:
         ablation = ablate(
@@ -66,10 +70,10 @@ def table(ablation: Ablation) -> str:
 
 
 def write_tables(ablation: Ablation, folder: Path) -> None:
+    record = json.dumps(ablation.record(), indent=1) + "\n"
     with writing_results(folder):
-        replace_file(folder / "ablate.json", json.dumps(ablation.record(), indent=1).encode() + b"\n")
-        replace_file(folder / "ablate.md", markdown(ablation).encode())
-        replace_file(folder / "ablate.csv", as_csv(ablation).encode())
+        for name, text in zip(_RESULTS, (record, markdown(ablation), as_csv(ablation)), strict=True):
+            replace_file(folder / name, text.encode())
 
 
 def _names(checked: Checked, only: str | None) -> list[str] | None:

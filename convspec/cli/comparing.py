@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from convspec.cli.guard import refuse_folder
 from convspec.cli.many import Once, display_of
 from convspec.cli.messages import print_warnings
 from convspec.cli.options import as_path
@@ -22,6 +23,8 @@ from convspec.train.metrics import thinned
 from convspec.train.signals import Interrupted
 from convspec.train.target import Target
 from convspec.train.trainings import Ending, Trainings, writing_results
+
+_RESULTS = ("compare.json", "curves.svg", "curves.png")
 
 
 def run_comparison(
@@ -42,6 +45,7 @@ def run_comparison(
         target = Target.parse(until)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--until") from None
+    refuse_folder(folder, _RESULTS, data)
     trainings = Trainings(folder, data, device, Once(), display_of, max_steps=steps)
     contenders = [Contender(name, as_path(spec), options, allow_init_imports) for name, spec in specs.items()]
     for contender in contenders:
@@ -61,10 +65,10 @@ def run_comparison(
     chart = chart_of(comparison)
     picture = BytesIO()
     picture_of_curves(chart).save(picture, "PNG", optimize=True)
+    record = json.dumps(comparison.record(), indent=1).encode() + b"\n"
     with writing_results(folder):
-        replace_file(folder / "compare.json", json.dumps(comparison.record(), indent=1).encode() + b"\n")
-        replace_file(folder / "curves.svg", draw_curves(chart).encode())
-        replace_file(folder / "curves.png", picture.getvalue())
+        for name, content in zip(_RESULTS, (record, draw_curves(chart).encode(), picture.getvalue()), strict=True):
+            replace_file(folder / name, content)
     click.echo("\n".join(_summary(comparison, folder)))
     return 0
 

@@ -7,6 +7,7 @@ no training: the trainings of the spec itself are tested by ten views as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -191,7 +192,8 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
     """Raises DiagnosticError CS709, before anything is written, where a file is there and says something else."""
     for name, text in texts.items():
         path = folder / name
-        if path.exists() and path.read_bytes() != text.encode():
+        is_other = path.read_bytes() != text.encode() if path.is_file() else os.path.lexists(path)
+        if is_other:
             message = f"{path} is of another spec, or was edited since"
             raise DiagnosticError(Diagnostic("CS709", message, help="name another folder with -o, or delete this one"))
     with writing_results(folder):

@@ -11,6 +11,7 @@ import pytest
 
 from convspec.cli import main
 from tests.data.preparing import prepared
+from tests.train.racing import RELU, TANH
 from tests.train.small_runs import make_run, write_folder
 
 COMMANDS = {
@@ -110,3 +111,28 @@ def test_a_file_of_another_run(places: dict[str, Path], tmp_path: Path, capsys: 
     other = shutil.copytree(places["run"], tmp_path / "other")
     assert main(arguments("report", places, other / "spec.cfg")) == 2
     assert f"is a file of the run {os.path.realpath(other)}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compare", "ablate"])
+def test_a_folder_of_results_takes_nothing_over(
+    command: str, places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("relu", RELU), ("tanh", TANH)):
+        (tmp_path / f"{name}.cfg").write_text(text)
+    line = [command, str(tmp_path / "relu.cfg"), "--data", str(places["data"]), "--device", "cpu"]
+    line += [str(tmp_path / "tanh.cfg")] if command == "compare" else []
+    mine = tmp_path / "mine" / ("curves.png" if command == "compare" else "ablate.md")
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    before = contents(places["run"]), contents(places["data"]), contents(mine.parent)
+    for folder, says in (
+        (places["run"], "is in the run"),
+        (places["run"] / "checkpoints" / "new", "is in the run"),
+        (places["data"], "is in the data"),
+        (places["data"] / "new", "is in the data"),
+        (mine.parent, f"{mine} is not from this command"),
+    ):
+        assert main([*line, "-o", str(folder)]) == 2
+        assert says in capsys.readouterr().err
+    assert (contents(places["run"]), contents(places["data"]), contents(mine.parent)) == before
+    assert not (places["data"] / "new").exists()
