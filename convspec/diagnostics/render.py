@@ -163,17 +163,8 @@ def _mark(label: Label, *, is_primary: bool) -> tuple[int, _Mark]:
 
 def _shown_lines(file: SourceFile, marks: Iterable[int]) -> list[int]:
     """The marked lines, and above each the header of its section."""
-    shown = {header for number in marks if (header := _header_above(file, number)) is not None}
+    shown = {header for number in marks if (header := file.header_above(number)) is not None}
     return sorted(shown.union(marks))
-
-
-def _header_above(file: SourceFile, number: int) -> int | None:
-    """The nearest line above that starts with a bracket; None if this line itself does, or none."""
-    if file.line(number).startswith("["):
-        return None
-    start = file.line_start(number)
-    found = file.text.rfind("\n[", 0, start) + 1
-    return file.locate(found)[0] if file.text.startswith("[", found) and found < start else None
 
 
 def _first_place(file: SourceFile, diagnostic: Diagnostic) -> str:

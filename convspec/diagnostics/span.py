@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ class SourceFile:
         self.name = name
         self.text = text
         self.encoding = encoding
+        # asked for again and again where much is wrong in one line, which may be long
+        self._last_line = 0, ""
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -25,6 +27,17 @@ class SourceFile:
         while (newline := find("\n", starts[-1])) >= 0:
             starts.append(newline + 1)
         return starts
+
+    @cached_property
+    def _headers(self) -> list[int]:
+        """The numbers of the lines that start with a bracket."""
+        return [number for number, start in enumerate(self._line_starts, 1) if self.text.startswith("[", start)]
+
+    def header_above(self, number: int) -> int | None:
+        """The nearest line above one that starts with a bracket; None if this line itself does, or none."""
+        above = bisect_left(self._headers, number)
+        is_header = self._headers[above : above + 1] == [number]
+        return None if is_header or not above else self._headers[above - 1]
 
     def locate(self, offset: int) -> tuple[int, int]:
         """Line and column of a character, both from 1."""
@@ -37,9 +50,11 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """Text of a line, numbered from 1, without its end."""
-        start = self._line_starts[number - 1]
-        end = self.text.find("\n", start)
-        return self.text[start : end if end >= 0 else None].rstrip("\r")
+        if self._last_line[0] != number:
+            start = self._line_starts[number - 1]
+            end = self.text.find("\n", start)
+            self._last_line = number, self.text[start : end if end >= 0 else None].rstrip("\r")
+        return self._last_line[1]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SourceFile) and (self.name, self.text) == (other.name, other.text)
