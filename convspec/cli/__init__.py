@@ -133,16 +133,27 @@ def _run(arguments: list[str] | None) -> int:
         interrupt = error.__cause__ or error
         click.echo(": ".join(["interrupted", *map(str, interrupt.args)]), err=True)
         return INTERRUPTED
-    except (MemoryError, RuntimeError) as error:
-        from convspec.train.memory import lacks_memory
-
-        if not lacks_memory(error):
+    except (MemoryError, RuntimeError, ValueError) as error:
+        found = _of_the_machine(error)
+        if found is None:
             raise
+        print_diagnostics([found])
+        return exit_code([found])
+
+
+def _of_the_machine(error: Exception) -> Diagnostic | None:
+    """What torch and kernels raise from anywhere for want of something; None for a mistake of ours."""
+    from convspec.train.memory import lacks_memory
+
+    if lacks_memory(error):
         help = "lower batch= under [@train] (--batch of bench), or use a machine or GPU that has more"
-        print_diagnostics(
-            [Diagnostic("CS718", "the memory does not suffice for this network and minibatch", help=help)]
-        )
-        return 1
+        return Diagnostic("CS718", "the memory does not suffice for this network and minibatch", help=help)
+    if "convspec_kernels" in sys.modules:
+        from convspec_kernels.dispatch import VARIABLE, ChoiceError
+
+        if isinstance(error, ChoiceError):
+            return Diagnostic("CS803", str(error), help=f"unset {VARIABLE}: then the fastest that can run is taken")
+    return None
 
 
 def _ready_streams() -> None:

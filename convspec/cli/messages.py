@@ -14,7 +14,9 @@ from convspec.diagnostics import Diagnostic, Severity
 if TYPE_CHECKING:
     from convspec.checker import Checked
 
-_USAGE_CODES = frozenset({"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS719", "CS801", "CS802"})
+_USAGE_CODES = frozenset(
+    {"CS101", "CS102", "CS114", "CS213", "CS418", "CS601", "CS701", "CS719", "CS801", "CS802", "CS803"}
+)
 _MOST_WARNINGS = 10
 
 

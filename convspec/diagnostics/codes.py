@@ -162,6 +162,7 @@ CODES: dict[str, Code] = {
     # 8xx: this installation
     "CS801": Code("a part that is not installed"),
     "CS802": Code("a diagnostic code that does not exist"),
+    "CS803": Code("kernels that cannot be had"),
 }
 
 # What the codes of a hundred are about, by their first digit.

@@ -38,6 +38,18 @@ _BY_DEVICE = {"cpu": "numba", "cuda": "triton"}
 _log = logging.getLogger("convspec_kernels")
 
 
+class ChoiceError(Exception):
+    """What the environment asks for cannot be had; the message says what that is, and why."""
+
+
+class UnknownChoiceError(ChoiceError, ValueError):
+    """There is no such implementation."""
+
+
+class ForcedChoiceError(ChoiceError, RuntimeError):
+    """The implementation is not there, or does not run on such maps."""
+
+
 def is_composed(device_type: str, dtype: torch.dtype, ties: Ties) -> bool:
     """Whether maps go to `reference`, in sight of autograd and of compilers, and not to the operator."""
     choice = _choice()
@@ -46,14 +58,14 @@ def is_composed(device_type: str, dtype: torch.dtype, ties: Ties) -> bool:
 
 
 def drops_in_one(device_type: str, dtype: torch.dtype) -> bool:
-    """Whether dropout there is a kernel of Triton's, and no composition. Raises RuntimeError where Triton is forced and is
-    not there."""
+    """Whether dropout there is a kernel of Triton's, and no composition. Raises ForcedChoiceError where Triton is forced and
+    is not there."""
     choice, devices = _choice(), {"auto": ("cuda",), "triton": ("cuda", "meta")}
     if device_type not in devices.get(choice, ()) or dtype is torch.float64:
         return False
     module, reason = _load("convspec_kernels.triton_dropout")
     if module is None and choice == "triton":
-        raise RuntimeError(f"{VARIABLE}=triton cannot run: {reason}")
+        raise ForcedChoiceError(f"{VARIABLE}=triton cannot run: {reason}")
     return module is not None
 
 
@@ -61,8 +73,8 @@ def choose(x: Tensor, options: FusedOptions) -> ModuleType:
     """The module that computes the operator on these maps.
 
     Raises:
-        RuntimeError: the implementation that the environment forces cannot run, or not on these maps.
-        ValueError: the environment names no implementation.
+        ForcedChoiceError, a RuntimeError: the implementation that the environment forces cannot run, or not on these maps.
+        UnknownChoiceError, a ValueError: the environment names no implementation.
     """
     choice = _choice()
     name = choice if choice in _MODULES else _BY_DEVICE.get(x.device.type, "eager")
@@ -72,7 +84,7 @@ def choose(x: Tensor, options: FusedOptions) -> ModuleType:
         if reason is None:
             return module
     if choice == name:
-        raise RuntimeError(f"{VARIABLE}={choice} cannot run: {reason}")
+        raise ForcedChoiceError(f"{VARIABLE}={choice} cannot run: {reason}")
     if module is None:
         _say_once(name, reason)
     return eager
@@ -87,7 +99,7 @@ def choose_augment(device_type: str) -> ModuleType:
     if module is not None:
         return module
     if choice == name:
-        raise RuntimeError(f"{VARIABLE}={choice} cannot run: {reason}")
+        raise ForcedChoiceError(f"{VARIABLE}={choice} cannot run: {reason}")
     _say_once(name, reason)
     return import_module(_AUGMENT["eager" if device_type == "cpu" else "reference"])
 
@@ -107,9 +119,9 @@ def _fastest(device_type: str) -> str:
 
 
 def _choice() -> str:
-    choice = os.environ.get(VARIABLE, "auto")
+    choice = os.environ.get(VARIABLE) or "auto"
     if choice not in CHOICES:
-        raise ValueError(f"{VARIABLE}={choice}: must be one of {', '.join(CHOICES)}")
+        raise UnknownChoiceError(f"{VARIABLE}={choice}: must be one of {', '.join(CHOICES)}")
     return choice
 
 

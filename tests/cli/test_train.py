@@ -47,6 +47,26 @@ def test_steps_stop_a_run_and_resume_goes_on(tmp_path: Path, capsys: pytest.Capt
     assert [e["loss"] for e in events(parts, "step")] == [e["loss"] for e in events(whole, "step")]
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [("cuda", "CONVSPEC_KERNELS=cuda: must be one of auto, "), ("triton", "CONVSPEC_KERNELS=triton cannot run: ")],
+)
+def test_kernels_that_cannot_be_had_are_said(
+    value: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, spec = str(tmp_path / "run"), tmp_path / "my.cfg"
+    norm = "[norm]\ntype=cmrnorm\nafter=conv1\nsize=3\nscale=0.001\npow=0.75\n"
+    spec.write_text(f"[@net]\nextends=lenet-digits.cfg\n{norm}")
+    with monkeypatch.context() as patch:
+        patch.setenv("CONVSPEC_KERNELS", value)
+        assert main(["train", str(spec), "--run", run, "--device", "cpu", "--steps", "1"]) == 2
+    err = capsys.readouterr().err
+    assert f"error[CS803]: {says}" in err
+    assert "unset CONVSPEC_KERNELS" in err
+    monkeypatch.setenv("CONVSPEC_KERNELS", "")
+    assert main(["train", "--resume", run, "--device", "cpu", "--steps", "1"]) == 0
+
+
 def test_runs_are_called_as_the_file_of_their_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
