@@ -73,6 +73,7 @@ class BatchStream(Iterator[Batch]):
         stored: bool = False,
         allocate: Callable[[tuple[int, ...]], Pictures] = allocate_bytes,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        on_return: Callable[[], None] = lambda: None,
     ) -> None:
         """crop: (height, width) of the network's input, at most the stored size of the pictures.
 
@@ -82,7 +83,7 @@ class BatchStream(Iterator[Batch]):
         readers: threads, at most; None for a thread a core.
         stored: hand over whole pictures and where to cut them, for whoever does it in one pass with the rest.
         allocate: gives the memory that batches are made in.
-        on_wait: see `Readers`.
+        on_wait, on_return: see `Readers`.
         """
         self._dataset, self._split, self._crop = dataset, split, crop
         self._is_centered = is_centered
@@ -99,6 +100,7 @@ class BatchStream(Iterator[Batch]):
             buffers,
             threads=min(readers or min(usable_cores(), MOST_READERS), BUFFERS * -(-size // self._part)),
             on_wait=on_wait,
+            on_return=on_return,
         )
 
     def __next__(self) -> Batch:

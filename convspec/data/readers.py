@@ -67,15 +67,17 @@ class Readers(Iterator[T], Generic[B, T]):
         *,
         threads: int,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        on_return: Callable[[], None] = lambda: None,
     ) -> None:
         """plans: one an item, called in order with the buffer to make it in; quick, for nobody works meanwhile.
 
+        on_return: is called before the buffer of an item may be written again; it may wait for who still reads there.
         on_wait: is called every quarter of a second while an item is waited for, with the seconds so far; what it raises
         comes out of `next`, and the next call goes on waiting for the same item.
         """
         self.waited = 0.0
         """Seconds that the last item was waited for."""
-        self._plans, self._on_wait = plans, on_wait
+        self._plans, self._on_wait, self._on_return = plans, on_wait, on_return
         self._shared: _Shared[B, T] = _Shared(list(buffers))
         self._changed = Condition()
         self._lent: B | None = None
@@ -117,6 +119,7 @@ class Readers(Iterator[T], Generic[B, T]):
     def _give_back(self) -> None:
         if self._lent is None:
             return
+        self._on_return()
         with self._changed:
             self._shared.free.append(self._lent)
             self._changed.notify_all()

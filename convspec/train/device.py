@@ -91,33 +91,69 @@ def set_rng_states(states: dict[str, Tensor], device: torch.device) -> None:
 
 
 class Uploads:
-    """Takes arrays from the host to the device, on CUDA beside what it computes."""
+    """Takes arrays from the host to the device, on CUDA beside what it computes, without a wait of the host's."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._copied: torch.cuda.Event | None = None
+        self._source: Tensor | None = None
 
     def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Bytes on the host, on CUDA in pages that the device can fetch by itself."""
         memory: NDArray[np.uint8] = torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None).numpy()
         return memory
 
-    def __call__(self, *arrays: NDArray[Any]) -> list[Tensor]:
-        """The arrays as tensors there. They may be overwritten once this returns; on the CPU the tensors share their memory.
+    def __call__(self, large: NDArray[Any], *small: NDArray[Any]) -> list[Tensor]:
+        """The arrays as tensors there, `large` first, which may be overwritten after `wait`; the small ones at once. On the CPU
+        the large one shares its memory.
 
-        On CUDA the copies wait for nothing that the device computes, and what is computed from now on waits for them.
+        On CUDA the copies wait for nothing that the device computes, and what is computed from now on waits for them. The
+        small arrays cross together.
         """
+        packed, places = _packed(small, pin=self._stream is not None)
+        source = torch.from_numpy(large)
         if self._stream is None:
-            return [torch.from_numpy(array).to(self._device) for array in arrays]
+            return [source.to(self._device), *_unpacked(packed.to(self._device), places, small)]
+        self.wait()
         computing = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            tensors = [torch.from_numpy(array).to(self._device, non_blocking=True) for array in arrays]
-            copied = self._stream.record_event()
-        computing.wait_event(copied)
-        for tensor in tensors:
+            there, packed = (each.to(self._device, non_blocking=True) for each in (source, packed))
+            self._copied, self._source = self._stream.record_event(), source
+        computing.wait_event(self._copied)
+        for tensor in (there, packed):
             tensor.record_stream(computing)
-        copied.synchronize()
-        return tensors
+        return [there, *_unpacked(packed, places, small)]
+
+    def wait(self) -> None:
+        """Until the last large array has been read."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        self._copied = self._source = None
+
+
+_ALIGNMENT = 16
+
+
+def _packed(arrays: Sequence[NDArray[Any]], *, pin: bool) -> tuple[Tensor, list[int]]:
+    """The bytes of all arrays, and where each begins."""
+    places = [0]
+    for array in arrays:
+        places.append(places[-1] + -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT)
+    memory = torch.empty(places.pop(), dtype=torch.uint8, pin_memory=pin)
+    bytes_ = memory.numpy()
+    for place, array in zip(places, arrays, strict=True):
+        bytes_[place : place + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memory, places
+
+
+def _unpacked(memory: Tensor, places: Sequence[int], arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
+    """Views of the memory with types and shapes of the arrays."""
+    types = [torch.from_numpy(np.empty(0, array.dtype)).dtype for array in arrays]
+    return [
+        memory[place : place + array.nbytes].view(kind).view(array.shape)
+        for place, kind, array in zip(places, types, arrays, strict=True)
+    ]
 
 
 def peak_memory(devices: Iterable[torch.device]) -> int | None:

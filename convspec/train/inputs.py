@@ -103,6 +103,10 @@ class InputTensors:
         """Memory for a stream of batches, from which the device can be reached fastest."""
         return self._upload.allocate(shape)
 
+    def release(self) -> None:
+        """Wait until the memory of the last batch may be written again."""
+        self._upload.wait()
+
     def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Tensors by the name of the data layer, valid until the next call; and the labels, (N,)."""
         count = len(batch.labels)
@@ -113,7 +117,7 @@ class InputTensors:
             mirrors[:] = batch.where.mirrored
         sets = [] if batch.sets is None else [batch.sets]
         pictures, colours, offsets, turns, labels, *rest = self._upload(
-            batch.images, shifts, places, mirrors, batch.labels.copy(), *sets
+            batch.images, shifts, places, mirrors, batch.labels, *sets
         )
         images = self._buffer[:count]
         if self._is_fused or batch.where is not None:

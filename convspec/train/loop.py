@@ -215,6 +215,7 @@ class Training:
             share=self.team.share if split is Split.TRAIN else (0, 1),
             stored=self.inputs.takes_stored,
             allocate=self.inputs.allocate,
+            on_return=self.inputs.release,
             on_wait=Waiting(self.dataset.name, self.team.alone(should_stop), self.notify),
         )
 

@@ -48,6 +48,8 @@ class GradientRule:
         kept = [*(["sum"] if update.period > 1 else []), *(["mean", "square"] if update.damping else [])]
         self.memory: dict[str, Tensor] = {name: torch.zeros_like(tensor, requires_grad=False) for name in kept}
         self._names = np.array([crc32(block.name.encode()) for block in parameter.blocks], dtype=np.int64)
+        divisors = torch.tensor(update.divisors or 1, dtype=tensor.dtype, device=tensor.device)
+        self._divisors = divisors.reshape(-1, *[1] * (tensor.dim() - 1))
 
     @torch.no_grad()
     def prepare(self, number: int, share: float) -> None:
@@ -83,15 +85,13 @@ class GradientRule:
         key = (self._seed, number, Stream.RATE_NOISE)
         ups = 1 + noise * np.abs(draws.normals(self._names, *key, 0))
         downs = 1 + noise * np.abs(draws.normals(self._names, *key, 1))
-        divisors = torch.tensor(self._update.divisors or 1, dtype=gradient.dtype, device=gradient.device)
-        divisors = divisors.reshape(-1, *[1] * (gradient.dim() - 1))
-        decayed = self._tensor / divisors
+        decayed = self._tensor / self._divisors
         for block, up, down in zip(self._parameter.blocks, ups.tolist(), downs.tolist(), strict=True):
             part = region(block)
             result[part].mul_(up)
             if decay:
                 result[part].add_(decayed[part], alpha=decay * down)
-        return result / divisors
+        return result / self._divisors
 
 
 def is_due(update: Update, number: int) -> bool:
