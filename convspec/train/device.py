@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,17 @@ def note_slow_bf16(device: torch.device, precision: str, notify: Notify) -> None
         message = "this processor has no instructions for bf16: it will be slower than fp32"
         help = "write precision=fp32 under [@train], or train on a GPU"
         notify(Diagnostic("CS714", message, help=help, severity=Severity.NOTE))
+
+
+@contextmanager
+def chosen_convolutions() -> Iterator[None]:
+    """On CUDA, let cuDNN try its algorithms for each size of convolutions, once, and take the fastest."""
+    cudnn = torch.backends.cudnn
+    before, cudnn.benchmark = cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def rng_states(device: torch.device) -> dict[str, Tensor]:

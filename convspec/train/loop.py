@@ -28,11 +28,12 @@ from convspec.train.nonfinite import first_nonfinite
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import color_noise
 from convspec.train.records import Records
+from convspec.train.replay import Recorder, Replay
 from convspec.train.run import RunFolder
 from convspec.train.schedules import Plateau, progress_at
 from convspec.train.signals import Interrupted
 from convspec.train.state import Position, RunState
-from convspec.train.team import ALONE, Team
+from convspec.train.team import ALONE, Losses, Team
 from convspec.train.waiting import StopAsked, Waiting
 
 
@@ -71,8 +72,12 @@ class Training:
         notify: Notify = lambda diagnostic: None,
         tensorboard: bool = False,
         team: Team = ALONE,
+        recorder: Recorder | None = None,
     ) -> None:
-        """devices: those of the network, in the order of the GPUs of the spec; inputs and records are on the first."""
+        """devices: those of the network, in the order of the GPUs of the spec; inputs and records are on the first.
+
+        recorder: of the passes of a step, which are replayed then; only for emitted modules.
+        """
         options: TrainOptions = compiled.train
         device = devices[0]
         self.options, self.program, self.net, self.dataset = options, compiled.program, net, dataset
@@ -85,6 +90,9 @@ class Training:
         team.watch(net)
         self.plateau = Plateau(options.plateau_factor, options.plateau_patience, options.plateau_drops)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+        self.replay: Replay | None = None
+        if recorder is not None:
+            self.replay = Replay(self.program, net, self.autocast, recorder, cases=options.batch, say=display.line)
         self.inputs = InputTensors(self.program, self.mean, device, options.batch)
         self.steps = steps_per_epoch(dataset, Split.TRAIN, options.batch)
         self.position, self.sums = Position(self.steps, options.epochs), EpochSums(self.program, device, team)
@@ -146,6 +154,7 @@ class Training:
         if self.team.here is not None:
             raise too_little_memory_of_one(self.team.here, len(batch.labels), self.run_folder.checkpoints)
         # out here, where the error and all that its frames held are gone
+        self.replay = None
         fitting = fitting_minibatch(self.net, self.inputs(batch)[0], self.autocast)
         raise too_little_memory(len(batch.labels), fitting, self.run_folder.checkpoints)
 
@@ -156,8 +165,7 @@ class Training:
         before = rng_states(self.device)
         self.net.train()
         own, cases = len(labels), self.cases_of_step()
-        outputs = self.forward(tensors, own)
-        losses = self.team.backward(self.net, outputs, own, cases)
+        outputs, losses = self.passes(tensors, own)
         loss = losses.objective()
         if not isfinite(loss):
             raise self.team.known_to_all(self.not_finite(loss, lambda: self.forward(tensors, own), before))
@@ -168,6 +176,14 @@ class Training:
         speed = cases / (time.perf_counter() - began)
         self.display.advance(f"loss {loss:.4f}  {speed:.0f} images/s")
         self.records.step(losses, speed)
+
+    def passes(self, tensors: dict[str, Tensor], own: int) -> tuple[dict[str, Tensor], Losses]:
+        """Outputs and losses; afterwards the gradients are there, or on their way. own: as of `forward`."""
+        replayed = None if self.replay is None else self.replay(tensors, own)
+        if replayed is not None:
+            return replayed
+        outputs = self.forward(tensors, own)
+        return outputs, self.team.backward(self.net, outputs, own, self.cases_of_step())
 
     def forward(self, tensors: dict[str, Tensor], own: int) -> dict[str, Tensor]:
         """own: cases of the minibatch that is next, which this process has."""

@@ -18,7 +18,7 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import DiagnosticError
 from convspec.train.checkpoint import list_checkpoints
 from convspec.train.contract import CompiledSpec
-from convspec.train.device import note_slow_bf16, open_device, open_devices, place
+from convspec.train.device import chosen_convolutions, note_slow_bf16, open_device, open_devices, place
 from convspec.train.display import Display, SilentDisplay, as_line, open_display
 from convspec.train.inherited import Inherited, inherit
 from convspec.train.initial import set_initial_values
@@ -32,6 +32,7 @@ from convspec.train.preparation import (
     open_data,
     statistics_of_input,
 )
+from convspec.train.replay import recorder_for
 from convspec.train.run import RUNS, RunFolder
 from convspec.train.signals import StopSignals
 from convspec.train.team import ALONE, Team
@@ -80,6 +81,7 @@ def train(
         stack.callback(team.close)
         stack.callback(display.close)
         stack.enter_context(team.talk())
+        stack.enter_context(chosen_convolutions())
         places = team.each_does(lambda: _places(compiled, device, devices, notify, tensorboard=tensorboard))
         if resume is not None:
             run = team.open_run(lambda: _reopened(compiled, resume))
@@ -120,6 +122,7 @@ def train(
             notify=notify,
             tensorboard=tensorboard,
             team=team,
+            recorder=None if network is not None else recorder_for(compiled.program, places, team, display.line),
         )
         stack.callback(training.close)
         team.each_does(lambda: training.restore(checkpoint, notify))
