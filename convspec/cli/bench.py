@@ -7,7 +7,8 @@ import click
 from convspec.cli.extras import extra
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.messages import print_warnings
-from convspec.cli.options import Given, device_option, format_option, spec_arguments
+from convspec.cli.options import Given, device_option, format_option, named, spec_arguments
+from convspec.cli.write import refuse_inputs
 
 
 @click.command(short_help="Time it here, beside plain PyTorch.")
@@ -16,6 +17,7 @@ from convspec.cli.options import Given, device_option, format_option, spec_argum
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds to take medians of.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast; else what [@train] says.")
 @click.option("--compile", "with_compile", is_flag=True, help="Measure torch.compile of both networks as well.")
+@click.option("-o", "--output", type=named, metavar="FILE.json", help="Write all of it to FILE as well, as JSON.")
 @device_option
 @format_option
 def command(
@@ -24,6 +26,7 @@ def command(
     rounds: int,
     precision: str | None,
     with_compile: bool,
+    output: str | None,
     device: str,
     form: str,
 ) -> int:
@@ -36,6 +39,8 @@ def command(
     ratios are medians over the rounds.
     """
     checked = print_warnings(given.checked().require_ok())
+    if output is not None:
+        refuse_inputs(output, checked)
     use_huge_pages()
     with extra("timing needs"):
         from convspec.cli.benching import run_bench
@@ -48,4 +53,5 @@ def command(
         with_compile=with_compile,
         device=device,
         as_json=form == "json",
+        output=output,
     )

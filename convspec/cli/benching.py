@@ -13,8 +13,9 @@ from importlib.util import find_spec
 import click
 
 from convspec.checker import Checked
+from convspec.cli.write import replace_text
 from convspec.diagnostics.visible import visible
-from convspec.train.bench import Bench, Timing, bench, device_name
+from convspec.train.bench import Bench, Timing, bench, device_name, of_gpu
 from convspec.train.device import open_device
 from convspec_kernels.dispatch import describe
 
@@ -28,15 +29,19 @@ def run_bench(
     with_compile: bool,
     device: str,
     as_json: bool,
+    output: str | None = None,
 ) -> int:
-    """Measure and print; returns the exit code."""
+    """Measure and print, and write JSON to `output`; returns the exit code."""
     place = open_device(device)
     result = bench(
         checked, batch=batch, device=place, is_bf16=is_bf16, with_compile=with_compile, rounds=rounds, say=_progress
     )
     _progress("")
     about = _about(checked, batch, rounds, is_bf16, place.type, device_name(place))
-    click.echo(json.dumps({**about, **asdict(result)}, indent=2) if as_json else _table(about, result))
+    record = json.dumps({**about, **asdict(result)}, indent=2)
+    click.echo(record if as_json else _table(about, result))
+    if output is not None:
+        replace_text(output, f"{record}\n")
     return 0
 
 
@@ -56,6 +61,7 @@ def _about(checked: Checked, batch: int, rounds: int, is_bf16: bool, kind: str, 
         "kernels": describe(kind),
         "torch": version("torch"),
         **_versions(kind),
+        **(of_gpu() if kind == "cuda" else {}),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
 
@@ -72,6 +78,7 @@ def _table(about: dict[str, object], result: Bench) -> str:
     for title, timings in (("training step", result.train), ("prediction", result.predict)):
         lines += ["", f"{title:<26}{'ms':>10}{'images/s':>10}{'x plain':>9}{'of peak':>9}{'memory':>10}"]
         lines += [_row(timing) for timing in timings]
+    lines += ["", *result.notes] if result.notes else []
     return "\n".join(lines)
 
 

@@ -4,6 +4,9 @@ The plain network is the spec layer by layer and tower by tower: nothing merged,
 and `F.max_pool2d` on NCHW maps, `torch.optim.SGD` as it comes. Ours is what `convspec train` runs. Both have the same
 weights and batch; before anything is timed their outputs are compared. All variants take turns, round after round in
 one process, so that a neighbour's load falls on each of them, and a ratio is the median of the ratios of the rounds.
+
+On a GPU a round is as many steps as last a quarter of a second, and the host waits for it at the end alone, as in
+training; cuDNN chooses its algorithms by trying them, for all variants.
 """
 
 from __future__ import annotations
@@ -30,11 +33,17 @@ from convspec.passes.remove_identities import remove_identities
 from convspec.passes.remove_unread import remove_unread
 from convspec.program.moves import Input
 from convspec.program.program import Program
+from convspec.train.device import chosen_convolutions
 from convspec.train.inputs import IMAGES, label_capacity
 from convspec.train.optimizer import PaperSGD
 from convspec.train.preparation import check_batches, check_trainable
+from convspec.train.replay import Replay, recorder_for
+from convspec.train.team import ALONE
+from convspec_kernels.gpu_clock import clocks
 
 PLAIN, PLAIN_COMPILED, OURS, OURS_COMPILED = "plain", "plain, torch.compile", "convspec", "convspec, torch.compile"
+OURS_RECORDED = "convspec, CUDA graphs"
+ROUND_SECONDS, MOST_STEPS = 0.25, 200
 _OF_SPREAD, _OF_LARGEST = 1e-2, 1e-5
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -43,7 +52,8 @@ _CLEAR = Path("/proc/self/clear_refs")
 class Timing:
     """Of one variant. seconds: median over the rounds. faster: how many times as fast as the plain network.
     utilisation: share of the arithmetic that the device's convolutions reach (`peak_flops`).
-    extra_bytes: most memory that it took at once beyond what is held between steps; None where nobody can tell."""
+    extra_bytes: most memory that it took at once beyond what is held between steps; None where nobody can tell, and of
+    recordings, which hold theirs."""
 
     name: str
     seconds: float
@@ -55,11 +65,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """train: whole steps, forward, backward and update. predict: forward alone, in evaluation mode."""
+    """train: whole steps, forward, backward and update. predict: forward alone, in evaluation mode. notes: what is not what
+    it seems, a sentence each."""
 
     train: tuple[Timing, ...]
     predict: tuple[Timing, ...]
     peak_flops: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,20 @@ def device_name(device: torch.device) -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def of_gpu() -> dict[str, object]:
+    """What the figures of a GPU depend on; its clocks are those of when it has just been busy."""
+    backends = torch.backends
+    tf32 = {"convolutions": backends.cudnn.allow_tf32, "products": backends.cuda.matmul.allow_tf32}
+    return {
+        "CUDA": torch.version.cuda or torch.version.hip,
+        "cuDNN": backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "TF32": " and ".join(name for name, is_allowed in tf32.items() if is_allowed) or "nowhere",
+        "cuDNN's algorithms": "tried",
+        **clocks(),
+    }
+
+
+@chosen_convolutions()
 def bench(
     checked: Checked,
     *,
@@ -106,11 +132,18 @@ def bench(
     forward_flops = 2.0 * batch * sum(macs.values())
     step_flops = 3 * forward_flops - 2.0 * batch * from_images
     steps = {variant.name: _step(variant, autocast) for variant in variants}
+    notes: list[str] = []
+    recorder = recorder_for(compiled.program, [device], ALONE, notes.append)
+    if recorder is not None:
+        ours = next(variant for variant in variants if variant.name == OURS)
+        replay = Replay(compiled.program, ours.net, autocast, recorder, cases=batch, say=notes.append)
+        steps[OURS_RECORDED] = _recorded_step(ours, replay, steps[OURS])
     predictions = {variant.name: _prediction(variant, autocast) for variant in variants}
     return Bench(
         _timings("training", steps, rounds, batch, step_flops / peak, device, say),
         _timings("prediction", predictions, rounds, batch, forward_flops / peak, device, say),
         peak,
+        tuple(notes),
     )
 
 
@@ -202,6 +235,19 @@ def _step(variant: _Variant, autocast: torch.autocast) -> Callable[[], object]:
     return step
 
 
+def _recorded_step(variant: _Variant, replay: Replay, step: Callable[[], object]) -> Callable[[], object]:
+    """step: what it is where it is not replayed."""
+
+    def recorded_step() -> None:
+        variant.net.train()
+        if replay(variant.inputs, next(map(len, variant.inputs.values()))) is None:
+            step()
+        else:
+            variant.update()
+
+    return recorded_step
+
+
 def _prediction(variant: _Variant, autocast: torch.autocast) -> Callable[[], object]:
     def predict() -> object:
         variant.net.eval()
@@ -222,12 +268,14 @@ def _timings(
 ) -> tuple[Timing, ...]:
     """Each variant in turn, `rounds` times after one that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(rounds + 1):
+    steps: dict[str, int] = {}
+    for name, run in runs.items():
+        say(f"{what}, to warm up: {name}")
+        steps[name] = _warmed_up(run, device)
+    for round_ in range(1, rounds + 1):
         for name, run in runs.items():
-            say(f"{what}, round {round_ or 'to warm up'}{f' of {rounds}' if round_ else ''}: {name}")
-            taken = _seconds(run, device)
-            if round_:
-                seconds[name].append(taken)
+            say(f"{what}, round {round_} of {rounds}: {name}")
+            seconds[name].append(_seconds(run, device, steps[name]))
     first = seconds[next(iter(runs))]
     return tuple(
         Timing(
@@ -236,7 +284,7 @@ def _timings(
             batch / median(own),
             median(plain / mine for plain, mine in zip(first, own, strict=True)),
             ideal_seconds / median(own),
-            extra_memory(runs[name], device),
+            None if name == OURS_RECORDED else extra_memory(runs[name], device),
         )
         for name, own in seconds.items()
     )
@@ -265,12 +313,23 @@ def _resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) << 10
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def _warmed_up(run: Callable[[], object], device: torch.device) -> int:
+    """How many runs make a round, once it is compiled and recorded, and the device awake."""
+    first = _seconds(run, device)
+    if device.type == "cpu":
+        return 1
+    usual = min(first, *(_seconds(run, device) for _ in range(3)))
+    return max(1, min(MOST_STEPS, round(ROUND_SECONDS / usual)))
+
+
+def _seconds(run: Callable[[], object], device: torch.device, times: int = 1) -> float:
+    """Of one of so many runs, the last of which is waited for."""
     _synchronize(device)
     began = time.perf_counter()
-    run()
+    for _ in range(times):
+        run()
     _synchronize(device)
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) / times
 
 
 def _synchronize(device: torch.device) -> None:
@@ -289,7 +348,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         (2.0 * cases * 384 * 13 * 13 * 384 * 9, lambda: nn.functional.conv2d(maps, kernels, padding=1)),
         (2.0 * side**3, lambda: left @ right),
     ]
-    return max(flops / min(_seconds(run, device) for _ in range(6)) for flops, run in runs)
+    times = 1 if device.type == "cpu" else 20
+    return max(flops / min(_seconds(run, device, times) for _ in range(6)) for flops, run in runs)
 
 
 def _reads_images(checked: Checked, name: str) -> bool:

@@ -82,7 +82,7 @@ def describe(copy: float) -> dict[str, str]:
         "device": name(),
         "multiprocessors": str(properties.multi_processor_count),
         "L2": f"{properties.L2_cache_size / 2**20:.0f} MiB",
-        **_clocks(),
+        **clocks(),
         "copy": f"{copy / 1e9:.0f} GB/s, read and written",
         "torch": torch.__version__,
         "CUDA": str(torch.version.cuda or torch.version.hip),
@@ -91,7 +91,7 @@ def describe(copy: float) -> dict[str, str]:
     }
 
 
-def _clocks() -> dict[str, str]:
+def clocks() -> dict[str, str]:
     """What nvidia-smi says of the driver and the clocks, where it is there; of a device that has just been busy."""
     wanted = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
     device = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)

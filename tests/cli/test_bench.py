@@ -15,8 +15,10 @@ import torch
 import convspec
 from convspec.cli import main
 from convspec.resources import spec_path
+from convspec.train import bench as benching
 from convspec.train.bench import bench, extra_memory, plain_program, plain_source
 from tests.emit.small_specs import TWO_TOWERS
+from tests.train.recorded import PretendedGraphs
 
 
 @pytest.fixture
@@ -45,6 +47,85 @@ def test_json(towers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for timing in [*result["train"], *result["predict"]]:
         assert timing["images_per_second"] == pytest.approx(3 / timing["seconds"])
         assert timing["utilisation"] > 0
+
+
+def test_a_file_to_keep(towers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that is known of what was measured, beside the table; and never in the place of the spec."""
+    arguments = ["bench", str(towers), "--batch", "2", "--rounds", "1"]
+    assert main([*arguments, "-o", str(tmp_path / "results.json")]) == 0
+    result = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert capsys.readouterr().out.startswith(f"spec {towers}, device {result['device']}, batch 2, ")
+    assert [timing["name"] for timing in result["train"]] == ["plain", "convspec"]
+    assert main([*arguments, "-o", str(towers)]) == 2
+    assert "is a file that this network is read from" in capsys.readouterr().err
+    assert towers.read_text(encoding="utf-8") == TWO_TOWERS
+
+
+def graphs_of(monkeypatch: pytest.MonkeyPatch, graphs: PretendedGraphs) -> PretendedGraphs:
+    monkeypatch.setattr(benching, "recorder_for", lambda *_: graphs)
+    return graphs
+
+
+def test_recorded_steps_are_a_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of training alone: recorded, compared, and replayed in each round."""
+    graphs = graphs_of(monkeypatch, PretendedGraphs())
+    result = bench(convspec.check(TWO_TOWERS), batch=4, device=torch.device("cpu"), rounds=3)
+    assert [timing.name for timing in result.train] == ["plain", "convspec", "convspec, CUDA graphs"]
+    assert [timing.name for timing in result.predict] == ["plain", "convspec"]
+    assert (graphs.recordings, graphs.replays) == (2, 2 * (1 + 3))
+    assert result.train[-1].extra_bytes is None
+    assert result.notes == ()
+
+
+def test_a_variant_that_is_not_recorded_says_so(
+    towers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graphs_of(monkeypatch, PretendedGraphs(lambda calls: calls[:-1]))
+    assert main(["bench", str(towers), "--batch", "4", "--rounds", "1"]) == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1].startswith("no CUDA graphs, since a recorded step is not what it is")
+    )
+
+
+def test_a_round_on_a_gpu_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a second of steps, at most 200, after those in which things are compiled; on the CPU it is a step."""
+    now, waits = 0.0, list[float]()
+    monkeypatch.setattr(benching.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(now))
+
+    def run() -> None:
+        nonlocal now
+        now += 2.0 if now == 0 else 0.005
+
+    gpu = torch.device("cuda", 0)
+    assert benching._warmed_up(run, gpu) == 50
+    waits.clear()
+    assert benching._seconds(run, gpu, 50) == pytest.approx(0.005)
+    assert len(waits) == 2
+    assert benching._warmed_up(lambda: None, torch.device("cpu")) == 1
+
+
+def test_too_little_memory_is_said(
+    towers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(benching, "_check_agreement", refuse)
+    assert main(["bench", str(towers), "--batch", "2", "--rounds", "1"]) == 1
+    captured = capsys.readouterr()
+    assert "CS718" in captured.err
+    assert "--batch of bench" in captured.err
+
+
+def test_figures_of_a_gpu_say_what_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convspec.cli import benching as command
+
+    monkeypatch.setattr(benching, "clocks", lambda: {"clocks.sm": "1980 MHz"})
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91200)
+    of_gpu = command._about(convspec.check(TWO_TOWERS), 2, 1, False, "cuda", "H100")
+    assert of_gpu.items() >= {"TF32": "convolutions", "cuDNN": 91200, "clocks.sm": "1980 MHz"}.items()
+    assert "TF32" not in command._about(convspec.check(TWO_TOWERS), 2, 1, False, "cpu", "x86_64")
 
 
 def test_a_spec_with_errors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,8 +174,6 @@ def test_networks_that_disagree_are_not_compared(monkeypatch: pytest.MonkeyPatch
 
 
 def test_networks_are_compared_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convspec.train import bench as benching
-
     allowed: list[bool] = []
 
     class Net(torch.nn.Module):
