@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from convspec.compiler import Compiled, compile_checked, compile_spec
+from convspec.diagnostics import DiagnosticError
 from convspec.emit.load import instantiate
 from convspec.program.images import Resize
 from convspec.program.program import Program
@@ -147,6 +148,19 @@ def test_a_recorded_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     go(compiled, None, resume=tmp_path / "run", max_steps=15)
     go(compiled, None, PretendedGraphs(), resume=tmp_path / "run")
     assert_same_run(tmp_path / "called", tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_is_found_as_without(tmp_path: Path) -> None:
+    """At a step that is replayed; its layer by the passes as they are called, on the same masks."""
+    text = SPEC.format(norm="cmrnorm", more="size=5\nscale=0.5\npow=0.75", precision="fp32")
+    compiled = compile_spec(text.replace("base=0.01;tgtFactor=10", "base=1e6;tgtFactor=10"))
+    found = []
+    for folder, graphs in (("recorded", PretendedGraphs()), ("called", None)):
+        with pytest.raises(DiagnosticError, match="CS707: the loss is") as caught:
+            go(compiled, tmp_path / folder, graphs)
+        found.append(caught.value.diagnostics[0].message)
+        assert graphs is None or graphs.replays > 2 * 3
+    assert found[0] == found[1]
 
 
 def without(name: str) -> Callable[[list[Call]], list[Call]]:
