@@ -193,10 +193,9 @@ class PaperSGD:
         group.torch_group["weight_decay"] = 0.0 if is_outside else group.update.decay
         if group.is_coasting or rate == group.rate:
             return
-        for _, tensor in group.members:
-            buffer = self._sgd.state[tensor].get("momentum_buffer")
-            if buffer is not None:
-                buffer.mul_(group.rate / rate)
+        found = (self._sgd.state[tensor].get("momentum_buffer") for _, tensor in group.members)
+        if buffers := [buffer for buffer in found if buffer is not None]:
+            torch._foreach_mul_(buffers, group.rate / rate)
         group.torch_group["lr"] = float(rate)
 
 

@@ -18,18 +18,20 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convspec.compiler import compile_checked
+from convspec.compiler import compile_checked, compile_spec
 from convspec.emit.load import instantiate
 from convspec.resources import spec_path
 from convspec.train.bench import random_inputs
 from convspec.train.contract import CompiledSpec
 from convspec.train.device import HostScalar, Uploads
+from convspec.train.display import SilentDisplay
 from convspec.train.epoch import EpochSums
 from convspec.train.loop import Training
 from convspec.train.optimizer import PaperSGD
 from convspec.train.records import Records
+from convspec.train.trainer import train
 from tests.emit.shrinking import shrunk
-from tests.train import test_costs
+from tests.train import test_costs, test_replay
 from tests.train.runs import go
 from tests.train.test_learning_runs import compiled
 from tests.train.tinynet import Compiled
@@ -208,3 +210,25 @@ def test_rules_of_learning_wait_for_nothing(name: str) -> None:
     step_without_memory(
         compiled(dialect, conv1=keys, fc3="" if "updatePeriod" in keys else keys.partition("\nwcNorm")[0])
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("graphs", ["0", "1"])
+def test_a_gpu_says_so_too(graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's own watch over what waits for it: after the first steps, in which a recording is made and compared."""
+    monkeypatch.setenv("CONVSPEC_GRAPHS", graphs)
+    watched, step = [], Training.step_on
+
+    def step_watched(training: Training, batch: Any) -> None:
+        is_watched = training.position.step > 3
+        torch.cuda.set_sync_debug_mode("error" if is_watched else "default")
+        try:
+            step(training, batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        watched.append(is_watched)
+
+    monkeypatch.setattr(Training, "step_on", step_watched)
+    spec = compile_spec(test_replay.SPEC.format(norm="cmrnorm", more="size=5", precision="bf16"))
+    train(spec, run_dir=tmp_path / "run", device="cuda", display=SilentDisplay(), log_every=1000)
+    assert sum(watched) == 2 * (test_replay.STEPS - 4)
