@@ -22,7 +22,8 @@ from convspec.report.page import Listing, Page, Picture, Section, Table, draw_pa
 from convspec.report.run_charts import charts_of, weights_table
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, newest_state
 from convspec.train.metrics import Record, read_metrics
-from convspec.train.run import check_is_run, read_settings
+from convspec.train.run import check_is_run
+from convspec.train.run_settings import read_settings
 from convspec.train.saved import SPEC, SavedRun, read_run
 from convspec.train.trained import open_saved
 

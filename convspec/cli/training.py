@@ -21,7 +21,7 @@ from convspec.train.evaluate import Validation
 from convspec.train.joining import join, own_device
 from convspec.train.loop import Result
 from convspec.train.ranks import Ranks
-from convspec.train.run import read_settings
+from convspec.train.run_settings import read_settings
 from convspec.train.signals import Interrupted, heed_no_more
 from convspec.train.team import ALONE
 from convspec.train.trainer import train

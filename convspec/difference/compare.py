@@ -11,12 +11,12 @@ from convspec.checker import Checked
 from convspec.diagnostics import joined
 from convspec.difference.align import Pairs, align
 from convspec.difference.finding import Category, Change, Difference, Finding, LayerPair, gather
+from convspec.difference.lone import described, find_twin, names_around, source_names
+from convspec.difference.settings import find_settings
 from convspec.difference.steps import NEURON, Step, Steps, steps_of
 from convspec.difference.wiring import Move, find_wiring
 from convspec.difference.words import phrase
-from convspec.difference.written import written
 from convspec.layers.base import Rounding
-from convspec.layers.keyed import Keyed
 from convspec.layers.keys import Key
 from convspec.layers.norm import CrossMapResponseNorm, SameMapResponseNorm
 from convspec.layers.pool import Pool
@@ -24,8 +24,6 @@ from convspec.syntax.values import WeightSource
 
 # Types that compute the same under two names.
 _SYNONYMS = (frozenset({"dropout2", "hs"}),)
-# Keys of `[@net]` that are told of elsewhere, or change nothing.
-_TOLD = frozenset({"input", "name", "note", "rounding", "dialect", "extends"})
 # Functions that never fall, so that the largest of a window is the largest after them too.
 _MONOTONE = frozenset({"relu", "logistic", "tanh", "softrelu", "brelu"})
 
@@ -53,7 +51,7 @@ def compare(a: Checked, b: Checked) -> Comparison:
     assert b.ok
     pair = _Pair(steps_of(a), steps_of(b))
     findings = sorted(pair.findings(), key=_place_in(a, b))
-    return Comparison(gather([*findings, *_settings(a, b)], pair.holders()), _counts(a), _counts(b))
+    return Comparison(gather([*findings, *find_settings(a, b)], pair.holders()), _counts(a), _counts(b))
 
 
 def _place_in(a: Checked, b: Checked) -> Callable[[Finding], tuple[int, int]]:
@@ -105,11 +103,13 @@ class _Pair:
             layer = self._layer_pair(step, change)
             if step.is_neuron_of_a_layer:
                 yield Finding(Category.NUMERICS, change, layer, text=f"{phrase(step)} behind it")
-            elif (twin := _twin(steps, step, paired)) is not None:
+            elif (twin := find_twin(steps, step, paired)) is not None:
                 gpus = f" on GPU {','.join(map(str, step.gpus))}" if step.gpus != twin.gpus else ""
                 yield Finding(Category.LAYERS, change, layer, text=f"twins{gpus} of {{}}", names=(twin.name,))
             else:
-                yield Finding(Category.LAYERS, change, layer, text=_described(steps, step), names=_place(steps, step))
+                yield Finding(
+                    Category.LAYERS, change, layer, text=described(steps, step), names=names_around(steps, step)
+                )
 
     def _layer_pair(self, step: Step, change: Change) -> LayerPair:
         name = step.layer.name
@@ -146,8 +146,8 @@ class _Pair:
             Change.REWIRED,
             LayerPair(step.layer.name, other.layer.name),
             "inputs",
-            ", ".join(_source_names(self.a, step)),
-            ", ".join(_source_names(self.b, other)),
+            ", ".join(source_names(self.a, step)),
+            ", ".join(source_names(self.b, other)),
             joined(what) or "reads the same in another order",
             tuple(joined(names) for names in (lost, gained) if names),
         )
@@ -208,53 +208,6 @@ class _Pair:
         )
 
 
-def _twin(steps: Steps, step: Step, paired: Mapping[str, str]) -> Step | None:
-    """The layer of another tower that is like this one and has a counterpart."""
-    depth = steps.depths[step.name]
-    for other in steps.by_name.values():
-        if (
-            other.name in paired
-            and steps.depths[other.name] == depth
-            and (other.kind, other.shape, other.values) == (step.kind, step.shape, step.values)
-            and step.inputs
-        ):
-            return other
-    return None
-
-
-def _described(steps: Steps, step: Step) -> str:
-    """`response normalisation across maps (cmrnorm, size=5), behind {}, before {}`, to be filled in by `_place`."""
-    given = [
-        f"{key.spelling}={step.values[key.spelling]}"
-        for key in step.layer.keys.values()
-        if _is_worth_saying(step, key.spelling)
-    ]
-    keys = ", ".join([step.kind, *given]).replace("{", "{{").replace("}", "}}")
-    neuron = next((phrase(steps[name]) for name in steps.readers[step.name] if steps[name].layer is step.layer), "")
-    what = f"{phrase(step)} ({keys})" + (f" with {neuron}" if neuron else "")
-    reads, read_by = _place(steps, step)
-    if reads and read_by:
-        return f"{what}, behind {{}}, before {{}}"
-    return f"{what}, {'behind' if reads else 'before'} {{}}{{}}" if reads or read_by else f"{what}{{}}{{}}"
-
-
-def _is_worth_saying(step: Step, spelling: str) -> bool:
-    key = step.layer.keys[spelling.lower()]
-    return spelling in step.values and step.layer.is_given(key.attribute) and not key.home.value.startswith("parameter")
-
-
-def _place(steps: Steps, step: Step) -> tuple[str, str]:
-    """Names of the layers before and behind a layer."""
-    behind = steps.readers[step.name]
-    own = [name for name in behind if steps[name].layer is step.layer]
-    behind = tuple(reader for name in own for reader in steps.readers[name]) or behind
-    return joined(list(_source_names(steps, step))), joined([steps[name].layer.name for name in behind])
-
-
-def _source_names(steps: Steps, step: Step) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(steps[name].layer.name for name in step.inputs))
-
-
 def _commute(step: Step, passed: Step) -> bool:
     """Whether two steps can change places and the outputs stay the same: the largest of a window is found before a
     function that never falls, or after it. (Gradients differ where values are equal.)"""
@@ -272,29 +225,3 @@ def _alpha(step: Step, other: Step) -> str:
         window = layer.size if isinstance(layer, CrossMapResponseNorm) else layer.size**2
         alphas.append(f"{layer.scale / window:.12f}".rstrip("0"))
     return f"alpha of the paper, scale / window: {alphas[0]} became {alphas[1]}"
-
-
-def _settings(a: Checked, b: Checked) -> Iterator[Finding]:
-    if a.graph.net.rounding is not b.graph.net.rounding:
-        ways = {Rounding.CEIL: "ceil", Rounding.FLOOR: "floor"}
-        before, after = (ways[checked.graph.net.rounding] for checked in (a, b))
-        text = "how the count of windows rounds where they do not fit exactly"
-        yield Finding(Category.NUMERICS, Change.CHANGED, None, "@net.rounding", before, after, text)
-    if a.graph.dialect.learning != b.graph.dialect.learning:
-        before, after = a.graph.dialect.program, b.graph.dialect.program
-        text = "whose rules of learning are followed; wball, superEps and short minibatches mean different things"
-        yield Finding(Category.NUMERICS, Change.CHANGED, None, "@net.dialect", before, after, text)
-    for name, one, other in (
-        ("@net", a.graph.net, b.graph.net),
-        ("@train", a.graph.train, b.graph.train),
-        ("@data", a.graph.data, b.graph.data),
-    ):
-        yield from _section(name, one, other)
-
-
-def _section(name: str, one: Keyed, other: Keyed) -> Iterator[Finding]:
-    for key in one.keys.values():
-        before, after = written(getattr(one, key.attribute)), written(getattr(other, key.attribute))
-        if before != after and not (name == "@net" and key.name in _TOLD):
-            text = key.doc.replace("{", "{{").replace("}", "}}")
-            yield Finding(Category.SETTINGS, Change.CHANGED, None, f"{name}.{key.spelling}", before, after, text)

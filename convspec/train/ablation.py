@@ -23,7 +23,7 @@ from convspec.diagnostics import Diagnostic, DiagnosticError, Severity
 from convspec.train.checkpoint import newest_state
 from convspec.train.choices import Choice, choices_of
 from convspec.train.preparation import check_trainable
-from convspec.train.run import read_settings
+from convspec.train.run_settings import read_settings
 from convspec.train.scores import has_error, trained_cost
 from convspec.train.sight import check_alike
 from convspec.train.testing import Test

@@ -22,7 +22,7 @@ from convspec.train.contract import CompiledSpec
 from convspec.train.metrics import Point, curve, thinned
 from convspec.train.preparation import check_trainable
 from convspec.train.rates import at_rate, rate_of
-from convspec.train.run import read_settings
+from convspec.train.run_settings import read_settings
 from convspec.train.scores import has_error, trained_cost
 from convspec.train.sight import check_alike
 from convspec.train.target import Target

@@ -14,8 +14,8 @@ from convspec.program.program import Program
 from convspec.train.device import peak_memory
 from convspec.train.epoch import EpochSums
 from convspec.train.evaluate import Validation
+from convspec.train.metrics_log import MetricsLog
 from convspec.train.optimizer import PaperSGD
-from convspec.train.run import MetricsLog
 from convspec.train.state import Position
 from convspec.train.team import ALONE, Losses, Team
 from convspec.train.tensorboard import TensorBoardLog

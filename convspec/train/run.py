@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count, zip_longest
-from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
 from convspec.data.dataset import Dataset, Notify
 from convspec.data.durable import locked, replace_file
 from convspec.diagnostics import Diagnostic, DiagnosticError, Severity, closest
-from convspec.train.checkpoint import kept_note
 from convspec.train.contract import CompiledSpec
 from convspec.train.durable import reporting_write_errors
+from convspec.train.run_settings import read_settings
 
 RUNS = "runs"
 
 _LOCK = ".lock"
 _MOST_NAMED = 8
-_TOO_MANY = 2**53  # pictures, or steps
 _FILES = ("spec.cfg", "resolved.cfg", "model.py")
 _BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
 
@@ -146,116 +144,6 @@ def _runs_near(path: Path) -> str:
     if found:
         return f"there is {', '.join(found[:_MOST_NAMED])}" + (", ..." if len(found) > _MOST_NAMED else "")
     return f"name a folder that train made, such as {RUNS}/alexnet"
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What `describe_run` recorded of the run in a folder. Raises DiagnosticError CS708 where it cannot be read."""
-    file = path / "settings.json"
-    try:
-        settings = json.loads(file.read_bytes())
-    except OSError as error:
-        message = f"{file} cannot be read: {error.strerror or error}"
-        raise DiagnosticError(Diagnostic("CS708", message)) from error
-    except (ValueError, RecursionError) as error:
-        raise DiagnosticError(Diagnostic("CS708", f"{file} is not what was written: {error}")) from error
-    spoilt = "settings" if not isinstance(settings, dict) else next(_misfits(settings), None)
-    if spoilt is not None:
-        raise DiagnosticError(Diagnostic("CS708", f"{file} is not what was written: its {spoilt} make no sense"))
-    return dict(settings)
-
-
-def _misfits(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Names of settings that are not of the kind that `describe_run` wrote; an imported run has none of some."""
-    for name in ("name", "data", "fingerprint"):
-        if settings.get(name) is not None and not _is_text(settings[name]):
-            yield name
-    classes = settings.get("classes") or []
-    if not isinstance(classes, list) or not all(map(_is_text, classes)):
-        yield "classes"
-    for name in ("stored_shape", "input_shape"):
-        match settings.get(name):
-            case None | [int(), int(), int()] as sizes if sizes is None or min(sizes) > 0:
-                continue
-            case _:
-                yield name
-    has_data = settings.get("data") is not None
-    for name, is_known in (("train_pictures", has_data), ("test_pictures", has_data), ("log_every", False)):
-        match settings.get(name):
-            case None if not is_known:
-                continue
-            case int(count) if 0 < count < _TOO_MANY:
-                continue
-            case _:
-                yield name
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is text that can be in the name of a file, as data and classes are."""
-    try:
-        return isinstance(value, str) and os.fsencode(value) is not None
-    except UnicodeEncodeError:
-        return False
-
-
-class MetricsLog:
-    """metrics.jsonl: one JSON object a line. `lines` is how many there are."""
-
-    def __init__(self, path: Path, *, keep_lines: int = 0, notify: Notify = lambda diagnostic: None) -> None:
-        """Open for appending, after cutting off all but the first `keep_lines`: what a resumed run will write again.
-
-        notify: is told where there are not so many, because somebody or a disk took some.
-        """
-        self._path = path
-        with self._reporting():
-            # unbuffered: what a full disk refuses must not come up again when the file is closed
-            self._file = path.open("ab", buffering=0)
-            self.lines, end = _first_lines(path, keep_lines)
-            if path.stat().st_size > end:
-                self._file.truncate(end)
-        if self.lines < keep_lines:
-            message = (
-                f"{path} has {self.lines} whole lines, and the checkpoint counts {keep_lines}: the others are lost"
-            )
-            notify(Diagnostic("CS708", message, severity=Severity.WARNING))
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(_as_json(record), allow_nan=False).encode() + b"\n"
-        with self._reporting():
-            while line:
-                line = line[self._file.write(line) :]
-        self.lines += 1
-
-    def sync(self) -> None:
-        """Make what was written last, before a checkpoint counts on it."""
-        with self._reporting():
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _reporting(self) -> AbstractContextManager[None]:
-        run = self._path.parent
-        return reporting_write_errors(run, lambda: kept_note(run / "checkpoints"), run=run)
-
-
-def _as_json(value: Any) -> Any:
-    """JSON has no infinity and no NaN: a loss on test pictures that is one becomes null."""
-    match value:
-        case dict():
-            return {key: _as_json(item) for key, item in value.items()}
-        case float() if not isfinite(value):
-            return None
-        case _:
-            return value
-
-
-def _first_lines(path: Path, most: int) -> tuple[int, int]:
-    """How many lines a file has, up to `most`, and where the last of these ends. A line cut short is none."""
-    lines = end = 0
-    with path.open("rb") as file:
-        while lines < most and (line := file.readline()).endswith(b"\n"):
-            lines, end = lines + 1, end + len(line)
-    return lines, end
 
 
 def _make_named(path: Path) -> Path:

@@ -17,7 +17,8 @@ from convspec.checker import Checked, check
 from convspec.data.dataset import Notify
 from convspec.diagnostics import Diagnostic, DiagnosticError, did_you_mean, listed
 from convspec.train.checkpoint import BrokenCheckpoint, Checkpoint, list_checkpoints, load_checkpoint, load_newest, seen
-from convspec.train.run import check_is_run, read_settings
+from convspec.train.run import check_is_run
+from convspec.train.run_settings import read_settings
 
 SPEC = "resolved.cfg"
 

@@ -26,7 +26,8 @@ from convspec.train.display import Display
 from convspec.train.durable import reporting_write_errors
 from convspec.train.integrity import check_complete
 from convspec.train.metrics import Record, read_metrics
-from convspec.train.run import RunFolder, read_settings
+from convspec.train.run import RunFolder
+from convspec.train.run_settings import read_settings
 from convspec.train.trainer import train
 
 _DIVERGED = "diverged.json"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from convspec.diagnostics import DiagnosticError
-from convspec.train.run import MetricsLog, RunFolder
+from convspec.train.metrics_log import MetricsLog
+from convspec.train.run import RunFolder
 from tests.train.tinynet import Compiled
 
 SETTINGS = {"data": "digits", "train_pictures": 1438, "test_pictures": 359}
