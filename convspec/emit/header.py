@@ -1,4 +1,4 @@
-"""What stands above the class of an emitted module: its name, the docstring of the file and what it imports."""
+"""The file of an emitted module around its classes: what they are called, the docstring above them and what they import."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def class_name(name: str) -> str:
     joined = "".join(word[0].upper() + word[1:] for word in words)
     is_free = joined not in KERNELS | _TAKEN
     return f"{joined}{'' if is_free else 'Net'}" if joined[:1].isalpha() else f"Net{joined}"
+
+
+def source(program: Program, spec_name: str, body: Sequence[str]) -> str:
+    """The whole file. body: classes, functions and tables. spec_name: of the spec, for the docstring."""
+    text = "\n\n\n".join(body)
+    return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
 
 
 def header(program: Program, spec_name: str) -> str:

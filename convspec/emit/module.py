@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convspec.emit.header import header, imports
+from convspec.emit.header import source
 from convspec.emit.holders import Holders
 from convspec.emit.placed import COPY_FUNCTION, PlacedHolders, PlacedWriter
-from convspec.emit.tables import HOOKS, blocks_table, parents_table
+from convspec.emit.tables import tables
 from convspec.emit.writer import Writer
 from convspec.program.crossings import is_placed
 from convspec.program.program import Program
@@ -23,13 +23,7 @@ def emit(program: Program, spec_name: str) -> str:
     body = [writer.module()]
     if isinstance(writer, PlacedWriter) and writer.placed.copied_layers:
         body.append(COPY_FUNCTION.strip("\n"))
-    trees = writer.holders.parents()
-    if trees:
-        body.append(parents_table(trees))
-    if writer.merged:
-        body += [blocks_table(writer.merged), HOOKS.strip("\n")]
-    text = "\n\n\n".join(body)
-    return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
+    return source(program, spec_name, body + tables(writer.holders.parents(), writer.merged))
 
 
 def variables(program: Program) -> Mapping[str, str]:

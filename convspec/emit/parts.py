@@ -13,11 +13,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
 
 from convspec.emit.cases import slice_size
-from convspec.emit.header import class_name, header, imports
+from convspec.emit.header import class_name, source
 from convspec.emit.holders import HeldByModule, Holders, norm_options
 from convspec.emit.lines import WIDTH, literal
 from convspec.emit.placed import layers_on, talk
-from convspec.emit.tables import HOOKS, blocks_table, parents_table, parts_table
+from convspec.emit.tables import parts_table, tables
 from convspec.emit.writer import Writer
 from convspec.program.costs import CostOperator
 from convspec.program.moves import Input, Receive, Send, TakeCases
@@ -32,13 +32,8 @@ def emit_parts(program: Program, parts: Mapping[int, Program], spec_name: str) -
     body = [writer.module() for writer in writers.values()]
     body.append(parts_table({gpu: writer.name for gpu, writer in writers.items()}))
     trees = {path: parents for writer in writers.values() for path, parents in writer.holders.parents().items()}
-    if trees:
-        body.append(parents_table(trees))
     merged: dict[str, Parameter | Buffer] = {t.name: t for writer in writers.values() for t in writer.merged}
-    if merged:
-        body += [blocks_table(list(merged.values())), HOOKS.strip("\n")]
-    text = "\n\n\n".join(body)
-    return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
+    return source(program, spec_name, body + tables(trees, list(merged.values())))
 
 
 def part_name(name: str, gpu: int) -> str:

@@ -11,6 +11,12 @@ from convspec.emit.lines import WIDTH, dictionary, literal
 from convspec.program.program import Block, Buffer, Parameter
 
 
+def tables(trees: Mapping[str, Sequence[int]], merged: Sequence[Parameter | Buffer]) -> list[str]:
+    """What a module with these needs beside its class. trees: parents of their nodes, by attribute."""
+    found = [parents_table(trees)] if trees else []
+    return found + ([blocks_table(merged), HOOKS.strip("\n")] if merged else [])
+
+
 def parents_table(trees: Mapping[str, Sequence[int]]) -> str:
     lines = ["# The node above each node of the trees of classes; -1 above the root. The classes are the first nodes."]
     lines += ["# fmt: off", "PARENTS: dict[str, list[int]] = {"]

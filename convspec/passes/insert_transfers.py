@@ -23,6 +23,7 @@ from convspec.passes.remove_unread import remove_unread
 from convspec.program.features import Activation, Concat, Dropout, Reshape, Slice
 from convspec.program.images import Pick2d
 from convspec.program.moves import Transfer
+from convspec.program.names import fresh
 from convspec.program.operators import Op
 from convspec.program.program import Program
 from convspec.program.windows import AvgPool2d, ChannelPool, MaxAbsPool2d, MaxPool2d
@@ -65,21 +66,8 @@ class _Inserter:
         if value.gpu == gpu:
             return name
         if (name, gpu) not in self.crossed:
-            crossed = f"{name} on {gpu}"
-            while crossed in self.program.values:
-                crossed += "_"
-            self.crossed[name, gpu] = crossed
-            self.operators.append(
-                Transfer(
-                    name=crossed,
-                    inputs=(name,),
-                    shape=value.shape,
-                    layers=value.layers,
-                    gpu=gpu,
-                    cases=value.cases,
-                    source=value.gpu,
-                )
-            )
+            crossed = self.crossed[name, gpu] = fresh(f"{name} on {gpu}", self.program.values)
+            self.operators.append(Transfer.of(value, crossed, gpu))
         return self.crossed[name, gpu]
 
 
@@ -161,10 +149,7 @@ def _copied(program: Program, copies: Mapping[str, set[int | None]]) -> Program:
         inputs = tuple(names.get((name, op.gpu), name) for name in op.inputs)
         operators.append(op if inputs == op.inputs else replace(op, inputs=inputs))
         for gpu in sorted(copies.get(op.name, ()), key=lambda gpu: gpu or 0):
-            name = f"{op.name} on {gpu}"
-            while name in program.values:
-                name += "_"
-            names[op.name, gpu] = name
+            name = names[op.name, gpu] = fresh(f"{op.name} on {gpu}", program.values)
             parts = tuple(names.get((part, gpu), part) for part in op.inputs)
             operators.append(replace(op, name=name, inputs=parts, gpu=gpu))
     return remove_unread(replace(program, operators=tuple(operators)))

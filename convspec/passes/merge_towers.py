@@ -26,7 +26,7 @@ from convspec.passes.stack import Stacks
 from convspec.passes.substitute import substitute
 from convspec.passes.twins import GROUPED, Member, common_name, signature
 from convspec.program.features import Concat, Slice
-from convspec.program.names import Names
+from convspec.program.names import Names, fresh
 from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Program
 from convspec.program.shape import Shape
@@ -213,8 +213,7 @@ class _Merger:
         if names not in self.merged_names:
             name = common_name(names)
             name = name if name and name not in self.taken else "_".join(names)
-            while name in self.taken:
-                name += "_"
+            name = fresh(name, self.taken)
             self.taken.add(name)
             self.merged_names[names] = name
         return self.merged_names[names]

@@ -15,6 +15,7 @@ from dataclasses import replace
 from convspec.program.costs import CostOperator
 from convspec.program.crossings import gpus_of
 from convspec.program.moves import Receive, Send, Transfer
+from convspec.program.names import fresh
 from convspec.program.operators import Op, buffers_of, parameters_of
 from convspec.program.program import Output, Program
 from convspec.program.verify import verify
@@ -41,24 +42,12 @@ def with_judged(program: Program) -> Program:
             judged = program.values[op.predictions]
             name = crossed.get((judged.name, op.gpu))
             if name is None:
-                name = crossed[judged.name, op.gpu] = f"{judged.name}>{op.gpu}"
-                brought[judged.name].append(_transfer(judged, name, op.gpu))
+                name = crossed[judged.name, op.gpu] = fresh(f"{judged.name} on {op.gpu}", program.values)
+                brought[judged.name].append(Transfer.of(judged, name, op.gpu))
             costs[op.name] = replace(op, predictions=name)
             outputs.append(Output(judged.layers[0], name))
     operators = [each for op in program.operators for each in (costs.get(op.name, op), *brought[op.name])]
     return replace(program, operators=tuple(operators), outputs=tuple(outputs))
-
-
-def _transfer(value: Op, name: str, gpu: int | None) -> Transfer:
-    return Transfer(
-        name=name,
-        inputs=(value.name,),
-        shape=value.shape,
-        layers=value.layers,
-        gpu=gpu,
-        cases=value.cases,
-        source=value.gpu,
-    )
 
 
 def _steps(program: Program) -> Iterator[Op | _Exchange]:

@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from convspec.program.costs import CostOperator
 from convspec.program.moves import JoinCases, TakeCases
+from convspec.program.names import fresh
 from convspec.program.operator import Cases
 from convspec.program.operators import Op
 from convspec.program.program import Program
@@ -109,8 +110,7 @@ class _Placer:
         return self.brought[key]
 
     def _fresh(self, name: str) -> str:
-        while name in self.taken:
-            name += "_"
+        name = fresh(name, self.taken)
         self.taken.add(name)
         return name
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import Any
 
-from convspec.program.names import Names
+from convspec.program.names import Names, fresh
 from convspec.program.numerics import Numerics
 from convspec.program.operators import Op
 from convspec.program.parameter import Block, Buffer, Initialization, Parameter, Permutations, Update, WeightOwner
@@ -80,9 +80,7 @@ class Collector:
         return self._shapes[value]
 
     def _add(self, operator: type[Op], inputs: Sequence[str], shape: Shape, **attributes: Any) -> str:
-        name = f"{self._layer}/{len(self._operators) - self._first}"
-        while name in self._taken:
-            name += "_"
+        name = fresh(f"{self._layer}/{len(self._operators) - self._first}", self._taken)
         self._taken.add(name)
         place: dict[str, Any] = (
             {"replicas": self._gpus} if len(self._gpus) > 1 else {"gpu": next(iter(self._gpus), None)}

@@ -28,6 +28,19 @@ class Transfer(Operator):
 
     source: int | None
 
+    @classmethod
+    def of(cls, value: Operator, name: str, gpu: int | None) -> Transfer:
+        """Brings a value to a GPU, under another name."""
+        return cls(
+            name=name,
+            inputs=(value.name,),
+            shape=value.shape,
+            layers=value.layers,
+            gpu=gpu,
+            cases=value.cases,
+            source=value.gpu,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send(Operator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Container
 
 # Functions and modules of `convspec_kernels` that emitted code calls.
 KERNELS = frozenset(
@@ -23,6 +24,13 @@ _RESERVED = frozenset(
     "share_memory state_dict to to_empty train training type xpu zero_grad "
     "gpus place I O l self inputs noise outputs torch nn F Tensor super dict objective reset_parameters".split()
 )
+
+
+def fresh(name: str, taken: Container[str]) -> str:
+    """The name, with as many underscores behind it as make it none of those taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 class Names:
