@@ -137,7 +137,9 @@ def closest(word: str, choices: Collection[str]) -> str | None:
     if len(choices) <= _FEW_CHOICES:
         from difflib import get_close_matches
 
-        return next(iter(get_close_matches(word, sorted(choices), n=1, cutoff=0.6)), None)
+        in_case = {choice.lower(): choice for choice in sorted(choices)}
+        near = get_close_matches(word, sorted(choices), n=1, cutoff=0.6)
+        return next(iter(near), in_case.get(word.lower()))
     known = choices if isinstance(choices, Mapping | Set) else set(choices)
     return next((edited for edited in _one_edit_away(word) if edited in known), None)
 

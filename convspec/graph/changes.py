@@ -25,7 +25,7 @@ def change(spec: Sections, added: Mapping[str, Span], ranks: Ranks, report: Repo
     report_unused(unused, kept, report)
     edited, removed = apply_edits(kept, ranks, report)
     layers = _without_defaults_of(removed, edited)
-    return spec._replace(layers=layers, broken=made.broken, templates=made.templates)
+    return spec._replace(layers=layers, broken=made.broken, templates=made.templates, aliases=made.aliases)
 
 
 def _without_defaults_of(removed: Sequence[Merged], sections: dict[str, Merged]) -> dict[str, Merged]:

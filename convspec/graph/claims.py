@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convspec.diagnostics import Label
 from convspec.layers.base import Context, Inference, Layer
-from convspec.layers.origins import way_notes
+from convspec.layers.origins import parting_labels, unlike_maps, way_notes
 from convspec.program.shape import Shape
 
 OVERRIDE = "--set "
@@ -38,10 +38,15 @@ class Claims:
             self._doubtful.add(layer.name)
         return False
 
+    def is_of_another_kind(self, layer: Layer, inference: Inference) -> bool:
+        """Whether maps were claimed and there are none: what reads them as maps is not to say so again."""
+        return self._is_held(layer) and len(layer.expect or ()) > 1 and not inference.shape.is_map
+
     def _report(self, layer: Layer, claim: tuple[int, ...], inference: Inference) -> None:
         shape = inference.shape
         entry = "x".join(map(str, claim))
         written = _as_claimed(shape)
+        labels = [Label(layer.header, f"{written} here")]
         if len(claim) not in (1, 3):
             message = f"expect of {layer.name} is {entry}; a size is height x width x channels, or one number"
             help = f"write expect={written}"
@@ -49,12 +54,16 @@ class Claims:
             message = f"expect of {layer.name} is {entry}, channels first; it is height x width x channels, as papers write it"
             help = f"write expect={written}"
         else:
+            unlike = unlike_maps(self._context, layer.name) if len(claim) > 1 else None
             formula = f": {inference.window}" if inference.window else ""
-            message = f"{layer.name} gives {written}, not {entry}{formula}"
             help = f"correct {layer.name}, or write expect={written}"
+            if unlike:
+                sizes = (f"{name} {self._context.known[name].shape}" for name in unlike)
+                formula = f": it joins no maps of two sizes, {' and '.join(sizes)}"
+                labels += parting_labels(self._context, *unlike)
+            message = f"{layer.name} gives {written}, not {entry}{formula}"
         notes = way_notes(self._context, layer.input_names[0]) if layer.input_names else []
-        label = [Label(layer.header, f"{written} here")]
-        self._context.report.add("CS416", layer.span("expect"), message, labels=label, notes=notes, help=help)
+        self._context.report.add("CS416", layer.span("expect"), message, labels=labels, notes=notes, help=help)
 
 
 def _agrees(claim: tuple[int, ...], shape: Shape) -> bool:

@@ -6,24 +6,35 @@ from collections.abc import Mapping
 
 from convspec.diagnostics import Label, Report, Span, closest, did_you_mean, listed
 from convspec.graph.graph import Graph
+from convspec.graph.made_names import maker_of
 from convspec.layers.base import Layer
 
 _WRONG_INPUTS = ("CS301", "CS302", "CS303", "CS305")
 
 
 def report_bad_inputs(
-    graph: Graph, built: Mapping[str, Layer | None], twice: Mapping[str, Span], report: Report
+    graph: Graph,
+    built: Mapping[str, Layer | None],
+    aliases: Mapping[str, str],
+    twice: Mapping[str, Span],
+    report: Report,
 ) -> None:
-    """Report CS301, CS305, CS306 and CS319. twice: second headers of a name, one of which was perhaps to be the missing
-    layer."""
+    """Report CS301, CS305, CS306 and CS319.
+
+    built: all layers by name, and None for those that could not be, which has been reported. aliases: names of instances
+    and of repeated layers. twice: second headers of a name, one of which was perhaps to be the missing layer.
+    """
+    unmade = {name for name, layer in built.items() if layer is None}
     for layer in graph.layers.values():
         since = len(report)
         seen: set[str] = set()
         for name in layer.inputs or ():
             span = layer.part("inputs", name)
-            if name.text not in built:
+            if maker_of(name.text, unmade) is not None:
                 layer.is_broken = True
-                help = did_you_mean(name.text, _siblings(layer, built)) or did_you_mean(name.text, built)
+            elif name.text not in built:
+                layer.is_broken = True
+                help = did_you_mean(name.text, _siblings(layer, built)) or did_you_mean(name.text, {**aliases, **built})
                 help = help or f"the layers are {listed(built)}"
                 blank = next((other for other in built if other.strip() == name.text), None)
                 if blank is not None:

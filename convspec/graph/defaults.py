@@ -7,21 +7,26 @@ those that say something of one layer: `inputs`, `expect`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from convspec.diagnostics import Report, closest, did_you_mean
-from convspec.graph.merging import OF_TYPE, Merged
+from convspec.graph.merging import OF_TYPE, TEMPLATE, Merged
 from convspec.layers import layer_type, layer_types
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Dialect
+from convspec.layers.foreign import key_meant
 from convspec.layers.keyed import DEFAULTS
 from convspec.layers.keys import Key
 from convspec.syntax.document import Entry
 
 
 def read_type_defaults(
-    sections: Mapping[str, Merged], parameters: Mapping[str, Merged], dialect: Dialect, report: Report
+    sections: Mapping[str, Merged],
+    parameters: Mapping[str, Merged],
+    templates: Collection[str],
+    dialect: Dialect,
+    report: Report,
 ) -> Mapping[str, Mapping[str, Entry]]:
     """The entries of `[@params TYPE]` by type. Reports CS109 for a type that does not exist and CS207."""
     found: dict[str, dict[str, Entry]] = {}
@@ -32,6 +37,8 @@ def read_type_defaults(
         cls = layer_type(name)
         if cls is None:
             help = did_you_mean(name, layer_types()) or f"types are {', '.join(layer_types())}"
+            if name in templates:
+                help = f"{name} is a template: give its parameters their values in [{TEMPLATE}{name}]"
             report.add(
                 "CS109", section.header, f"[{section.name}] is for layers of a type that does not exist", help=help
             )
@@ -59,7 +66,8 @@ def report_unread_keys(
         return
     spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
     for entry in unread:
-        guess = closest(entry.key, [name for name in spellings if name not in written])
+        free = [name for name in spellings if name not in written]
+        guess = key_meant(entry.key, free) or closest(entry.key, free)
         taken = f"delete it; {section} takes {', '.join(spellings.values()) or 'nothing here'}"
         report.add(
             "CS207",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from convspec.diagnostics import Label, Report, Span, did_you_mean
+from convspec.diagnostics import Label, Report, Span, did_you_mean, joined
 from convspec.graph.extension import Ranks
 from convspec.graph.merging import EDITS, Merged
 from convspec.graph.wires import Wire, inputs_entry, read_wires, write_wires
@@ -254,7 +254,7 @@ def _report_unjoinable(reader: Merged, section: Merged, sources: list[str], netw
     message = f"{section.name} cannot be taken out: {reader.name} reads it, and {section.name} reads nothing"
     if sources:
         message = (
-            f"{section.name} cannot be taken out: it reads {' and '.join(sources[:4])}, and its reader "
+            f"{section.name} cannot be taken out: it reads {joined(sources[:4])}, and its reader "
             f"{reader.name} can read one layer only"
         )
     report.add(

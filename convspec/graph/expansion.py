@@ -23,11 +23,12 @@ from convspec.graph.wires import names_in, with_names
 
 class Expansion(NamedTuple):
     """sections: with layers in the place of instances. broken: what could not be made, which has been reported.
-    templates: the names of all templates."""
+    templates: the names of all templates. aliases: the layer that a name of an instance or of a repeated layer means."""
 
     sections: dict[str, Merged]
     broken: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
 
 
 def expand(sections: Mapping[str, Merged], report: Report) -> Expansion:
@@ -43,7 +44,7 @@ def expand(sections: Mapping[str, Merged], report: Report) -> Expansion:
         elif name not in maker.used:
             expanded[name] = section
     renamed = {name: _renamed(section, maker.aliases) for name, section in expanded.items()}
-    return Expansion(renamed, tuple(maker.broken), tuple(templates))
+    return Expansion(renamed, tuple(maker.broken), tuple(templates), maker.aliases)
 
 
 def _renamed(section: Merged, aliases: Mapping[str, str]) -> Merged:

@@ -204,13 +204,20 @@ class Maker:
         """Report CS203, at the key that was probably meant to be the first one that is missing, if there is one."""
         unread = [key for key in keys if key not in (*template.parameters, *RESERVED)]
         guess = closest(missing[0].key, unread)
+        blank = keys.get(missing[0].key)
+        guess = missing[0].key if blank is not None else guess
         place = keys["type"].as_entry().value_span if guess is None else keys[guess].entry.key_span
         if report.has("CS203", place):
             return
         listed = ", ".join(entry.written_key for entry in missing)
         message = f"{name} needs {listed}: parameters of template {template.name} without a default"
         help = f"add {missing[0].written_key}= below this line"
-        if guess is not None:
+        if blank is not None:
+            message, help = (
+                f"{name} has {missing[0].written_key}= without a value",
+                f"write a value behind it, or give it one in [{TEMPLATE}{template.name}]",
+            )
+        elif guess is not None:
             message = (
                 f"{name} needs {missing[0].written_key}, and has {keys[guess].entry.written_key}, which nothing reads"
             )

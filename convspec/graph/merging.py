@@ -63,6 +63,7 @@ class Sections(NamedTuple):
     layers: of the layer file, or of the one file. params: of the parameter file, or None in the one-file form.
     files: all that were read, the one that was asked for first. dialect: in which they are to be read.
     broken: sections that could not be made into layers, which has been reported. templates: the names of all templates.
+    aliases: of what was made, names of instances and repeated layers, and the layers that they mean.
     is_complete: False where a file that it extends could not be had, which has been reported; then it holds nothing.
     """
 
@@ -72,6 +73,7 @@ class Sections(NamedTuple):
     dialect: Dialect = CONVSPEC
     broken: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
     is_complete: bool = True
 
     @property

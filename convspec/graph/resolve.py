@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean
+from convspec.diagnostics import Report, SourceFile, Span, closest, did_you_mean, listed
 from convspec.graph.connections import report_bad_inputs, report_unread_layers
 from convspec.graph.defaults import read_type_defaults, report_unread_defaults, report_unread_keys
 from convspec.graph.graph import Graph
 from convspec.graph.interpolation import interpolate
+from convspec.graph.made_names import maker_of
 from convspec.graph.merging import FOR_ALL, OF_TYPE, Merged, Sections, report_misplaced
 from convspec.graph.restrictions import report_stopped_gradients
 from convspec.graph.settings import SETTINGS, DataSettings, NetSettings, TrainSettings
@@ -17,6 +18,7 @@ from convspec.graph.sharing import report_sources
 from convspec.layers import BUILT_IN, layer_type, layer_types
 from convspec.layers.base import Layer
 from convspec.layers.dialects import Dialect
+from convspec.layers.foreign import type_meant
 from convspec.layers.keyed import DEFAULTS, Keyed, RawSection, Remark
 from convspec.layers.keys import REQUIRED, Home, Key, report_fault
 from convspec.syntax.document import Entry
@@ -36,11 +38,12 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     data = _settings("@data", DataSettings, sections, report)
     _report_unknown_settings(sections, report)
     defaults = _Defaults.of(spec, report)
+    unmade = _unmade(spec)
     built: dict[str, Layer | None] = dict.fromkeys(spec.broken)
     for section in sections.values():
         if section.is_layer and not section.is_parameters:
             since = len(report)
-            built[section.name] = _layer(_raw(section, spec, defaults, lacks_params=lacks_params), spec, report)
+            built[section.name] = _layer(_raw(section, spec, defaults, lacks_params=lacks_params), spec, unmade, report)
             if section.maker is not None and len(report) > since:
                 report.attribute(since, section.maker)
     if not built and spec.is_complete:
@@ -49,8 +52,9 @@ def resolve(spec: Sections, report: Report, *, lacks_params: bool = False) -> Gr
     report_unread_defaults(defaults.entries, built, report)
     known = {name: layer for name, layer in built.items() if layer is not None}
     graph = Graph(known, net, train, data, spec.dialect)
-    report_bad_inputs(graph, built, {name: s.again for name, s in sections.items() if s.again}, report)
-    report_sources(graph, report)
+    twice = {name: s.again for name, s in sections.items() if s.again}
+    report_bad_inputs(graph, built, spec.aliases, twice, report)
+    report_sources(graph, built, report)
     graph.report_cycles(report)
     report_stopped_gradients(graph, report)
     report_unread_layers(graph, built, report)
@@ -74,7 +78,7 @@ class _Defaults(NamedTuple):
             {key: entry for file in files if name in file for key, entry in file[name].entries.items()}
             for name in (DEFAULTS, FOR_ALL)
         )
-        return cls(entries, read_type_defaults(*files, spec.dialect, report), for_all)
+        return cls(entries, read_type_defaults(*files, spec.templates, spec.dialect, report), for_all)
 
 
 def _raw(section: Merged, spec: Sections, defaults: _Defaults, *, lacks_params: bool) -> RawSection:
@@ -142,12 +146,12 @@ def _report_unknown_settings(sections: Mapping[str, Merged], report: Report) -> 
             )
 
 
-def _layer(raw: RawSection, spec: Sections, report: Report) -> Layer | None:
+def _layer(raw: RawSection, spec: Sections, unmade: Collection[str], report: Report) -> Layer | None:
     """The typed layer of a section, or None where its type is not known."""
     written = raw.layers.get("type")
     if written is None:
-        if "type" not in raw.unreadable:
-            _report_no_type(raw, spec.layers if len(spec.files) > 1 else {}, report)
+        if "type" not in raw.unreadable and maker_of(raw.name, unmade) is None:
+            _report_no_type(raw, spec, report)
         return None
     if written.fault is not None:
         report_fault(raw.name, written, report)
@@ -190,24 +194,53 @@ def _has_type(dialect: Dialect, name: str) -> bool:
 def _report_unknown_type(raw: RawSection, written: Entry, templates: Sequence[str], report: Report) -> None:
     types = [*templates, *(name for name in layer_types() if _has_type(raw.dialect, name))]
     message = f"{raw.name} has type '{written.value}', which does not exist"
-    help = did_you_mean(written.value, types) or f"types are {', '.join(types)}"
+    meant = type_meant(written.value)
+    help = f"did you mean '{meant}'?" if meant in types else did_you_mean(written.value, types)
+    help = help or f"types are {', '.join(types)}"
     if layer_type(written.value) is not None:
         message = f"{raw.name} has type '{written.value}', which {raw.dialect.program} did not have"
         help = raw.dialect.way_out
     report.add("CS202", written.value_span, message, help=help)
 
 
-def _report_no_type(raw: RawSection, others: Mapping[str, Merged], report: Report) -> None:
+def _report_no_type(raw: RawSection, spec: Sections, report: Report) -> None:
+    maker = maker_of(raw.name, spec.aliases)
+    if maker is not None:
+        _report_unmade(raw, maker, spec, report)
+        return
     guess = closest("type", list(raw.layers))
     if guess is not None:
         entry = raw.layers[guess]
         message = f"{raw.name} has no type, and has {entry.written_key}, which nothing reads"
         report.add("CS201", entry.key_span, message, help="did you mean 'type'?")
         return
+    others = spec.layers if len(spec.files) > 1 else {}
     types = "type=conv, say" if "filters" in raw.layers else "type=, such as conv, fc, pool or softmax"
-    meant = did_you_mean(raw.name, [name for name, other in others.items() if other.header.file is not raw.header.file])
+    below = [name for name, other in others.items() if other.header.file is not raw.header.file]
+    meant = did_you_mean(raw.name, [name for name in spec.aliases if others]) or did_you_mean(raw.name, below)
     message = f"{raw.name} has no type" + (", and the files that are extended have no such layer" if others else "")
     report.add("CS201", raw.header, message, help=meant or f"add {types}")
+
+
+def _unmade(spec: Sections) -> set[str]:
+    """What would make layers, and could not or is of a type that there is not: others are not to miss its layers."""
+    sections = spec.layers.values()
+    if all("type" in section.entries for section in sections):
+        return set(spec.broken)
+    untyped = (s.name for s in sections if "type" in s.entries and s.layer_class is None)
+    return {*spec.broken, *untyped}
+
+
+def _report_unmade(raw: RawSection, maker: str, spec: Sections, report: Report) -> None:
+    """Report CS201 for keys of one layer among those that an instance or `repeat=` makes, if none has this name."""
+    made = [name for name in (*spec.layers, *spec.aliases) if name != raw.name and maker_of(name, (maker,))]
+    rest = raw.name.removeprefix(f"{maker}.")
+    guess = closest(rest, [name.removeprefix(f"{maker}.") for name in made])
+    help = f"did you mean '{maker}.{guess}'?" if guess else f"it makes {listed(made)}"
+    copy = f"{maker}_1.{rest}"
+    if copy in made:
+        help = f"{maker} has copies: write [{copy}] for the first of them"
+    report.add("CS201", raw.header, f"{raw.name} has no type, and {maker} makes no layer of this name", help=help)
 
 
 def _report_unread_layer_keys(raw: RawSection, layer: Layer, report: Report) -> None:

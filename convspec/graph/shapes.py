@@ -44,6 +44,9 @@ def infer_shapes(graph: Graph, context: Context) -> Shapes:
         if inference is not None:
             known[layer.name] = inference
             is_claimed = claims.verify(layer, inference)
+            if not is_claimed and claims.is_of_another_kind(layer, inference):
+                del known[layer.name]
+                continue
             if inference.floor_size is not None and not is_claimed:
                 _note_rounding(layer.name, inference, context, graph)
         if layer.maker is not None and len(context.report) > since:

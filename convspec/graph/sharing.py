@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from convspec.diagnostics import Label, Report, Span, did_you_mean
 from convspec.graph.graph import Graph
+from convspec.graph.made_names import maker_of
 from convspec.graph.shapes import Shapes
+from convspec.layers.base import Layer
 from convspec.layers.weights import WeightLayer
 from convspec.program.parameter import Sharer, WeightOwner
 from convspec.program.schedule import Schedule
@@ -43,15 +45,23 @@ def find_owners(graph: Graph) -> Mapping[Matrix, Matrix]:
     return owners
 
 
-def report_sources(graph: Graph, report: Report) -> None:
-    """Report CS309, CS310 and CS317 for sources that are not there, that have other types or that go round in a circle."""
+def report_sources(graph: Graph, built: Mapping[str, Layer | None], report: Report) -> None:
+    """Report CS309, CS310 and CS317 for sources that are not there, that have other types or that go round in a circle.
+
+    built: all layers by name, and None for those that could not be, which has been reported.
+    """
+    unmade = {name for name, layer in built.items() if layer is None}
     position = {name: i for i, name in enumerate(graph.layers)}
     sources = {matrix: Matrix(source.name.text, source.input) for _, matrix, source in _sources(graph)}
     reported: set[Matrix] = set()
     for layer, matrix, source in _sources(graph):
         cycle = _cycle(matrix, sources)
         layer.is_broken |= bool(cycle)
-        if _report_bad_source(layer, source, graph, report):
+        if (
+            source.name.text in unmade
+            or maker_of(source.name.text, unmade) is not None
+            or _report_bad_source(layer, source, graph, report)
+        ):
             layer.is_broken = True
         elif cycle and not reported.intersection(cycle):
             reported.update(cycle)

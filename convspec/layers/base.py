@@ -105,6 +105,7 @@ class Layer(Keyed, ABC):
     only_rescales: ClassVar[bool] = False  # its weights make no neurons of their own
     stops_gradient: ClassVar[bool] = False  # may not stand above a layer that learns
     keeps_replicas: ClassVar[bool] = False  # has as many replicas as its inputs
+    joins_maps: ClassVar[bool] = False  # gives maps where its inputs are maps of one size, else a vector
     input_counts: ClassVar[tuple[int, int | None]] = (1, 1)
 
     inputs = names("inputs", is_individual=True, doc="the layers that it reads, separated by commas")

@@ -43,7 +43,7 @@ class BatchNorm(WeightLayer, without=["wball", "weightsource"]):
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         if not self.is_given("channels"):
             return Inference(inputs[0])
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_maps(self, 0, inputs[0], self.channels, context)
         return None if maps is None else Inference(maps)
 
     def weight_constraint(self, index: int) -> Constraint:

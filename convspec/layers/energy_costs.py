@@ -71,7 +71,7 @@ class TopographicIca(_EnergyCost):
     size = integer("sizeX", minimum=1, doc="rows and columns of a window, pixels")
 
     def fits(self, inputs: Sequence[Shape], context: Context) -> bool:
-        return read_maps(self, 0, inputs[0], self.channels, context.report) is not None
+        return read_maps(self, 0, inputs[0], self.channels, context) is not None
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
         shape = builder.shape(inputs[0])

@@ -127,7 +127,7 @@ class FilterLayer(SummingLayer):
 
     def _infer_input(self, index: int, shape: Shape, context: Context) -> Inference | None:
         channels = self.channels[index] if self.is_given("channels") else None
-        maps = read_maps(self, index, shape, channels, context.report)
+        maps = read_maps(self, index, shape, channels, context)
         if maps is None or not self._can_connect(index, maps, context.report):
             return None
         rows, columns = axes = self._axes(index, maps)

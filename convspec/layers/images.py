@@ -27,7 +27,7 @@ class _ImageLayer(Layer):
     channels = integer("channels", default=None, minimum=1, doc="maps of the input; inferred where absent")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_maps(self, 0, inputs[0], self.channels, context)
         return None if maps is None else self.infer_maps(maps, context)
 
     @abstractmethod
@@ -243,7 +243,7 @@ class _Colors(Layer):
     stops_gradient = True
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], 3, context.report, channels_key="inputs")
+        maps = read_maps(self, 0, inputs[0], 3, context, channels_key="inputs")
         return None if maps is None else Inference(maps)
 
 

@@ -20,6 +20,7 @@ class ConcatLayer(Layer):
 
     type = "concat"
     input_counts = (1, None)
+    joins_maps = True
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
         if all(shape.is_map for shape in inputs) and len({shape.dims[1:] for shape in inputs}) == 1:

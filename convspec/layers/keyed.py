@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from convspec.diagnostics import Label, Report, Span, closest, joined
 from convspec.layers.dialects import CONVSPEC, Dialect
+from convspec.layers.foreign import key_meant
 from convspec.layers.keys import REQUIRED, Home, Key
 from convspec.syntax.document import Entry
 from convspec.syntax.values import Name
@@ -192,7 +193,8 @@ class Keyed:
     def _report_misspelt(self, key: Key[Any], raw: RawSection, report: Report) -> bool:
         """Report a missing key at the key that was probably meant to be it, if there is one."""
         unread = {e.key: e for e in raw.home_of(key).values() if e.key not in self.keys and e.key != "type"}
-        guess = closest(key.name, [name for name, entry in unread.items() if entry.key_span not in self.explained])
+        free = [name for name, entry in unread.items() if entry.key_span not in self.explained]
+        guess = next((name for name in free if key_meant(name, (key.name,))), None) or closest(key.name, free)
         if guess is None:
             return False
         entry = unread[guess]

@@ -160,6 +160,8 @@ class Key(Generic[T]):
         help = f"{self.spelling}: {self.doc}"
         if "\n" in entry.value:
             help = "an indented line continues the value above it: start each key in column 1"
+        elif wrong.startswith("$"):
+            help = "$ stands for a parameter in the layers of a template, [@block.conv]; write the value itself here"
         elif "#" in entry.value:
             help = "a comment behind a value starts with a blank and ;"
         elif wrong.endswith(".0") and wrong[:-2].isdigit():

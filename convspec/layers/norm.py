@@ -36,7 +36,7 @@ class CrossMapResponseNorm(DroppableLayer):
     blocked = flag("blocked", default=False, doc="1: windows are disjoint runs of size maps")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context.report)
+        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context)
         return None if maps is None else Inference(maps)
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
@@ -62,7 +62,7 @@ class SameMapResponseNorm(DroppableLayer):
     min_divisor = number("minDiv", home=Home.PARAMS, default=1.0, above=0, doc="k")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_maps(self, 0, inputs[0], self.channels, context)
         if maps is None:
             return None
         if self.size > max(maps.height, maps.width):

@@ -110,7 +110,7 @@ class Pool(Layer):
                 return
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_maps(self, 0, inputs[0], self.channels, context)
         if maps is None:
             return None
         rows, columns = axes = self._axes(maps)
@@ -213,7 +213,7 @@ class GlobalPool(Layer):
     pool = choice("pool", ("avg", "max"), default="avg", doc="what a map gives: avg or max")
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_maps(self, 0, inputs[0], self.channels, context.report)
+        maps = read_maps(self, 0, inputs[0], self.channels, context)
         return None if maps is None else Inference(Shape.of_maps(maps.channels, 1, 1))
 
     def lower(self, builder: Builder, inputs: Sequence[str], output: Shape) -> str:
@@ -265,7 +265,7 @@ class ChannelPool(Layer):
             )
 
     def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
-        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context.report)
+        maps = read_windowed_maps(self, inputs[0], self.channels, self.size, context)
         if maps is None:
             return None
         windows = Windows(maps.channels, self.size, self.stride, -self.start)

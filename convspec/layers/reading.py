@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from convspec.diagnostics import Report
-from convspec.layers.base import Layer
+from convspec.diagnostics import joined
+from convspec.layers.base import Context, Layer
+from convspec.layers.origins import parting_labels, unlike_maps
 from convspec.program.shape import Shape
 
 
 def read_maps(
-    layer: Layer, index: int, shape: Shape, channels: int | None, report: Report, *, channels_key: str = "channels"
+    layer: Layer, index: int, shape: Shape, channels: int | None, context: Context, *, channels_key: str = "channels"
 ) -> Shape | None:
     """Input `index` of a layer as maps: as it is, or a vector read as `channels` square maps.
 
@@ -17,12 +18,18 @@ def read_maps(
     source = layer.input_names[index]
     if shape.is_map and channels in (None, shape.channels):
         return shape
+    report = context.report
     if channels is None:
+        unlike = unlike_maps(context, source)
+        help = f"add channels= to {layer.name}, so that the vector is read as that many square maps"
+        if unlike:
+            help = f"{source} joins maps of one size to maps: make those of {joined(unlike)} alike"
         report.add(
             "CS404",
             layer.span("inputs"),
             f"{layer.name} needs maps, and {source} gives a vector of {shape.features}",
-            help=f"add channels= to {layer.name}, so that the vector is read as that many square maps",
+            labels=parting_labels(context, *unlike) if unlike else (),
+            help=help,
         )
         return None
     maps = shape.as_square_maps(channels)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from convspec.diagnostics import Report
-from convspec.layers.base import Inference, Layer, Rounding
+from convspec.layers.base import Context, Inference, Layer, Rounding
 from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
 
@@ -81,13 +80,13 @@ def infer_windows(channels: int, rows: Windows, columns: Windows, rounding: Roun
     )
 
 
-def read_windowed_maps(layer: Layer, shape: Shape, channels: int | None, size: int, report: Report) -> Shape | None:
+def read_windowed_maps(layer: Layer, shape: Shape, channels: int | None, size: int, context: Context) -> Shape | None:
     """The first input of a layer as maps, where windows lie across `size` of them, its key. Reports what `read_maps` does,
     and CS408 where there are fewer maps."""
-    maps = read_maps(layer, 0, shape, channels, report)
+    maps = read_maps(layer, 0, shape, channels, context)
     if maps is None or size <= maps.channels:
         return maps
-    report.add(
+    context.report.add(
         "CS408",
         layer.span("size"),
         f"{layer.name} looks at {size} maps, and {layer.input_names[0]} has {maps.channels}",

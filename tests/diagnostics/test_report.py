@@ -12,7 +12,7 @@ MANY = {f"layer{i}": None for i in range(5000)}
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("stide", "stride"), ("STRIDE", None), ("filtersiz", "filtersize"), ("zzz", None), ("", None)],
+    [("stide", "stride"), ("STRIDE", "stride"), ("filtersiz", "filtersize"), ("zzz", None), ("", None)],
 )
 def test_closest_of_a_few(word: str, expected: str | None) -> None:
     assert closest(word, ("stride", "filtersize", "padding")) == expected

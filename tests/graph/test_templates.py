@@ -292,7 +292,7 @@ def test_sizes_that_do_not_fit_name_the_instance() -> None:
     ("text", "code", "place"),
     [
         (BLOCK + "[last]\ntype=block\ninputs=data\n", "CS203", "block"),
-        (BLOCK + "[last]\ntype=block\ninputs=data\nfilters=\n", "CS203", "block"),
+        (BLOCK + "[last]\ntype=block\ninputs=data\nfilters=\n", "CS203", "filters"),
         (BLOCK + "[last]\ntype=block\nfilters=4\n", "CS203", "$inputs"),
         (BLOCK + "[last]\ntype=block\ninputs=data\nfilters=4\nwidth=3\n", "CS207", "width"),
         (BLOCK.replace("$filters", "$fliters") + "[last]\ntype=block\ninputs=data\nfilters=4\n", "CS123", "$fliters"),
