@@ -67,7 +67,7 @@ def report_unread_keys(
     spellings = {name: name if key is None else key.spelling for name, key in keys.items()}
     for entry in unread:
         free = [name for name in spellings if name not in written]
-        guess = key_meant(entry.key, free) or closest(entry.key, free)
+        guess = key_meant(entry.key, spellings) or closest(entry.key, free)
         taken = f"delete it; {section} takes {', '.join(spellings.values()) or 'nothing here'}"
         report.add(
             "CS207",
