@@ -6,8 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.diagnostics.diagnostic import joined
+from convspec.diagnostics import Diagnostic, DiagnosticError, joined
 
 SECONDS_TO_SPEAK = 0.5
 """That a process leaves to another to say what is wrong: launchers end all of a machine as soon as one has ended."""

@@ -27,10 +27,10 @@ def class_name(name: str) -> str:
 def source(program: Program, spec_name: str, body: Sequence[str]) -> str:
     """The whole file. body: classes, functions and tables. spec_name: of the spec, for the docstring."""
     text = "\n\n\n".join(body)
-    return f"{header(program, spec_name)}\n\n{imports(text)}\n\n\n{text}\n"
+    return f"{_header(program, spec_name)}\n\n{_imports(text)}\n\n\n{text}\n"
 
 
-def header(program: Program, spec_name: str) -> str:
+def _header(program: Program, spec_name: str) -> str:
     """The docstring: what goes in, what comes out, and how much is learned."""
     classes = program.class_inputs
     inputs = [f"{op.key} {'(N,)' if op.name in classes else _batched(op)}" for op in program.inputs]
@@ -66,7 +66,7 @@ def _batched(op: Op) -> str:
     return f"(N, {', '.join(map(str, op.shape.dims))})"
 
 
-def imports(text: str) -> str:
+def _imports(text: str) -> str:
     """What the text needs, and no more."""
     lines = ["from typing import Any", ""] if "dict[str, Any]" in text else []
     lines += ["import torch"] if re.search(r"\btorch\.", text) else []

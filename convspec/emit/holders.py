@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from convspec.emit.lines import WIDTH
 from convspec.program.operators import Op, parameters_of
 from convspec.program.program import Parameter, Program
 from convspec.program.weighted import BatchNorm, Conv2d, Linear, LocallyConnected2d, TreeLinear, Weighted
@@ -17,7 +18,7 @@ from convspec.program.windows import FusedLRNPool
 HeldByModule = Conv2d | Linear | TreeLinear | BatchNorm
 
 # Columns that a statement of a method has.
-_WIDTH = 112
+_WIDTH = WIDTH - 8
 
 
 class Holders:

@@ -1,7 +1,8 @@
 """From a Program to the source of an nn.Module that a person would have written.
 
 One attribute a weight layer, one line a layer with its size beside it; what belongs to one layer stands in one
-expression, and what is only added to something in that of the sum. The text depends on the program alone: equal programs give equal bytes.
+expression, and what is only added to something in that of the sum. The text depends on the program alone: equal programs
+give equal bytes.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from convspec.program.program import Block, Buffer, Parameter
 
 def tables(trees: Mapping[str, Sequence[int]], merged: Sequence[Parameter | Buffer]) -> list[str]:
     """What a module with these needs beside its class. trees: parents of their nodes, by attribute."""
-    found = [parents_table(trees)] if trees else []
-    return found + ([blocks_table(merged), HOOKS.strip("\n")] if merged else [])
+    found = [_parents_table(trees)] if trees else []
+    return found + ([_blocks_table(merged), HOOKS.strip("\n")] if merged else [])
 
 
-def parents_table(trees: Mapping[str, Sequence[int]]) -> str:
+def _parents_table(trees: Mapping[str, Sequence[int]]) -> str:
     lines = ["# The node above each node of the trees of classes; -1 above the root. The classes are the first nodes."]
     lines += ["# fmt: off", "PARENTS: dict[str, list[int]] = {"]
     for path, parents in trees.items():
@@ -26,7 +26,7 @@ def parents_table(trees: Mapping[str, Sequence[int]]) -> str:
     return "\n".join([*lines, "}", "# fmt: on"])
 
 
-def blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
+def _blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
     """The pieces of tensors that have several, or another name than the spec's; where all that an attribute holds has but
     another layer's name, that name alone."""
     layers = _renamed(merged)
@@ -41,10 +41,11 @@ def blocks_table(merged: Sequence[Parameter | Buffer]) -> str:
     if layers:
         leaves = dict.fromkeys(leaf_of(tensor.name) for tensor in merged if path_of(tensor.name) in layers)
         lines += _renaming(list(leaves), is_alone=not pieces)
+    wholes = "; () is all of it" if has_wholes else ""
     return "\n".join(
         [
             *_layers_table(layers),
-            f"# Which rows and columns of a tensor belong to which layer of the spec{'; () is all of it' if has_wholes else ''}.",
+            f"# Which rows and columns of a tensor belong to which layer of the spec{wholes}.",
             "BLOCKS: dict[str, dict[str, slice | tuple[slice, ...]]] = {",
             *(f"    {line}" for line in lines),
             "}",

@@ -9,9 +9,10 @@ from collections.abc import Container
 # Functions and modules of `convspec_kernels` that emitted code calls.
 KERNELS = frozenset(
     "Noise Peers SyncBatchNorm TreeLinear avg_pool2d bias_act_lrn_max_pool2d binary_cross_entropy "
-    "binary_cross_entropy_with_logits channel_max_pool contrast_norm cross_entropy dropout gated_sum_of_squares gaussian_blur local_response_norm "
-    "locally_connected2d log_square_error max_abs_pool2d max_pool2d maximum normal_like random_rescale resize_bilinear "
-    "response_norm rgb_to_lab rgb_to_yuv scale_gradient subset_cross_entropy sum_of_squares sum_pool2d topographic_energy".split()
+    "binary_cross_entropy_with_logits channel_max_pool contrast_norm cross_entropy dropout gated_sum_of_squares "
+    "gaussian_blur local_response_norm locally_connected2d log_square_error max_abs_pool2d max_pool2d maximum "
+    "normal_like random_rescale resize_bilinear response_norm rgb_to_lab rgb_to_yuv scale_gradient "
+    "subset_cross_entropy sum_of_squares sum_pool2d topographic_energy".split()
 )
 # What a module of ours may not call its own: attributes of nn.Module, and the names that emitted code uses.
 _RESERVED = frozenset(

@@ -29,7 +29,6 @@ from convspec.train.vigil import Vigil
 SECONDS_TO_FIND = 10.0
 """How long to look for the process that was lost, after what another one did with it has failed."""
 
-
 STUCK = timedelta(minutes=30)
 """After which a process gives up on another that lives and does not come to what both must do: it may read a slow disk."""
 

@@ -57,7 +57,9 @@ class PictureOptions(DataOptions, Protocol):
 
 
 class CompiledSpec(Protocol):
-    """source: the emitted module. parts: what each GPU has of the program, where it is compiled for several processes. spec_text: as the user wrote it. resolved_text: with all defaults and overrides."""
+    """source: the emitted module. parts: what each GPU has of the program, where it is compiled for several processes.
+    spec_text: as the user wrote it. resolved_text: with all defaults and overrides.
+    """
 
     @property
     def name(self) -> str: ...

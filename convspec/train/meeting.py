@@ -19,8 +19,7 @@ from typing import Any
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # listed for no type checker
 
-from convspec.diagnostics import Diagnostic, DiagnosticError
-from convspec.diagnostics.diagnostic import joined
+from convspec.diagnostics import Diagnostic, DiagnosticError, joined
 from convspec.launch import Launch
 
 PATIENCE = timedelta(minutes=5)

@@ -1,7 +1,8 @@
 """What processes add up while the backward pass goes on: losses, and the gradients of parameters that several of them have.
 
-Gradients are summed in buckets. A bucket is full when the backward pass has given the last of its gradients; then its sum is on its way, and the backward
-pass goes on. Buckets of one group of processes start in one order in all of them, whatever order gradients come in.
+Gradients are summed in buckets. A bucket is full when the backward pass has given the last of its gradients; then its sum
+is on its way, and the backward pass goes on. Buckets of one group of processes start in one order in all of them, whatever
+order gradients come in.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ class RunFolder:
 
 
 def check_is_run(path: Path) -> None:
-    """Raises DiagnosticError CS719 where a folder is not there, or not that of a run, CS708 where its spec or records are no file."""
+    """Raises DiagnosticError CS719 where a folder is not there, or not that of a run, CS708 where its spec or records are no
+    file."""
     if (path / "settings.json").is_file():
         for name, what in (("resolved.cfg", "the spec"), ("metrics.jsonl", "the records")):
             file = path / name
