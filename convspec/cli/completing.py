@@ -39,12 +39,14 @@ def layer_files_or_any(context: click.Context, parameter: click.Parameter, incom
 
 
 def codes(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Codes of diagnostics, with their titles in shells that show them."""
+    """Codes of diagnostics, with their titles in shells that show them; layer types, for a word that begins one."""
     from convspec.diagnostics.codes import CODES
+    from convspec.layers import BUILT_IN
 
-    return [
+    found = [
         CompletionItem(code, help=entry.title) for code, entry in CODES.items() if code.startswith(incomplete.upper())
     ]
+    return found + [CompletionItem(name) for name in BUILT_IN if incomplete and name.startswith(incomplete)]
 
 
 def layer_files(incomplete: str) -> list[str]:

@@ -51,6 +51,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         ("convspec check --form", ["plain,--format"]),
         ("convspec check my.cfg --format s", ["plain,sarif"]),
         ("convspec explain cs40", [f"plain,CS40{number}" for number in range(1, 10)]),
+        ("convspec explain glo", ["plain,globalpool"]),
         ("convspec new my --from lenet", ["plain,lenet-digits"]),
         ("convspec completion z", ["plain,zsh"]),
         ("convspec chekc m", []),
