@@ -73,10 +73,9 @@ def compile_checked(
     allow_init_imports: bool = False,
     target: Target = Target.FOLDED,
 ) -> Compiled:
-    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS603 to CS607 of its own."""
+    """Compile what `check` gave. Raises DiagnosticError where it has errors, or CS601, CS604 to CS607 of its own."""
     report = Report()
     _report_unknown_outputs(checked, outputs, report)
-    _report_uncompiled(checked, report)
     _report_unsourced(checked, report)
     if checked.ok:
         report_parted_rates(checked.graph, report)
@@ -127,19 +126,6 @@ def _report_unknown_outputs(checked: Checked, outputs: Sequence[str], report: Re
                 f"there is no layer {name} to give",
                 help=did_you_mean(name, checked.graph.layers) or f"the layers are {listed(checked.graph.layers)}",
             )
-
-
-def _report_uncompiled(checked: Checked, report: Report) -> None:
-    """Report CS603 for keys that `check` understands and nothing computes yet, where they are not at their default."""
-    for layer in checked.graph.layers.values():
-        for key in layer.keys.values():
-            if not key.is_compiled and key.__get__(layer, type(layer)) != key.default:
-                report.add(
-                    "CS603",
-                    layer.span(key.attribute),
-                    f"{key.spelling} of {layer.name} is not compiled yet",
-                    help=f"delete it to compile the network without it: {key.doc}",
-                )
 
 
 def _report_unsourced(checked: Checked, report: Report) -> None:

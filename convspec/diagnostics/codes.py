@@ -116,7 +116,6 @@ CODES: dict[str, Code] = {
     # 6xx: compiling
     "CS601": Code("an output that is not a layer"),
     "CS602": Code("a network without anything to train"),
-    "CS603": Code("a part of the language that is not compiled yet"),
     "CS604": Code("a part of the language that has no public source"),
     "CS605": Code("code that training would import"),
     "CS606": Code("a tree of classes that nobody gave"),

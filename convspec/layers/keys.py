@@ -59,7 +59,6 @@ class Key(Generic[T]):
     choices: the words it may be, or the numbers as they are written. per_input: a list with an entry for each input; a single entry serves all.
     takes_default: whether `[@params]` may supply it; keys of the parameter file may, unless told otherwise.
     is_individual: whether it says something of this one section, so that not even `[@params TYPE]` may supply it.
-    is_compiled: False for a key that `check` understands and `compile` refuses (CS603) unless it is at its default.
     has_effect: False for a key that meant something to the original programs only.
     can_be_blank: whether `key=` without a value says the same as no such line.
     """
@@ -78,7 +77,6 @@ class Key(Generic[T]):
         is_bound: bool = True,
         choices: Sequence[str] = (),
         per_input: bool = False,
-        is_compiled: bool = True,
         has_effect: bool = True,
         can_be_blank: bool = False,
         takes_default: bool | None = None,
@@ -96,7 +94,6 @@ class Key(Generic[T]):
         self.is_bound = is_bound
         self.choices = tuple(choices)
         self.per_input = per_input
-        self.is_compiled = is_compiled
         self.has_effect = has_effect
         self.can_be_blank = can_be_blank
         self.takes_default = home is Home.PARAMS if takes_default is None else takes_default

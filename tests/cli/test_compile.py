@@ -8,7 +8,6 @@ import pytest
 
 import convspec
 from convspec.cli import main
-from convspec.layers.conv import Conv
 from convspec.resources import spec_path
 
 ALEXNET = str(spec_path("alexnet.cfg"))
@@ -102,13 +101,3 @@ def test_a_part_without_public_source_is_checked_and_not_compiled(capsys: pytest
     assert main(["check", ALEXNET, "--set", "pool2a.quantF=half[]"]) == 0
     assert main(["compile", ALEXNET, "--set", "pool2a.quantF=half[]"]) == 1
     assert "CS604" in capsys.readouterr().err
-
-
-def test_a_key_that_is_not_compiled_yet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a layer type of somebody else's may have one: `check` knows it, and `compile` refuses it."""
-    monkeypatch.setattr(Conv.keys["padding"], "is_compiled", False)
-    assert main(["check", ALEXNET, "--format", "concise"]) == 0
-    assert main(["compile", ALEXNET]) == 1
-    err = capsys.readouterr().err
-    assert "error[CS603]: padding of conv2a is not compiled yet" in err
-    assert "delete it to compile the network without it" in err
