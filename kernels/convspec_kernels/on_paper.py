@@ -101,6 +101,8 @@ def dropout_on_paper(shape: tuple[int, ...], dtype: torch.dtype) -> Launch:
 def compile_for(launch: Launch, target: GPUTarget) -> Compiled:
     """Compile `launch` as Triton would for its arguments."""
     options = {"num_warps": launch.warps, "enable_fp_fusion": True}
+    if launch.registers is not None and target.backend == "cuda":
+        options["maxnreg"] = launch.registers
     compiled = triton.compile(_source(launch), target=target, options=options)
     if target.backend == "hip":
         code = compiled.asm["amdgcn"]

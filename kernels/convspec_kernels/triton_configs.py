@@ -161,6 +161,10 @@ ROOM = 48
 """Elements that a lane of the forward kernel may carry from one row of windows to the next, with their taps as many again;
 so that sixteen warps of such lanes find room on a multiprocessor, or twelve of the widest."""
 
+ROOM_BACKWARD = 16
+"""Elements in a row of pixels that a lane of the backward kernel has at most, unless one block has more: there are as many
+rows of them as the stride says, and each is code of its own."""
+
 ENOUGH_WARPS = 1300
 """About ten for each multiprocessor of a large GPU, if the maps give as many."""
 
@@ -196,13 +200,13 @@ def choose_walk(
     warps_a_place: warps that it takes to be at one place of all maps. The columns are those for which the fewest pixels
     are seen twice, and so are the rows, among those for which there are enough warps.
     """
-    if kernel_size == 1:
+    if kernel_size == stride == 1:
         columns = min(most_columns, width)
     elif direction is Direction.FORWARD:
         most = max(1, min(most_columns, width, ROOM // (ceil(kernel_size / stride) * run)))
         columns = min(range(1, most + 1), key=lambda n: _pixels(width, n, kernel_size, stride))
     else:
-        columns = max(1, 8 // run)
+        columns = max(1, min(ROOM_BACKWARD // stride, 8) // run)
         kernel_size = stride  # blocks do not overlap
     fewest = min(ceil(ENOUGH_WARPS / max(1.0, warps_a_place * ceil(width / columns))), height)
     segments = range(fewest, min(ceil(1.5 * fewest), height) + 1)

@@ -49,32 +49,39 @@ def shift_of(bias, channels, present, WHOLE: tl.constexpr):
 def sum_over_window(values, run, BELOW: tl.constexpr, ABOVE: tl.constexpr, RUNS: tl.constexpr):
     """Sum of `values` over channels [f - BELOW, f + ABOVE] for each channel f; nothing lies outside a pixel's runs.
 
-    Neither BELOW nor ABOVE is more than a run. Long windows are sums of pairs.
+    Neither BELOW nor ABOVE is more than a run. Two neighbouring windows share all but an end each, and what they share is
+    a sum of pairs, which the next two have as well: of windows of 5 channels, 17 sums for 8.
     """
     RUN: tl.constexpr = values.shape[1]
     SIZE: tl.constexpr = BELOW + 1 + ABOVE
-    members = _unzip(values)
+    line = _line(_unzip(values), run, BELOW, ABOVE, RUNS)
+    pairs = ()
+    for i in tl.static_range(RUN // 2 - 1 + (SIZE - 1) // 2):
+        pairs = pairs + (line[2 * i + 1] + line[2 * i + 2],)
+    sums = ()
+    for i in tl.static_range(RUN // 2):
+        first, last = line[2 * i], line[2 * i + 1]
+        if SIZE > 1:
+            shared = pairs[i] if SIZE > 2 else last
+            for j in tl.static_range(1, (SIZE - 1) // 2):
+                shared += pairs[i + j]
+            if SIZE > 2 and SIZE % 2 == 0:
+                shared += line[2 * i + SIZE - 1]
+            first, last = first + shared, shared + line[2 * i + SIZE]
+        sums = sums + (first, last)
+    return _zip(sums)
+
+
+@triton.jit
+def _line(members, run, BELOW: tl.constexpr, ABOVE: tl.constexpr, RUNS: tl.constexpr):
+    """The members of a run, after BELOW of the run before and before ABOVE of the run behind it: 0 where there is none."""
     line = ()
-    for i in tl.static_range(RUN - BELOW, RUN):
+    for i in tl.static_range(len(members) - BELOW, len(members)):
         line = line + (tl.where(run == 0, 0.0, _beside(members[i], -1)),)
     line = line + members
     for i in tl.static_range(ABOVE):
         line = line + (tl.where(run == RUNS - 1, 0.0, _beside(members[i], 1)),)
-    STEP: tl.constexpr = 2 if SIZE >= 4 else 1
-    parts = line
-    if STEP == 2:
-        parts = ()
-        for i in tl.static_range(RUN + SIZE - 2):
-            parts = parts + (line[i] + line[i + 1],)
-    sums = ()
-    for i in tl.static_range(RUN):
-        total = parts[i]
-        for j in tl.static_range(STEP, SIZE - STEP + 1, STEP):
-            total += parts[i + j]
-        if SIZE % STEP == 1:
-            total += line[i + SIZE - 1]
-        sums = sums + (total,)
-    return _zip(sums)
+    return line
 
 
 @triton.jit
@@ -82,6 +89,8 @@ def _beside(values, step):
     """Of each lane, `values` of the lane `step` further on in its warp."""
     LANES: tl.constexpr = values.shape[0]
     at = tl.minimum(tl.maximum(tl.arange(0, WARP) + step, 0), WARP - 1)
+    if LANES == WARP:
+        return tl.gather(values, at, 0)
     rows = tl.reshape(values, (LANES // WARP, WARP))
     return tl.reshape(tl.gather(rows, tl.broadcast_to(at[None, :], rows.shape), 1), (LANES,))
 

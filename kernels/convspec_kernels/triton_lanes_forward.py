@@ -15,9 +15,17 @@ from convspec_kernels.triton_lanes_device import WARP, channels_of, places_of, s
 
 
 @triton.jit
-def _larger(best, tap, value, place, EDGES: tl.constexpr):
-    """As torch: the first of equal pixels, and NaN before all. A tap below 0 is a pixel outside of the map."""
-    better = (value > best) | (value != value)
+def _larger(best, tap, value, place, RELU: tl.constexpr, EDGES: tl.constexpr):
+    """The first of equal pixels, and NaN before all, of several as torch the last. A tap below 0 is a pixel outside of the
+    map.
+
+    After ReLU no pixel is below 0, and numbers are in the order of their bits, NaN behind all: one comparison does for
+    both, and of several NaN the first stays.
+    """
+    if RELU:
+        better = value.to(tl.int32, bitcast=True) > best.to(tl.int32, bitcast=True)
+    else:
+        better = (value > best) | (value != value)
     if EDGES:
         better |= tap < 0
     return tl.where(better, value, best), tl.where(better, place, tap)
@@ -26,7 +34,7 @@ def _larger(best, tap, value, place, EDGES: tl.constexpr):
 @triton.jit
 def _enter_pixel(
     best, tap, value, exists, C: tl.constexpr, TAP: tl.constexpr, KERNEL_SIZE: tl.constexpr, STRIDE: tl.constexpr,
-    COLUMNS: tl.constexpr, EDGES: tl.constexpr,
+    COLUMNS: tl.constexpr, RELU: tl.constexpr, EDGES: tl.constexpr,
 ):  # fmt: skip
     """Merge pixel C of a row into each window of the row that holds it; the first pixel of a window begins it."""
     values, taps = (), ()
@@ -35,7 +43,7 @@ def _enter_pixel(
             place = TAP + C - t * STRIDE
             if EDGES:
                 place = tl.where(exists, place, -1)[:, None]
-            larger, where = _larger(best[t], tap[t], value, place, EDGES)
+            larger, where = _larger(best[t], tap[t], value, place, RELU, EDGES)
             values, taps = values + (larger,), taps + (where,)
         else:
             values, taps = values + (best[t],), taps + (tap[t],)
@@ -72,7 +80,7 @@ def _row_of_maxima(
                 value *= power
             if EDGES:
                 value = tl.where(exists[:, None], value, float("-inf"))
-            best, tap = _enter_pixel(best, tap, value, exists, c, TAP, KERNEL_SIZE, STRIDE, COLUMNS, EDGES)
+            best, tap = _enter_pixel(best, tap, value, exists, c, TAP, KERNEL_SIZE, STRIDE, COLUMNS, RELU, EDGES)
     return best, tap
 
 
@@ -95,7 +103,7 @@ def _enter_row(
             if age * STRIDE == ROW:
                 merged, places = merged + (values[t],), places + (place,)
             else:
-                larger, where = _larger(best[age * COLUMNS + t], tap[age * COLUMNS + t], values[t], place, EDGES)
+                larger, where = _larger(best[age * COLUMNS + t], tap[age * COLUMNS + t], values[t], place, RELU, EDGES)
                 merged, places = merged + (larger,), places + (where,)
     return merged, places
 

@@ -20,7 +20,11 @@ EXACT_POWERS = (0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """`run` calls the kernel: `programs` programs of `warps` warps."""
+    """`run` calls the kernel: `programs` programs of `warps` warps.
+
+    registers: that a thread may have on NVIDIA's GPUs. Without the word their assembler spills some bytes where that makes
+    room for another warp.
+    """
 
     kernel: Any
     programs: int
@@ -28,6 +32,7 @@ class Launch:
     constants: Constants
     warps: int
     device: torch.device
+    registers: int | None = None
 
     def run(self) -> None:
         if self.programs == 0:
@@ -35,8 +40,11 @@ class Launch:
         on: AbstractContextManager[object] = (
             torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
         )
+        options = {"num_warps": self.warps}
+        if self.registers is not None and not torch.version.hip:
+            options["maxnreg"] = self.registers
         with on:
-            self.kernel[(self.programs,)](**self.arguments, **self.constants, num_warps=self.warps)
+            self.kernel[(self.programs,)](**self.arguments, **self.constants, **options)
 
 
 def normalisation(options: FusedOptions) -> Arguments:
