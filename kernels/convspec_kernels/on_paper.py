@@ -16,7 +16,7 @@ import torch
 import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from convspec_kernels.options import FusedOptions
 from convspec_kernels.triton_augment import augment_launch
@@ -99,27 +99,41 @@ def dropout_on_paper(shape: tuple[int, ...], dtype: torch.dtype) -> Launch:
 
 
 def compile_for(launch: Launch, target: GPUTarget) -> Compiled:
-    """Compile `launch` as Triton would for its arguments."""
+    """Compile `launch` as Triton would for its arguments, and read the machine code."""
+    compiled = _compiled(launch, target)
+    if target.backend == "hip":
+        return Compiled(compiled.asm["amdgcn"], _needed(compiled, target))
+    code = _read(triton.knobs.nvidia.nvdisasm.path, "-c", compiled.asm["cubin"])
+    return Compiled(code, _needed(compiled, target))
+
+
+def needed_by(launch: Launch, target: GPUTarget) -> Resources:
+    """The same without the code, to read which takes as long as to assemble it."""
+    return _needed(_compiled(launch, target), target)
+
+
+def _compiled(launch: Launch, target: GPUTarget) -> CompiledKernel:
     options = {"num_warps": launch.warps, "enable_fp_fusion": True}
     if launch.registers is not None and target.backend == "cuda":
         options["maxnreg"] = launch.registers
-    compiled = triton.compile(_source(launch), target=target, options=options)
+    return triton.compile(_source(launch), target=target, options=options)
+
+
+def _needed(compiled: CompiledKernel, target: GPUTarget) -> Resources:
     if target.backend == "hip":
-        code = compiled.asm["amdgcn"]
-        return Compiled(code, of_amd(code, compiled.metadata.shared))
-    with TemporaryDirectory() as folder:
-        cubin = Path(folder) / "kernel.cubin"
-        cubin.write_bytes(compiled.asm["cubin"])
-        usage = _run(triton.knobs.nvidia.cuobjdump.path, "-res-usage", cubin)
-        code = _run(triton.knobs.nvidia.nvdisasm.path, "-c", cubin)
+        return of_amd(compiled.asm["amdgcn"], compiled.metadata.shared)
+    usage = _read(triton.knobs.nvidia.cuobjdump.path, "-res-usage", compiled.asm["cubin"])
     found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", usage)
     assert found, usage
     registers, stack, local = map(int, found.groups())
-    return Compiled(code, Resources(registers, stack + local, compiled.metadata.shared))
+    return Resources(registers, stack + local, compiled.metadata.shared)
 
 
-def _run(tool: str, option: str, cubin: Path) -> str:
-    return subprocess.run([tool, option, str(cubin)], capture_output=True, text=True, check=True).stdout
+def _read(tool: str, option: str, cubin: bytes) -> str:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        return subprocess.run([tool, option, str(file)], capture_output=True, text=True, check=True).stdout
 
 
 def of_amd(assembly: str, shared: int) -> Resources:

@@ -31,8 +31,9 @@ AMD_WARPS = 2
 """Of 32 lanes, in one of AMD's warps of 64."""
 
 BYTES_OF_A_RUN = 16
-MOST_REGISTERS = 255
-"""Of the backward kernel, which needs 80 to 200 and has about a dozen warps for each multiprocessor."""
+REGISTERS, MOST_REGISTERS = 2048, 255
+"""Of a multiprocessor for each of 32 lanes, and of a lane at most. The backward kernel needs 80 to 200, and has about a
+dozen warps for each multiprocessor."""
 
 LARGEST_KERNEL = 4
 """Pixels of a pool along an axis, and from one to the next: each pixel of a window is code of its own."""
@@ -189,7 +190,8 @@ def backward_launch(
         "D_CHANNEL": grad_x.stride(1),
         "D_COLUMN": grad_x.stride(3),
     }
-    return Launch(backward_kernel, cut.programs, arguments, constants, cut.walk.warps, x.device, MOST_REGISTERS)
+    registers = min(REGISTERS // walk.warps, MOST_REGISTERS)
+    return Launch(backward_kernel, cut.programs, arguments, constants, walk.warps, x.device, registers)
 
 
 def _run(problem: Problem) -> int:

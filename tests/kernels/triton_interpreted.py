@@ -75,14 +75,16 @@ def test_an_empty_batch() -> None:
     assert torch.equal(grad_bias, torch.zeros(5))
 
 
-def test_not_a_number_wins_as_in_torch() -> None:
+@pytest.mark.parametrize("relu", [False, True], ids=["no relu", "relu"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["tiles", "lanes"])
+def test_not_a_number_wins_as_in_torch(memory_format: torch.memory_format, relu: bool) -> None:
     from convspec_kernels import triton_kernels
 
-    x = torch.arange(32.0).reshape(1, 2, 4, 4)
+    x = torch.arange(-8.0, 24.0).reshape(1, 2, 4, 4).contiguous(memory_format=memory_format)
     x[0, 0, 1, 2], x[0, 1] = torch.nan, -torch.inf
-    y, argmax = triton_kernels.fused_forward(x, None, FusedOptions(pool=Pool(3, 1, 0, 2, 2)))
-    expected, places = torch.nn.functional.max_pool2d(x, 3, 1, return_indices=True)
-    assert torch.equal(y.isnan(), expected.isnan())
+    y, argmax = triton_kernels.fused_forward(x, None, FusedOptions(relu_before=relu, pool=Pool(3, 1, 0, 2, 2)))
+    expected, places = torch.nn.functional.max_pool2d(x.relu() if relu else x, 3, 1, return_indices=True)
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
     assert argmax is not None
     corners = torch.tensor([[0, 1], [4, 5]])
     taps = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10])[argmax.long()] + corners
