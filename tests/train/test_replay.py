@@ -225,6 +225,26 @@ def test_steps_are_replayed_once_they_are_recorded() -> None:
     assert replays(spec(), PretendedGraphs()) == ([False, True, True, True], [])
 
 
+def test_a_short_minibatch_is_not_recorded() -> None:
+    """It may be the first, in a run that goes on."""
+    compiled, graphs = spec(), PretendedGraphs()
+    net = instantiate(compiled.source, compiled.name).train()
+    step, [whole] = Replay(compiled.program, net, FP32, graphs, cases=CASES), islice(minibatches(compiled.program), 1)
+    short = {name: tensor[:3] for name, tensor in whole.items()}
+    assert step(short, 3) is None
+    assert graphs.recordings == 0
+    assert step(whole, CASES) is None
+    assert step(short, 3) is None
+    assert step(whole, CASES) is not None
+
+
+def test_the_loss_is_on_its_way_before_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, seen = PretendedGraphs(), list[int]()
+    monkeypatch.setattr(replay, "Losses", lambda *_: seen.append(graphs.replays))
+    replays(spec(), graphs)
+    assert seen == [1, 3, 5, 7], "of one that is compared, and of three steps"
+
+
 def test_a_minibatch_that_is_left_where_it_came_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _Recording.replay
     monkeypatch.setattr(_Recording, "replay", lambda recording, tensors, seed: whole(recording, recording.inputs, seed))

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 
 from convspec.data import Batch, BatchStream, Split
@@ -123,6 +126,24 @@ def test_empty_arrays_have_a_place(gpu: Pretended) -> None:
     )
     uploads.wait()
     assert (labels.shape, where.shape, sets.tolist()) == ((0,), (0, 2), [7])
+
+
+ARRAYS = arrays(
+    st.sampled_from([np.uint8, np.bool_, np.int32, np.int64, np.float32]),
+    array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5),
+    elements=st.integers(0, 1),
+)
+
+
+@given(small=st.lists(st.tuples(ARRAYS, st.booleans()), max_size=5))
+def test_small_arrays_arrive_as_they_were(small: list[tuple[np.ndarray[Any, Any], bool]]) -> None:
+    """Whatever they are, and however they lie in memory."""
+    given_arrays = [array.T if is_turned else array for array, is_turned in small]
+    _, *arrived = Uploads(torch.device("cpu"))(np.zeros(1, np.uint8), *given_arrays)
+    for tensor, array in zip(arrived, given_arrays, strict=True):
+        assert tensor.is_contiguous()
+        assert tensor.numpy().dtype == array.dtype
+        assert np.array_equal(tensor.numpy(), array)
 
 
 def test_a_stream_writes_over_no_picture_that_is_not_copied(gpu: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
