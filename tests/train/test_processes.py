@@ -29,15 +29,23 @@ def drive(task: str, folder: Path) -> dict[str, Any]:
     return report
 
 
-def test_killed_ten_times(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing stops."""
+    folder = tmp_path_factory.mktemp("processes")
+    assert drive("run_whole", folder) == {"last": 0}
+    return folder / "whole"
+
+
+def test_killed_ten_times(whole: Path, tmp_path: Path) -> None:
     report = drive("kill_ten_times", tmp_path)
     print(f"lines of metrics at each kill: {report['lines']}")
     assert report["killed"] == [-9] * 10
     assert len(set(report["lines"])) >= 8, "the kills fell on different places"
     assert report["last"] == 0
-    records = metrics(tmp_path / "whole")
+    records = metrics(whole)
     assert max(record.get("rates_divided", 0) for record in records) > 0, "the plateau was met on the way"
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(whole, tmp_path / "killed")
 
 
 def test_killed_while_a_checkpoint_is_written(tmp_path: Path) -> None:
@@ -49,31 +57,31 @@ def test_killed_while_a_checkpoint_is_written(tmp_path: Path) -> None:
         assert not [path for path in (tmp_path / point / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
-def test_terminated(tmp_path: Path) -> None:
+def test_terminated(whole: Path, tmp_path: Path) -> None:
     report = drive("terminate", tmp_path)
     assert report["stopped"] == 130
-    assert 10 <= report["lines"] < len(metrics(tmp_path / "whole"))
+    assert 10 <= report["lines"] < len(metrics(whole))
     assert report["last"] == 0
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole, tmp_path / "stopped")
 
 
-def test_hung_up(tmp_path: Path) -> None:
+def test_hung_up(whole: Path, tmp_path: Path) -> None:
     report = drive("hang_up", tmp_path)
     assert report["stopped"] == 130
-    assert 10 <= report["lines"] < len(metrics(tmp_path / "whole"))
+    assert 10 <= report["lines"] < len(metrics(whole))
     assert report["last"] == 0
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole, tmp_path / "stopped")
 
 
-def test_a_burst_of_signals_is_one(tmp_path: Path) -> None:
+def test_a_burst_of_signals_is_one(whole: Path, tmp_path: Path) -> None:
     report = drive("interrupt_in_a_burst", tmp_path)
     assert report == {"stopped": 130, "last": 0}
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole, tmp_path / "stopped")
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_it_at_once(whole: Path, tmp_path: Path) -> None:
     report = drive("interrupt_twice", tmp_path)
     assert report["stopped"] == 130
     assert report["seconds"] < 10, "the step itself sleeps for 30"
     assert report["last"] == 0
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_run(whole, tmp_path / "stopped")
