@@ -19,10 +19,13 @@ This module needs the package `hypothesis`; nothing else of convspec does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from hypothesis.strategies import SearchStrategy
 
+from convspec.checker import check
+from convspec.layers import BUILT_IN, layer_type
 from convspec.testing.net import TOWER_NAMES, Limits
 from convspec.testing.texts import texts
 
@@ -93,6 +96,7 @@ def specs(
     towers: int = 1,
     is_square: bool = True,
     replicas: int = 1,
+    own_types: Mapping[str, SearchStrategy[Mapping[str, object]]] | None = None,
 ) -> SearchStrategy[str]:
     """Texts of one-file specs: data, layers at random, and a classifier with its cost over all that is left unread.
 
@@ -108,6 +112,9 @@ def specs(
     and 7 of AlexNet do.
     is_square: False for images whose height and width differ.
     replicas: GPUs that every layer of a tower names, 1 to 8: each has a part of the minibatch.
+    own_types: layer types of your own, of one input, and what draws the keys of a layer of each beside `type` and
+    `inputs`; one at least is tried in each spec. The layer's own shape rule says what it gives; where it refuses what
+    it would read, it is left out.
 
     Raises ValueError for a number or a name that is none of these.
     """
@@ -134,5 +141,15 @@ def specs(
         towers,
         is_square,
         replicas,
+        own_types or {},
     )
+    _load()
     return texts(limits)
+
+
+@cache
+def _load() -> None:
+    """Parsers and layer types, which the first check would load: Hypothesis gives each example 200 ms."""
+    for name in BUILT_IN:
+        layer_type(name)
+    check("[@net]\ninput=data:3x2x2\noutputs=data\n[data]\ntype=data\ndataIdx=0\n")

@@ -26,6 +26,7 @@ class Limits:
     towers: int
     is_square: bool
     replicas: int = 1
+    own_types: Mapping[str, st.SearchStrategy[Mapping[str, object]]] = field(default_factory=dict)
 
     def gpus(self, tower: int) -> Keys:
         """The key `gpu` of a layer that reads nothing of its own tower; none where there is one GPU."""

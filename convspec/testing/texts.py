@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -17,6 +19,7 @@ from convspec.testing.maps import (
     normalizable,
 )
 from convspec.testing.net import Limits, Net
+from convspec.testing.own import add_own
 from convspec.testing.values import add_combination, add_concat, add_elementwise, add_sum, unpassed
 from convspec.testing.weights import add_batchnorm, add_fc, add_sfc, add_treefc
 
@@ -40,8 +43,12 @@ def texts(draw: DrawFn, limits: Limits) -> str:
     data = net.add("data", (channels, height, width), (), {"type": "data", "dataIdx": "0"})
     net.write("labels", {"type": "data", "dataIdx": "1"})
     net.stages.append((data,) * limits.towers)
-    for index in range(1, draw(st.integers(0, limits.layers)) + 1):
-        _add_stage(net, index)
+    own = tuple(limits.own_types)
+    count = draw(st.integers(min(len(own), 1), max(limits.layers, min(len(own), 1))))
+    # One at least is tried where there are any.
+    place = draw(st.integers(1, count)) if own else 0
+    for index in range(1, count + 1):
+        _add_stage(net, index, own if index == place else (*own, *limits.types))
     if limits.costs and draw(st.sampled_from([False, False, False, True])):
         add_second_cost(net, classes)
     leaves = list(net.unread.values()) or [net.stages[0][0]]
@@ -54,14 +61,16 @@ def _draw_sides(draw: DrawFn, limits: Limits) -> tuple[int, int]:
     return height, height if limits.is_square else draw(st.integers(1, limits.side))
 
 
-def _add_stage(net: Net, index: int) -> None:  # noqa: C901 - a case a type
+def _add_stage(net: Net, index: int, types: Sequence[str]) -> None:  # noqa: C901 - a case a type
     """One layer in each tower, or in the first tower alone."""
-    kinds = [kind for kind in net.limits.types if _has_place(net, kind)]
-    kinds += 2 * [kind for kind in kinds if kind in _FREQUENT]
+    kinds = [kind for kind in types if _has_place(net, kind)]
+    kinds += 2 * [kind for kind in kinds if kind in _FREQUENT or kind in net.limits.own_types]
     if not kinds:
         return
     kind = net.draw(st.sampled_from(kinds))
     match kind:
+        case own if own in net.limits.own_types:
+            add_own(net, index, own)
         case "conv" | "local":
             add_filters(net, index, kind)
         case "fc":

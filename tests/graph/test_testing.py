@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from textwrap import dedent
 from typing import Any
 
@@ -12,8 +13,12 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 import convspec
-from convspec import testing
+from convspec import layers, testing
 from convspec.diagnostics import Severity
+from convspec.layers.base import Context, Inference, Layer
+from convspec.layers.keys import integer
+from convspec.layers.reading import read_maps
+from convspec.program.shape import Shape
 from convspec.testing import COSTS, LAYER_TYPES, specs
 
 
@@ -115,3 +120,49 @@ def test_the_example_of_the_docstring_runs() -> None:
     scope: dict[str, Any] = {}
     exec(example, scope)
     scope["test_windows_cover_the_image"]()
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_own_types_are_drawn_where_they_can_stand(towers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the keys that are drawn for them, in towers too; a layer that refuses what it would read is left out."""
+
+    class Halved(Layer):
+        """The first half of the maps."""
+
+        type = "halved"
+
+        times = integer("times", default=1, minimum=1, doc="how often")
+
+        def infer(self, inputs: Sequence[Shape], context: Context) -> Inference | None:
+            maps = read_maps(self, 0, inputs[0], None, context)
+            if maps is None:
+                return None
+            if maps.channels % 2:
+                context.report.add("CS405", self.span("inputs"), f"{self.name} halves {maps.channels} maps", help="-")
+                return None
+            return Inference(maps.with_channels(maps.channels // 2))
+
+        def lower(self, builder: Any, inputs: Sequence[str], output: Shape) -> str:
+            raise NotImplementedError
+
+    monkeypatch.setattr(layers, "_installed", lambda: {"halved": Halved})
+    seen: Counter[str] = Counter()
+
+    keys = st.fixed_dictionaries({"times": st.integers(1, 3)})
+
+    @given(specs(towers=towers, own_types={"halved": keys}))
+    @settings(max_examples=40, database=None, derandomize=True)
+    def collect(text: str) -> None:
+        checked = convspec.check(text)
+        assert [d for d in checked.diagnostics if d.severity is not Severity.NOTE] == []
+        rows = {row.name: row for row in checked.layers}
+        for row in rows.values():
+            if row.type == "halved":
+                above = rows[row.inputs[0]].shape
+                assert above is not None
+                assert row.shape == (above[0] // 2, *above[1:])
+                seen[row.name[-1]] += 1
+
+    collect()
+    assert sum(seen.values()) > 5 * towers
+    assert seen["a"] == seen["b"]
