@@ -125,11 +125,13 @@ def bias_act_lrn_max_pool2d(
         (N, C, outputs along H, outputs along W), of x's type.
 
     Raises:
-        ValueError: what the two functions refuse, a bias that is not (C,), or an unknown name.
+        ValueError: what the two functions refuse, a bias that is not (C,), a bias on another device, or an unknown name.
     """
     check_maps(x)
     if bias is not None and (bias.shape != x.shape[1:2] or not bias.is_floating_point()):
         raise ValueError(f"bias must be {x.shape[1]} floating-point numbers, not {tuple(bias.shape)} {bias.dtype}")
+    if bias is not None and bias.device != x.device:
+        raise ValueError(f"bias is on {bias.device}, the maps are on {x.device}")
     if activation not in ("relu", None):
         raise ValueError(f"activation must be 'relu' or None, not {activation!r}")
     if activation_at not in ("input", "output"):

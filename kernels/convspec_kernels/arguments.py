@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from convspec_kernels.options import Ties
@@ -12,12 +13,17 @@ from convspec_kernels.windows import Axes, Windows, as_axes
 TieRule: TypeAlias = Literal["first", "all"]
 
 
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
 def check_maps(x: Tensor) -> None:
-    """Raises ValueError where `x` is not (N, C, H, W) of floating-point numbers."""
+    """Raises ValueError where `x` is not (N, C, H, W) of these types, each number in memory."""
     if x.ndim != 4:
         raise ValueError(f"maps are (N, C, H, W), this tensor has the shape {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"maps are floating-point numbers, this tensor holds {x.dtype}")
+    if x.layout is not torch.strided:
+        raise ValueError(f"maps are dense, this tensor is {x.layout}")
+    if x.dtype not in TYPES:
+        raise ValueError(f"maps are float64, float32, float16 or bfloat16, this tensor holds {x.dtype}")
 
 
 def tie_rule(ties: TieRule) -> Ties:

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convspec_kernels.numba_loops import Bytes, Floats, compiled_outer
+from convspec_kernels.numba_cache import compiled_outer
+from convspec_kernels.numba_rows import Bytes, Floats
 from convspec_kernels.threads import Work, share
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from convspec_kernels import numba_loops
 from convspec_kernels.layout import memory_format, result_shape
 from convspec_kernels.numba_lanes import LANES
-from convspec_kernels.numba_loops import Bytes, Floats, Norm
+from convspec_kernels.numba_rows import Bytes, Floats, Maps, Norm, Pool
 from convspec_kernels.options import FusedOptions, Ties
 from convspec_kernels.pages import in_huge_pages
 from convspec_kernels.threads import Work, share
@@ -101,8 +101,8 @@ class _Maps:
     maps. planes: (N, C, H, W), of others."""
 
     elements: int
-    rows: numba_loops.Maps
-    planes: numba_loops.Maps
+    rows: Maps
+    planes: Maps
 
     @classmethod
     def of(cls, tensor: Tensor, x: Tensor) -> _Maps:
@@ -115,7 +115,7 @@ class _Maps:
             return cls(width * channels, rows, np.empty((0, 0, 0, 0), array.dtype))
         return cls(width * channels, np.empty((0, 0), array.dtype), array)
 
-    def row(self) -> numba_loops.Maps:
+    def row(self) -> Maps:
         """One to work in."""
         return np.empty(self.elements, self.rows.dtype)
 
@@ -146,7 +146,7 @@ def _bias(bias: Tensor | None, x: Tensor) -> Floats:
     return shifts
 
 
-def _constants(x: Tensor, options: FusedOptions) -> tuple[tuple[bool, bool], Norm, numba_loops.Pool]:
+def _constants(x: Tensor, options: FusedOptions) -> tuple[tuple[bool, bool], Norm, Pool]:
     lrn, pool, height, channels = options.lrn, options.pool, x.shape[2], x.shape[1]
     return (
         (options.relu_before, options.relu_after),

@@ -171,22 +171,6 @@ def test_a_mistake_in_a_thread_comes_out() -> None:
         threads.share(lambda: fail, 100, 1)
 
 
-def test_compiles_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convspec_kernels import numba_loops
-
-    asked: list[bool] = []
-
-    def njit(*, cache: bool = False, **options: object) -> Callable[[Any], Any]:
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(numba_loops, "_njit", njit)
-    assert numba_loops.compiled_outer(test_an_import_loads_no_compiler) is test_an_import_loads_no_compiler
-    assert asked == [True, False]
-
-
 def test_says_once_what_is_missing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.delenv("CONVSPEC_KERNELS", raising=False)
     monkeypatch.setattr(dispatch, "_load", lambda name: (None, "no such module"))

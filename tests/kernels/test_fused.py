@@ -404,6 +404,7 @@ def test_exports_the_operator() -> None:
     [
         ({"bias": maps(3)}, r"bias must be 4 floating-point numbers, not \(3,\)"),
         ({"bias": torch.ones(4, dtype=torch.int64)}, "not .* torch.int64"),
+        ({"bias": torch.ones(4, device="meta")}, "bias is on meta, the maps are on cpu"),
         ({"activation": "gelu"}, "activation must be 'relu' or None, not 'gelu'"),
         ({"activation_at": "both"}, "activation_at must be 'input' or 'output', not 'both'"),
         ({"ties": "last"}, "ties must be 'first' or 'all', not 'last'"),
@@ -412,8 +413,42 @@ def test_exports_the_operator() -> None:
         ({"kernel_size": 0}, "must be at least 1, not 0 and 2"),
         ({"start": -3}, "lies outside"),
     ],
-    ids=["bias too short", "bias of integers", "activation", "place", "ties", "size", "groups", "kernel", "start"],
+    ids=[
+        "bias too short",
+        "bias of integers",
+        "bias elsewhere",
+        "activation",
+        "place",
+        "ties",
+        "size",
+        "groups",
+        "kernel",
+        "start",
+    ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         apply(maps(1, 4, 5, 5), **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (maps(4, 5, 5), "maps are .N, C, H, W., this tensor has the shape"),
+        (maps(1, 4, 5, 5).to(torch.complex64), "float16 or bfloat16, this tensor holds torch.complex64"),
+        (maps(1, 4, 5, 5).to(torch.float8_e4m3fn), "this tensor holds torch.float8_e4m3fn"),
+        (maps(1, 4, 5, 5).to_sparse(), "maps are dense, this tensor is torch.sparse_coo"),
+    ],
+    ids=["three axes", "complex", "eight bits", "sparse"],
+)
+def test_refuses_maps(x: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        apply(x)
+
+
+def test_takes_the_numbers_of_numpy() -> None:
+    """As a configuration of the user's may hold them."""
+    x = maps(1, 4, 9, 9)
+    others = {"size": np.int64(5), "kernel_size": np.int64(3), "stride": np.int32(2), "alpha": np.float32(0.5)}
+    assert torch.equal(apply(x, **others), apply(x))
+    assert torch.equal(max_pool2d(x, np.int64(3), np.int64(2)), max_pool2d(x, 3, 2))
