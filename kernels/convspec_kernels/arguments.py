@@ -23,7 +23,7 @@ def check_maps(x: Tensor) -> None:
     if x.layout is not torch.strided:
         raise ValueError(f"maps are dense, this tensor is {x.layout}")
     if x.dtype not in TYPES:
-        raise ValueError(f"maps are float64, float32, float16 or bfloat16, this tensor holds {x.dtype}")
+        raise ValueError(f"maps are floating-point numbers of 16 bits or more, this tensor holds {x.dtype}")
 
 
 def tie_rule(ties: TieRule) -> Ties:

@@ -435,7 +435,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
     ("x", "message"),
     [
         (maps(4, 5, 5), "maps are .N, C, H, W., this tensor has the shape"),
-        (maps(1, 4, 5, 5).to(torch.complex64), "float16 or bfloat16, this tensor holds torch.complex64"),
+        (maps(1, 4, 5, 5).to(torch.complex64), "of 16 bits or more, this tensor holds torch.complex64"),
         (maps(1, 4, 5, 5).to(torch.float8_e4m3fn), "this tensor holds torch.float8_e4m3fn"),
         (maps(1, 4, 5, 5).to_sparse(), "maps are dense, this tensor is torch.sparse_coo"),
     ],
