@@ -6,12 +6,15 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numba
 import pytest
+import torch
 from numba.core.dispatcher import Dispatcher
 
-from convspec_kernels import numba_augment, numba_cache, numba_loops
+from convspec_kernels import max_pool2d, numba_augment, numba_cache, numba_loops
+from tests.kernels.test_dispatch import run
 
 DOUBLE = """
 from convspec_kernels.numba_cache import compiled_outer
@@ -72,6 +75,20 @@ def test_all_that_is_compiled_has_such_a_name() -> None:
         assert code.__module__.startswith("convspec_kernels.numba_")
         waiting += [code.__globals__[name] for name in code.__code__.co_names if callable(code.__globals__.get(name))]
     assert len(seen) > 20
+
+
+WARM = """
+import sys, torch
+from convspec_kernels import max_pool2d, numba_loops
+print(int(max_pool2d(torch.arange(49.0).view(1, 1, 7, 7), 3, 2).sum()), end=" ")
+print(sum(numba_loops.forward.stats.cache_hits.values()), [name for name in sys.modules if name == "scipy.linalg"])
+"""
+
+
+def test_kept_machine_code_is_loaded_without_the_rest_of_numba() -> None:
+    with mock.patch.dict("os.environ", CONVSPEC_KERNELS="numba"):
+        max_pool2d(torch.ones(1, 1, 7, 7), 3, 2)  # now it is kept
+    assert run(WARM, CONVSPEC_KERNELS="numba").strip() == "288 1 []"
 
 
 def test_compiles_where_no_folder_can_be_written(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
