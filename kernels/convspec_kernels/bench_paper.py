@@ -98,19 +98,22 @@ def instructions(code: str) -> list[Instruction]:
     return result
 
 
-def executed(code: list[Instruction], rounds: int) -> Counter[Instruction]:
-    """How often a warp executes each, if every loop is gone through `rounds` times and no branch is skipped."""
+def executed(code: list[Instruction], rounds: int, before: int) -> Counter[Instruction]:
+    """How often a warp executes each, if the last loop is gone through `rounds` times, those before it `before` times, and
+    no branch is skipped."""
     loops = [(to.target, place) for place, to in enumerate(code) if to.target is not None and to.target < place]
+    turns = dict.fromkeys(loops[:-1], before) | dict.fromkeys(loops[-1:], rounds)
     times: Counter[Instruction] = Counter()
     for place, instruction in enumerate(code):
-        inside = any(first <= place <= last for first, last in loops)
-        times[instruction] += rounds if inside else 1
+        times[instruction] += max((n for (first, last), n in turns.items() if first <= place <= last), default=1)
     return times
 
 
-def estimate(launch: Launch, compiled: Compiled, rounds: int, bytes_moved: int, elements: int) -> Estimate:
-    """rounds: of the kernel's loop. bytes_moved: what the operator must read and write."""
-    times = executed(instructions(compiled.code), rounds)
+def estimate(
+    launch: Launch, compiled: Compiled, rounds: int, bytes_moved: int, elements: int, before: int = 1
+) -> Estimate:
+    """rounds: of the kernel's loop. before: of loops that lead up to it. bytes_moved: what must be read and written."""
+    times = executed(instructions(compiled.code), rounds, before)
     busy = dict.fromkeys(RATES, 0.0)
     for instruction, count in times.items():
         busy["issue"] += count / RATES["issue"]
@@ -190,12 +193,20 @@ def _of_layer(
     pool = Pool(3, 2, 0, height // 2, width // 2)
     options = FusedOptions(relu_before=True, lrn=NORM, pool=pool)
     launch = launch_on_paper(direction, shape, dtype, options, channels_last=channels_last)
-    rounds = launch.arguments.get("rows") or launch.constants.get("ROUNDS") or pool.kernel_size**2
-    assert isinstance(rounds, int)
+    rounds = _rounds(launch)
     inputs, outputs = cases * channels * height * width, cases * channels * pool.out_height * pool.out_width
     maps = 1 if direction is Direction.FORWARD else 2
     moved = maps * inputs * dtype.itemsize + outputs * (dtype.itemsize + 1)
-    return estimate(launch, compile_for(launch, TARGETS["sm_90"]), rounds, moved, inputs)
+    return estimate(launch, compile_for(launch, TARGETS["sm_90"]), rounds, moved, inputs, before=NORM.size - 1)
+
+
+def _rounds(launch: Launch) -> int:
+    """Of a kernel's loop: rows of a walk, channels of a climb."""
+    rows, channels = launch.arguments.get("rows"), launch.arguments.get("channels")
+    if isinstance(channels, int):
+        return ceil(channels / launch.constants["UNROLL"])
+    assert isinstance(rows, int)
+    return rows
 
 
 if __name__ == "__main__":

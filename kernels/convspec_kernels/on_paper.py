@@ -20,7 +20,7 @@ from triton.compiler import ASTSource, CompiledKernel
 
 from convspec_kernels.options import FusedOptions
 from convspec_kernels.triton_augment import augment_launch
-from convspec_kernels.triton_configs import Config, Direction, Walk
+from convspec_kernels.triton_configs import Configuration, Direction
 from convspec_kernels.triton_dropout import dropout_launch
 from convspec_kernels.triton_kernels import backward_launch, empty_outputs, forward_launch
 from convspec_kernels.triton_launch import Launch
@@ -67,7 +67,7 @@ def launch_on_paper(
     *,
     channels_last: bool,
     bias: bool = True,
-    config: Config | Walk | None = None,
+    config: Configuration | None = None,
 ) -> Launch:
     """A launch on tensors without memory, which can be compiled but not run."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format

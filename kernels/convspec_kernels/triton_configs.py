@@ -1,8 +1,7 @@
 """How the Triton kernels cut up the maps: strips, tile sizes and warps by shape. Arithmetic alone, no Triton.
 
-For the kernels of lanes it is a rule (`choose_walk`), for those of tiles a table of common shapes and a rule for the
-rest. What was measured on a device goes before them (`triton_tables`); nothing is tuned while a program runs, so that the
-first call costs one compilation.
+It is a rule for each design (`choose_walk` for lanes, `triton_planes.rule`, `choose` for tiles). What was measured on a device
+goes before it (`triton_tables`); nothing is tuned while a program runs, so that the first call costs one compilation.
 """
 
 from __future__ import annotations
@@ -23,6 +22,9 @@ WIDEST = 512
 
 NARROWEST = 8
 """Channels of a tile at least."""
+
+ELEMENTS = 2048
+"""Of a tile: 8 a thread."""
 
 ALIGNMENT = 8
 """Channels to which the border of a tile is rounded: 16 bytes of the narrowest type, so that loads stay wide."""
@@ -115,15 +117,6 @@ class Tiling:
         return cls(block_channels, border, -(-channels // (block_channels - 2 * border)))
 
 
-# (direction, channels of a tile), for NCHW maps. Chosen by what compiled code shows, on no GPU yet: no spills, few registers.
-TABLE = {
-    (Direction.FORWARD, 64): Config(32, 64),
-    (Direction.FORWARD, 128): Config(16, 128),
-    (Direction.BACKWARD, 64): Config(32, 64, rounds=2),
-    (Direction.BACKWARD, 128): Config(8, 128, rounds=4),
-}
-
-
 def power_of_two(number: int) -> int:
     """The smallest power of two that is not below `number`, which is at least 1."""
     return 1 << (number - 1).bit_length()
@@ -135,12 +128,7 @@ def choose(direction: Direction, channels: int, reach: int) -> Config:
     if block_channels < channels:  # four times the border: at least half of each tile is its own
         block_channels = max(block_channels, power_of_two(4 * (reach + ALIGNMENT)))
     block_channels = max(min(block_channels, power_of_two(channels)), NARROWEST)
-    return TABLE.get((direction, block_channels)) or fallback(direction, block_channels)
-
-
-def fallback(direction: Direction, block_channels: int) -> Config:
-    """A configuration for any number of channels: 8 elements a thread."""
-    block_pixels = max(2048 // block_channels, 1)
+    block_pixels = max(ELEMENTS // block_channels, 1)
     rounds = max(32 // block_pixels, 1) if direction is Direction.BACKWARD else 1
     return Config(block_pixels, block_channels, rounds=rounds)
 
@@ -182,6 +170,20 @@ class Walk:
     def within(self, height: int, width: int) -> Walk:
         """The same where there are no more than `height` x `width` windows."""
         return Walk(min(self.columns, width), min(self.rows, height), self.warps)
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """One way to run a kernel of planes: a lane has `rows` windows (forward) or blocks of stride x stride pixels (backward)
+    below one another, and goes through `channels` channels of a group. warps: as of a `Walk`."""
+
+    rows: int
+    channels: int
+    warps: int = 1
+
+
+Configuration = Config | Walk | Climb
+"""Its type says which kernels it is for."""
 
 
 def choose_walk(

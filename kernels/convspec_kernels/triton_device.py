@@ -1,4 +1,4 @@
-"""What all Triton kernels share on the device: activations and powers."""
+"""What Triton kernels of several designs share on the device: activations, powers, the larger of two pixels."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def powers(d, beta, POWER: tl.constexpr):
         power = tl.exp2(-beta * tl.log2(d))
         inverse = 1.0 / d
     return power, inverse
+
+
+@triton.jit
+def larger(best, tap, value, place, RELU: tl.constexpr, EDGES: tl.constexpr):
+    """The first of equal pixels, and NaN before all, of several as torch the last. A tap below 0 is a pixel outside of the
+    map.
+
+    After ReLU no pixel is below 0, and numbers are in the order of their bits, NaN behind all: one comparison does for
+    both, and of several NaN the first stays.
+    """
+    if RELU:
+        better = value.to(tl.int32, bitcast=True) > best.to(tl.int32, bitcast=True)
+    else:
+        better = (value > best) | (value != value)
+    if EDGES:
+        better |= tap < 0
+    return tl.where(better, value, best), tl.where(better, place, tap)

@@ -5,10 +5,11 @@ that hold it for the gradients it won, computes the denominators again, and writ
 inputs give equal bits. What an operator leaves out (bias, ReLU, normalisation, pool) is left out when the kernel is
 compiled; no pool is a pool of single pixels. Everything is computed in float32.
 
-There are two designs. Kernels of lanes (`triton_lanes`) walk down strips of channels-last maps with a run of channels a
-thread, so that no pixel's normalisation is computed for each window that holds it; copies run as fast as memory, and what
-decides is the number of instructions for an element, of which theirs is a third. Kernels of tiles (`triton_tiles`) take
-NCHW maps, large pools and wide windows over the channels. Either reads the other's argmax.
+Copies run as fast as memory, and what decides is the number of instructions for an element. So there is a design for each
+order in memory, in which no pixel's normalisation is computed for each window that holds it: kernels of lanes
+(`triton_lanes`) walk down strips of channels-last maps with a run of channels a thread, kernels of planes (`triton_planes`)
+go up through the channels of NCHW maps with a block of pixels a thread. Kernels of tiles (`triton_tiles`) take large pools
+and wide windows over the channels, in either order, with three times the instructions. Each reads the others' argmax.
 
 The formulas, with `a` the maps after bias and ReLU, and window' the channels whose windows hold f:
 
@@ -26,10 +27,10 @@ import torch
 import triton
 from torch import Tensor
 
-from convspec_kernels import triton_lanes, triton_tables, triton_tiles
+from convspec_kernels import triton_lanes, triton_planes, triton_tables, triton_tiles
 from convspec_kernels.layout import memory_format, result_shape
 from convspec_kernels.options import FusedOptions, Ties
-from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import Climb, Configuration, Direction, Problem, Walk
 from convspec_kernels.triton_launch import Launch
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -94,12 +95,14 @@ def forward_launch(
     y: Tensor,
     argmax: Tensor | None,
     options: FusedOptions,
-    config: Config | Walk | None = None,
+    config: Configuration | None = None,
 ) -> Launch:
     """What `fused_forward` runs. Without a `config`, the one for this shape; its type is the design."""
     config = config or configuration(Problem.of(Direction.FORWARD, x, options), x.device)
     if isinstance(config, Walk):
         return triton_lanes.forward_launch(x, bias, y, argmax, options, config)
+    if isinstance(config, Climb):
+        return triton_planes.forward_launch(x, bias, y, argmax, options, config)
     return triton_tiles.forward_launch(x, bias, y, argmax, options, config)
 
 
@@ -110,21 +113,25 @@ def backward_launch(
     argmax: Tensor | None,
     grad_x: Tensor,
     options: FusedOptions,
-    config: Config | Walk | None = None,
+    config: Configuration | None = None,
 ) -> Launch:
     """What `fused_backward` runs. `arguments["grad_bias"]` is there if there is a bias: float32, to be summed over rows."""
     config = config or configuration(Problem.of(Direction.BACKWARD, x, options), x.device)
     if isinstance(config, Walk):
         return triton_lanes.backward_launch(grad_y, x, bias, argmax, grad_x, options, config)
+    if isinstance(config, Climb):
+        return triton_planes.backward_launch(grad_y, x, bias, argmax, grad_x, options, config)
     return triton_tiles.backward_launch(grad_y, x, bias, argmax, grad_x, options, config)
 
 
 @lru_cache(maxsize=1024)
-def configuration(problem: Problem, device: torch.device) -> Config | Walk:
+def configuration(problem: Problem, device: torch.device) -> Configuration:
     """What was measured for the problem on such a device (`triton_tables`), or the rule's."""
     return triton_tables.measured(device).get(problem) or rule(problem)
 
 
-def rule(problem: Problem) -> Config | Walk:
+def rule(problem: Problem) -> Configuration:
     """The configuration where nothing was measured."""
-    return triton_lanes.rule(problem) if triton_lanes.walks(problem) else triton_tiles.rule(problem)
+    if triton_lanes.walks(problem):
+        return triton_lanes.rule(problem)
+    return triton_planes.rule(problem) if triton_planes.climbs(problem) else triton_tiles.rule(problem)

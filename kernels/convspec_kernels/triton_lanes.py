@@ -100,7 +100,7 @@ def rule(problem: Problem) -> Walk:
 def misfit(problem: Problem, walk: Walk) -> str | None:
     """Why the maps cannot be walked so, in a clause; None if they can."""
     if not walks(problem):
-        return "these maps are not walked, but cut into tiles"
+        return "these maps are not walked"
     height, width = extent(problem)
     if not (1 <= walk.columns <= min(WIDEST_STRIP, width) and 1 <= walk.rows <= height):
         return f"columns must be from 1 to {min(WIDEST_STRIP, width)}, rows from 1 to {height}"

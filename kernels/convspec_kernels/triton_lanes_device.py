@@ -77,15 +77,15 @@ def _line(members, run, BELOW: tl.constexpr, ABOVE: tl.constexpr, RUNS: tl.const
     """The members of a run, after BELOW of the run before and before ABOVE of the run behind it: 0 where there is none."""
     line = ()
     for i in tl.static_range(len(members) - BELOW, len(members)):
-        line = line + (tl.where(run == 0, 0.0, _beside(members[i], -1)),)
+        line = line + (tl.where(run == 0, 0.0, beside(members[i], -1)),)
     line = line + members
     for i in tl.static_range(ABOVE):
-        line = line + (tl.where(run == RUNS - 1, 0.0, _beside(members[i], 1)),)
+        line = line + (tl.where(run == RUNS - 1, 0.0, beside(members[i], 1)),)
     return line
 
 
 @triton.jit
-def _beside(values, step):
+def beside(values, step):
     """Of each lane, `values` of the lane `step` further on in its warp."""
     LANES: tl.constexpr = values.shape[0]
     at = tl.minimum(tl.maximum(tl.arange(0, WARP) + step, 0), WARP - 1)

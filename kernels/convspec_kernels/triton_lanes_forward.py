@@ -10,25 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from convspec_kernels.triton_device import activations, powers
+from convspec_kernels.triton_device import activations, larger, powers
 from convspec_kernels.triton_lanes_device import WARP, channels_of, places_of, shift_of, sum_over_window
-
-
-@triton.jit
-def _larger(best, tap, value, place, RELU: tl.constexpr, EDGES: tl.constexpr):
-    """The first of equal pixels, and NaN before all, of several as torch the last. A tap below 0 is a pixel outside of the
-    map.
-
-    After ReLU no pixel is below 0, and numbers are in the order of their bits, NaN behind all: one comparison does for
-    both, and of several NaN the first stays.
-    """
-    if RELU:
-        better = value.to(tl.int32, bitcast=True) > best.to(tl.int32, bitcast=True)
-    else:
-        better = (value > best) | (value != value)
-    if EDGES:
-        better |= tap < 0
-    return tl.where(better, value, best), tl.where(better, place, tap)
 
 
 @triton.jit
@@ -43,8 +26,8 @@ def _enter_pixel(
             place = TAP + C - t * STRIDE
             if EDGES:
                 place = tl.where(exists, place, -1)[:, None]
-            larger, where = _larger(best[t], tap[t], value, place, RELU, EDGES)
-            values, taps = values + (larger,), taps + (where,)
+            highest, where = larger(best[t], tap[t], value, place, RELU, EDGES)
+            values, taps = values + (highest,), taps + (where,)
         else:
             values, taps = values + (best[t],), taps + (tap[t],)
     if C % STRIDE == 0 and C // STRIDE < COLUMNS:
@@ -103,8 +86,8 @@ def _enter_row(
             if age * STRIDE == ROW:
                 merged, places = merged + (values[t],), places + (place,)
             else:
-                larger, where = _larger(best[age * COLUMNS + t], tap[age * COLUMNS + t], values[t], place, RELU, EDGES)
-                merged, places = merged + (larger,), places + (where,)
+                highest, where = larger(best[age * COLUMNS + t], tap[age * COLUMNS + t], values[t], place, RELU, EDGES)
+                merged, places = merged + (highest,), places + (where,)
     return merged, places
 
 

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 import triton
 
-from convspec_kernels import triton_lanes, triton_tiles
+from convspec_kernels import triton_lanes, triton_planes, triton_tiles
 from convspec_kernels.options import Pool
-from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import Climb, Config, Configuration, Direction, Problem, Walk
 
 VARIABLE = "CONVSPEC_KERNELS_TABLE"
 FOLDER = Path(__file__).with_name("tables")
@@ -37,9 +37,9 @@ _log = logging.getLogger("convspec_kernels")
 class Measured:
     """The fastest configuration, the rule's, and the microseconds that each took."""
 
-    config: Config | Walk
+    config: Configuration
     microseconds: float
-    rule: Config | Walk
+    rule: Configuration
     rule_microseconds: float
 
 
@@ -52,7 +52,7 @@ class Table:
 
 
 @cache
-def measured(device: torch.device) -> Mapping[Problem, Config | Walk]:
+def measured(device: torch.device) -> Mapping[Problem, Configuration]:
     """What is known of such a device: from the user's table, and where it says nothing from ours."""
     name = device_name(device)
     if name is None:
@@ -134,11 +134,15 @@ def write(table: Table, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def misfit(problem: Problem, config: Config | Walk) -> str | None:
+def misfit(problem: Problem, config: Configuration) -> str | None:
     """Why the problem cannot be cut up so, in a clause; None if it can."""
-    if isinstance(config, Walk):
-        return triton_lanes.misfit(problem, config)
-    return triton_tiles.misfit(problem, config)
+    match config:
+        case Walk():
+            return triton_lanes.misfit(problem, config)
+        case Climb():
+            return triton_planes.misfit(problem, config)
+        case Config():
+            return triton_tiles.misfit(problem, config)
 
 
 def _fields(problem: Problem, result: Measured) -> dict[str, object]:
@@ -193,8 +197,8 @@ def _entry(entry: object) -> tuple[Problem, Measured]:
     return problem, Measured(chosen, microseconds, _config(rule), rule_microseconds)
 
 
-def _config(values: Mapping[str, Any]) -> Config | Walk:
-    for kind in (Walk, Config):
+def _config(values: Mapping[str, Any]) -> Configuration:
+    for kind in (Walk, Climb, Config):
         if values.keys() == {field.name for field in fields(kind)} and all(type(n) is int for n in values.values()):
             return kind(**values)
-    raise ValueError(f"{dict(values)} is neither a walk nor a tile")
+    raise ValueError(f"{dict(values)} is neither a walk, nor a climb, nor a tile")

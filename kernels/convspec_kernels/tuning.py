@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from triton import TritonError
 
-from convspec_kernels import gpu_clock, triton_kernels, triton_lanes, triton_tables
+from convspec_kernels import gpu_clock, triton_kernels, triton_lanes, triton_planes, triton_tables
 from convspec_kernels.gpu_clock import Clock
 from convspec_kernels.options import LRN, FusedOptions, Pool
-from convspec_kernels.triton_configs import MOST_COLUMNS, Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import MOST_COLUMNS, Climb, Config, Configuration, Direction, Problem, Walk
 from convspec_kernels.triton_launch import Launch
 from convspec_kernels.triton_tables import Measured
 
@@ -59,7 +59,7 @@ OTHERS = (
     Layer(512, 14, 0, 1, 2, 2),
 )
 BATCHES, RARE_BATCHES = (128, 32), (256, 1)
-WARPS, WARPS_OF_A_TILE, ROUNDS = (1, 2, 4), (4, 8, 16), (1, 2, 4, 8)
+WARPS, WARPS_OF_A_TILE, ROUNDS, PARTS = (1, 2, 4), (4, 8, 16), (1, 2, 4, 8), (1, 2, 3, 4, 6, 8, 12, 16)
 
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 """Of the largest number. Other configurations sum a bias's gradient in another order, and may round elsewhere."""
@@ -138,9 +138,9 @@ def tune(problem: Problem, clock: Clock) -> Found:
     expected = trial.results(rule)
     if not trial.agree(expected, expected):
         raise Wrong("the rule's results are not numbers everywhere; `make test-gpu` says more")
-    times: dict[Config | Walk, float] = {}
+    times: dict[Configuration, float] = {}
 
-    def time_of(config: Config | Walk) -> float:
+    def time_of(config: Configuration) -> float:
         if config not in times:
             times[config] = float("inf")
             try:
@@ -161,34 +161,38 @@ def tune(problem: Problem, clock: Clock) -> Found:
     return Found(Measured(best, microseconds[best], rule, microseconds[rule]), len(times), refused)
 
 
-def search(problem: Problem, rule: Config | Walk, time_of: Callable[[Config | Walk], float]) -> None:
+def search(problem: Problem, rule: Configuration, time_of: Callable[[Configuration], float]) -> None:
     """Ask for the times of all that is sensible: of every cut of the maps, and of variants of the fastest."""
     best = min([rule, *_fitting(problem, _cuts(problem, rule))], key=time_of)
     for config in _fitting(problem, _variants(problem, best)):
         time_of(config)
 
 
-def _fitting(problem: Problem, configs: Iterable[Config | Walk]) -> list[Config | Walk]:
+def _fitting(problem: Problem, configs: Iterable[Configuration]) -> list[Configuration]:
     return [config for config in configs if triton_tables.misfit(problem, config) is None]
 
 
-def _cuts(problem: Problem, rule: Config | Walk) -> Iterator[Config | Walk]:
-    """Strips of each width and length, each length as even as it can be; tiles up to twice as large either way."""
+def _cuts(problem: Problem, rule: Configuration) -> Iterator[Configuration]:
+    """Strips of each width and length, each length as even as it can be; blocks of each height, and the channels in more and
+    more parts; tiles up to twice as large either way."""
     match rule:
         case Walk():
             height, _ = triton_lanes.extent(problem)
             lengths = sorted({ceil(height / segments) for segments in range(1, height + 1)})
             for columns, rows in product(range(1, MOST_COLUMNS + 1), lengths):
                 yield replace(rule, columns=columns, rows=rows)
+        case Climb():
+            for rows, parts in product(range(1, triton_planes.MOST_ROWS + 1), PARTS):
+                yield replace(rule, rows=rows, channels=ceil(problem.group / parts))
         case Config(block_pixels=pixels, block_channels=channels):
             for more_pixels, more_channels in product((pixels // 2, pixels, 2 * pixels), (channels // 2, channels)):
                 yield replace(rule, block_pixels=more_pixels, block_channels=more_channels)
 
 
-def _variants(problem: Problem, best: Config | Walk) -> Iterator[Config | Walk]:
+def _variants(problem: Problem, best: Configuration) -> Iterator[Configuration]:
     """With other warps, and for tiles backward with other rounds: other code for the same cut."""
     match best:
-        case Walk():
+        case Walk() | Climb():
             for warps in WARPS:
                 yield replace(best, warps=warps)
         case Config():
@@ -228,7 +232,7 @@ class Trial:
         triton_kernels.forward_launch(x, bias, y, argmax, options, forward).run()
         return cls(problem, options, x, bias, normal(*y.shape), argmax)
 
-    def launch(self, config: Config | Walk) -> Launch:
+    def launch(self, config: Configuration) -> Launch:
         """Into memory of its own."""
         if self.problem.direction is Direction.FORWARD:
             y, argmax = triton_kernels.empty_outputs(self.x, self.options)
@@ -236,7 +240,7 @@ class Trial:
         grad_x = torch.empty_like(self.x)
         return triton_kernels.backward_launch(self.grad_y, self.x, self.bias, self.argmax, grad_x, self.options, config)
 
-    def results(self, config: Config | Walk) -> list[Tensor]:
+    def results(self, config: Configuration) -> list[Tensor]:
         """What a configuration writes over NaN."""
         launch = self.launch(config)
         written = [launch.arguments[name] for name in WRITTEN[self.problem.direction]]

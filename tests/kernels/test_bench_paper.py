@@ -48,7 +48,7 @@ def test_reads_operations_and_jumps() -> None:
 
 def test_counts_what_is_in_a_loop_as_often_as_it_is_gone_through() -> None:
     times = Counter[str]()
-    for instruction, count in bench_paper.executed(bench_paper.instructions(CODE), 7).items():
+    for instruction, count in bench_paper.executed(bench_paper.instructions(CODE), 7, 1).items():
         times[instruction.operation] += count
     assert times == Counter(IN_LOOP * 7 + OUTSIDE)
 

@@ -18,7 +18,7 @@ import triton
 
 from convspec_kernels import triton_kernels, triton_tables
 from convspec_kernels.options import LRN, FusedOptions, Pool
-from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import Climb, Config, Configuration, Direction, Problem, Walk
 from convspec_kernels.triton_launch import Launch
 from convspec_kernels.triton_tables import Measured, Table
 
@@ -26,8 +26,9 @@ DEVICE = "Pretended GPU 80GB"
 ABOUT = {"device": DEVICE, "triton": triton.__version__, "date": "2026-11-24"}
 SHAPE, POOL = (128, 96, 55, 55), Pool(3, 2, 0, 27, 27)
 WALKED = Problem(Direction.FORWARD, SHAPE, torch.float32, True, 5, 2, POOL)
-TILED = WALKED._replace(channels_last=False)
-WALK, TILE = Walk(2, 7, 2), Config(8, 64, 4)
+CLIMBED = WALKED._replace(channels_last=False)
+TILED = CLIMBED._replace(pool=Pool(5, 3, 0, 17, 17))
+WALK, CLIMB, TILE = Walk(2, 7, 2), Climb(2, 12, 4), Config(8, 64, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def _pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
         cache.cache_clear()
 
 
-def table(*entries: tuple[Problem, Config | Walk], **about: str) -> Table:
+def table(*entries: tuple[Problem, Configuration], **about: str) -> Table:
     found = {problem: Measured(config, 70.0, triton_kernels.rule(problem), 75.5) for problem, config in entries}
     return Table(ABOUT | about, found)
 
@@ -67,18 +68,20 @@ def launched(problem: Problem) -> Launch:
     return triton_kernels.backward_launch(y, x, None, argmax, torch.empty_like(x), options)
 
 
-def cut(launch: Launch) -> Config | Walk:
+def cut(launch: Launch) -> Configuration:
     """The configuration of a launch."""
     numbers: dict[str, Any] = launch.constants | launch.arguments
     if "COLUMNS" in numbers:
         return Walk(numbers["COLUMNS"], numbers["rows"], launch.warps)
+    if "ROWS" in numbers:
+        return Climb(numbers["ROWS"], numbers["channels"], launch.warps)
     return Config(numbers["BLOCK_PIXELS"], numbers["BLOCK_CHANNELS"], launch.warps, numbers.get("ROUNDS", 1))
 
 
 @pytest.mark.parametrize("direction", Direction)
-@pytest.mark.parametrize(("problem", "config"), [(WALKED, WALK), (TILED, TILE)], ids=["walk", "tile"])
+@pytest.mark.parametrize(("problem", "config"), [(WALKED, WALK), (CLIMBED, CLIMB), (TILED, TILE)])
 def test_a_launch_is_cut_up_as_the_table_says(
-    problem: Problem, config: Config | Walk, direction: Direction, own: Path
+    problem: Problem, config: Configuration, direction: Direction, own: Path
 ) -> None:
     problem = problem._replace(direction=direction)
     assert cut(launched(problem)) != config
@@ -119,7 +122,7 @@ def test_only_a_gpu_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert triton_tables.device_name(torch.device("meta")) is None
 
 
-def entry(problem: Problem = WALKED, chosen: Config | Walk = WALK, **changes: object) -> dict[str, Any]:
+def entry(problem: Problem = WALKED, chosen: Configuration = WALK, **changes: object) -> dict[str, Any]:
     return triton_tables._fields(problem, Measured(chosen, 70.0, chosen, 75.0)) | changes
 
 
@@ -140,12 +143,19 @@ SPOILT = {
     "no group": (content(entry(groups=0)), "sizes must be at least 1"),
     "parts of channels": (content(entry(groups=7)), "groups divide the channels"),
     "no windows": (content(entry(pool=[3, 2, 0, 0, 27])), "sizes must be at least 1"),
-    "neither": (content(entry(config={"columns": 1})), "neither a walk nor a tile"),
-    "a truth for a number": (content(entry(config=asdict(WALK) | {"warps": True})), "neither a walk nor a tile"),
+    "neither": (content(entry(config={"columns": 1})), "neither a walk, nor a climb, nor a tile"),
+    "a truth for a number": (
+        content(entry(config=asdict(WALK) | {"warps": True})),
+        "neither a walk, nor a climb, nor a tile",
+    ),
     "a wide strip": (content(entry(config=asdict(Walk(9, 7)))), "columns must be from 1 to 8, rows from 1 to 27"),
     "a long strip": (content(entry(config=asdict(Walk(2, 28)))), "rows from 1 to 27"),
     "three warps": (content(entry(config=asdict(Walk(2, 7, 3)))), "warps must be a power of two up to 16"),
-    "a walk through rows": (content(entry(TILED, WALK)), "not walked, but cut into tiles"),
+    "a walk through rows": (content(entry(TILED, WALK)), "these maps are not walked"),
+    "a climb through pixels": (content(entry(WALKED, CLIMB)), "these maps are not climbed"),
+    "a high block": (content(entry(CLIMBED, Climb(9, 12))), "rows must be from 1 to 8, channels from 1 to 48"),
+    "two towers": (content(entry(CLIMBED, Climb(2, 49))), "channels from 1 to 48"),
+    "six warps": (content(entry(CLIMBED, Climb(2, 12, 6))), "warps must be a power of two up to 16"),
     "no power": (content(entry(TILED, Config(24, 64))), "must be powers of two"),
     "a large tile": (content(entry(TILED, Config(256, 64))), "at most 8192 elements and 16 warps"),
     "no room": (content(entry(TILED, Config(8, 16))), "no room for 8 neighbours"),
@@ -189,11 +199,11 @@ def test_a_table_of_another_triton_is_told_of_and_used(own: Path, caplog: pytest
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     alone = WALKED._replace(direction=Direction.BACKWARD, pool=None, size=1, groups=1, dtype=torch.float16)
-    before = table((WALKED, WALK), (TILED, TILE), (alone, Walk(2, 50)))
+    before = table((WALKED, WALK), (CLIMBED, CLIMB), (TILED, TILE), (alone, Walk(2, 50)))
     triton_tables.write(before, tmp_path / "t.json")
     assert triton_tables.read(tmp_path / "t.json") == before
     lines = (tmp_path / "t.json").read_text().splitlines()
-    assert [line[:13] for line in lines].count('{"direction":') == 3
+    assert [line[:13] for line in lines].count('{"direction":') == 4
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from convspec.compiler import compile_spec
 from convspec.program.operators import FusedLRNPool
 from convspec_kernels import gpu_clock, triton_kernels, triton_tables, tune, tuning
 from convspec_kernels.options import Pool
-from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import Climb, Config, Configuration, Direction, Problem, Walk
 from convspec_kernels.triton_tables import Measured, Table
 from convspec_kernels.tuning import Found, Layer
 
@@ -176,10 +176,10 @@ def test_all_shapes_of_our_specs_are_tuned() -> None:
                 assert Layer(channels, side, size, groups, kernel, stride) in known
 
 
-def asked_of(problem: Problem, fastest: Callable[[Config | Walk], bool]) -> list[Config | Walk]:
-    asked: list[Config | Walk] = []
+def asked_of(problem: Problem, fastest: Callable[[Configuration], bool]) -> list[Configuration]:
+    asked: list[Configuration] = []
 
-    def time_of(config: Config | Walk) -> float:
+    def time_of(config: Configuration) -> float:
         asked.append(config)
         return 0.0 if fastest(config) else 1.0
 
@@ -194,10 +194,17 @@ def test_asks_for_strips_of_all_widths_and_even_lengths() -> None:
     assert set(asked) == {*(Walk(c, r) for c in (1, 2, 3, 4) for r in lengths), Walk(2, 14, 2), Walk(2, 14, 4)}
 
 
+def test_asks_for_climbs_in_more_and_more_parts() -> None:
+    climbed = WALKED._replace(channels_last=False)
+    asked = asked_of(climbed, lambda config: config == Climb(2, 24))
+    parts = (48, 24, 16, 12, 8, 6, 4, 3)
+    assert set(asked) == {*(Climb(rows, n) for rows in (1, 2, 3) for n in parts), Climb(2, 24, 2), Climb(2, 24, 4)}
+
+
 def test_asks_for_tiles_that_fit() -> None:
     """Half of 64 channels is no tile for 48: with a border of 8 on either side it would be 16."""
-    tiled = WALKED._replace(channels_last=False, direction=Direction.BACKWARD)
-    asked = asked_of(tiled, lambda config: config == Config(16, 64, 8, 2))
+    tiled = WALKED._replace(channels_last=False, direction=Direction.BACKWARD, pool=Pool(5, 3, 0, 17, 17))
+    asked = asked_of(tiled, lambda config: config == Config(16, 64))
     assert {(config.block_pixels, config.block_channels) for config in asked if isinstance(config, Config)} == {
         *((pixels, channels) for pixels in (16, 32, 64) for channels in (32, 64))
     }

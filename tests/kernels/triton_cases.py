@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convspec_kernels.options import LRN, FusedOptions, Pool
 from convspec_kernels.reference import augmented
-from convspec_kernels.triton_configs import Config, Walk
+from convspec_kernels.triton_configs import Climb, Config, Configuration, Walk
 from tests.kernels import loops
 
 Results = dict[str, NDArray[np.float64]]
@@ -42,8 +42,8 @@ TILE = Config(128, 16)
 class Case:
     """`shape` is (N, C, H, W). `tied`: each pixel is repeated twice along both axes, so that windows hold equal ones.
 
-    `view`: the maps are a slice of the channels of larger maps, and the gradient a transposed tensor. `config` is a tile or
-    a walk; without one, what is chosen for the shape. `wide`: offsets of 64 bits, which lanes always have.
+    `view`: the maps are a slice of the channels of larger maps, and the gradient a transposed tensor. `config` is a tile,
+    a walk or a climb; without one, what is chosen for the shape. `wide`: offsets of 64 bits, which only tiles may lack.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Case:
     relu_after: bool = False
     bias: bool = True
     channels_last: bool = True
-    config: Config | Walk | None = TILE
+    config: Configuration | None = TILE
     tied: bool = False
     view: bool = False
     wide: bool = False
@@ -122,6 +122,80 @@ CASES = [
     Case("lanes-ties", (1, 4, 8, 8), tied=True, config=Walk(2, 2, 1)),
     Case("lanes-ties-at-edges", (1, 3, 6, 6), None, (3, 2, -1), tied=True, relu_before=False, config=Walk(1, 2, 1)),
     Case("lanes-view", (1, 5, 5, 4), view=True, config=Walk(2, 1, 1)),
+    Case("planes", (2, 8, 7, 6), LRN(5, 0.5, 0.75, 2.0, groups=2), channels_last=False, config=Climb(2, 3)),
+    Case("planes-in-warps", (1, 4, 5, 37), LRN(3, 0.5, 0.75, 2.0), channels_last=False, config=Climb(1, 2, 2)),
+    Case("planes-chosen", (1, 6, 5, 5), LRN(5, 0.5, 0.75, 2.0, groups=2), channels_last=False, config=None),
+    Case(
+        "planes-even-window",
+        (1, 7, 5, 6),
+        LRN(4, 0.5, 0.5, 1.0),
+        relu_before=False,
+        channels_last=False,
+        config=Climb(1, 3),
+    ),
+    Case(
+        "planes-window-of-one", (1, 5, 5, 5), LRN(1, 0.5, 1.0, 1.0), (2, 2, 0), channels_last=False, config=Climb(2, 5)
+    ),
+    Case(
+        "planes-fewer-channels", (1, 3, 6, 5), LRN(5, 0.5, 1.0, 1.0), (3, 3, 0), channels_last=False, config=Climb(1, 3)
+    ),
+    Case(
+        "planes-any-power",
+        (1, 5, 5, 5),
+        LRN(3, 0.5, 0.6, 2.0),
+        relu_before=False,
+        relu_after=True,
+        channels_last=False,
+        config=Climb(1, 5),
+    ),
+    Case(
+        "planes-no-constant",
+        (1, 6, 5, 5),
+        LRN(3, 0.5, 0.75, 0.0),
+        relu_before=False,
+        channels_last=False,
+        config=Climb(1, 4),
+    ),
+    Case("planes-wide-window", (1, 11, 3, 4), LRN(9, 0.5, 0.75, 1.0), channels_last=False, config=Climb(1, 11)),
+    Case("planes-start-before", pool=(3, 2, -1), shape=(1, 4, 7, 6), channels_last=False, config=Climb(2, 4)),
+    Case("planes-start-after", pool=(3, 2, 1), shape=(1, 4, 8, 6), channels_last=False, config=Climb(2, 4)),
+    Case("planes-apart", pool=(2, 3, 0), shape=(1, 4, 8, 7), channels_last=False, config=Climb(2, 4)),
+    Case("planes-of-every-pixel", pool=(3, 1, -1), shape=(1, 4, 4, 5), channels_last=False, config=Climb(2, 4)),
+    Case("planes-of-four", pool=(4, 1, 0), shape=(1, 3, 6, 5), channels_last=False, config=Climb(1, 3)),
+    Case(
+        "planes-pool-alone", (1, 3, 6, 7), None, relu_before=False, bias=False, channels_last=False, config=Climb(2, 2)
+    ),
+    Case(
+        "planes-norm-alone",
+        (1, 5, 3, 4),
+        pool=None,
+        relu_before=False,
+        bias=False,
+        channels_last=False,
+        config=Climb(2, 5),
+    ),
+    Case(
+        "planes-norm-then-relu",
+        (1, 5, 3, 4),
+        pool=None,
+        relu_before=False,
+        relu_after=True,
+        channels_last=False,
+        config=Climb(3, 5),
+    ),
+    Case("planes-bias-and-relu", (1, 5, 3, 4), None, None, channels_last=False, config=Climb(1, 5)),
+    Case("planes-ties", (1, 4, 8, 8), tied=True, channels_last=False, config=Climb(2, 4)),
+    Case(
+        "planes-ties-at-edges",
+        (1, 3, 6, 6),
+        None,
+        (3, 2, -1),
+        tied=True,
+        relu_before=False,
+        channels_last=False,
+        config=Climb(1, 3),
+    ),
+    Case("planes-view", (1, 4, 5, 4), view=True, channels_last=False, config=Climb(2, 3)),
 ]
 
 

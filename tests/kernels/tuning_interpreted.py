@@ -10,11 +10,11 @@ import torch
 from convspec_kernels import gpu_clock, triton_kernels, tuning
 from convspec_kernels.gpu_clock import Run
 from convspec_kernels.options import Pool
-from convspec_kernels.triton_configs import Config, Direction, Problem, Walk
+from convspec_kernels.triton_configs import Climb, Direction, Problem, Walk
 from convspec_kernels.triton_launch import Launch
 
 WALKED = Problem(Direction.FORWARD, (1, 4, 4, 4), torch.float32, True, 3, 1, Pool(2, 2, 0, 2, 2))
-TILED = WALKED._replace(channels_last=False)
+CLIMBED = WALKED._replace(channels_last=False)
 
 
 class PretendedClock:
@@ -35,8 +35,7 @@ class PretendedClock:
 def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_clock, "DEVICE", "cpu")
     monkeypatch.setattr(tuning, "WARPS", (1, 2))
-    monkeypatch.setattr(tuning, "WARPS_OF_A_TILE", (4, 8))
-    monkeypatch.setattr(tuning, "ROUNDS", (1, 2))
+    monkeypatch.setattr(tuning, "PARTS", (1, 2))
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -52,11 +51,11 @@ def test_finds_the_fastest_walk(direction: Direction) -> None:
     assert "0.6 us, 1.67x the rule's 1.0" in str(found)
 
 
-def test_finds_the_fastest_tile() -> None:
-    rule = triton_kernels.rule(TILED)
-    assert isinstance(rule, Config)
-    found = tuning.tune(TILED, PretendedClock(BLOCK_PIXELS=rule.block_pixels // 2, BLOCK_CHANNELS=8, warps=4))
-    assert found.best.config == Config(rule.block_pixels // 2, 8, 4)
+def test_finds_the_fastest_climb() -> None:
+    assert triton_kernels.rule(CLIMBED) == Climb(2, 4)
+    found = tuning.tune(CLIMBED, PretendedClock(ROWS=1, channels=2, warps=2))
+    assert found.best.config == Climb(1, 2, 2)
+    assert found.refused == 0
 
 
 def test_keeps_the_rule_where_nothing_is_much_faster() -> None:
