@@ -22,6 +22,7 @@ _NUMBERS = {
 }
 """With what they are where a launcher does not say."""
 
+_TORCHRUN = "start the processes with torchrun"
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -54,8 +55,8 @@ class Launch:
         except ValueError:
             values = ", ".join(f"{name}={os.environ.get(name, '')}" for name in _NUMBERS)
             message = f"the environment says which process this is by what are no numbers: {values}"
-            raise DiagnosticError(Diagnostic("CS753", message, help="start the processes with torchrun")) from None
-        return cls(
+            raise DiagnosticError(Diagnostic("CS753", message, help=_TORCHRUN)) from None
+        launch = cls(
             rank=numbers["RANK"],
             world_size=numbers["WORLD_SIZE"],
             local_rank=numbers["LOCAL_RANK"],
@@ -66,6 +67,14 @@ class Launch:
             port=numbers["MASTER_PORT"],
             keeps_store=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         )
+        if not 0 <= launch.rank < launch.world_size or launch.local_rank < 0:
+            message = f"the environment says that this is process {launch.rank} of {launch.world_size}, and "
+            message += f"{launch.local_rank} of those of this machine, both counted from 0"
+            raise DiagnosticError(Diagnostic("CS753", message, help=_TORCHRUN))
+        if not 0 <= launch.port < 1 << 16:
+            message = f"the environment says MASTER_PORT={launch.port}, and ports end at 65535"
+            raise DiagnosticError(Diagnostic("CS753", message, help=_TORCHRUN))
+        return launch
 
     @property
     def speaks(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -148,6 +149,9 @@ def _of_the_machine(error: Exception) -> Diagnostic | None:
     if lacks_memory(error):
         help = "lower batch= under [@train] (--batch of bench), or use a machine or GPU that has more"
         return Diagnostic("CS718", "the memory does not suffice for this network and minibatch", help=help)
+    if "can't start new thread" in str(error):
+        help = "end other processes, or raise what this one may have: ulimit -u, ulimit -v, the limits of its container"
+        return Diagnostic("CS718", "the system lets this process start no more threads", help=help)
     if "convspec_kernels" in sys.modules:
         from convspec_kernels.dispatch import VARIABLE, ChoiceError
 
@@ -163,13 +167,17 @@ def _ready_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        with suppress(OSError):  # where something else was put in the place of the stream since it was opened
+            sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _report_refusal(error: OSError) -> int:
     """What the system refuses where nobody asked it first: a folder that may not be entered, a full disk under `>`."""
     reason = error.strerror or str(error)
-    if error.filename is None:
+    if error.filename is None and isinstance(error, FileNotFoundError):
+        # the system was asked for the folder that the process is in
+        message = "the folder that this was called in is gone: go to another one"
+    elif error.filename is None:
         _discard_output()
         message = f"the output cannot be written: {reason}"
     else:

@@ -89,12 +89,23 @@ def test_a_name_that_the_system_cannot_spell_is_told(
     assert "PYTHONUTF8=1" in streams.err
 
 
+def test_a_folder_that_went_away_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["compile", LENET, "-o", "m.py"]) == 2
+    assert "error[CS101]: the folder that this was called in is gone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "is_told"),
     [
         (MemoryError(), True),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"), True),
+        (RuntimeError("can't start new thread"), True),
         (RuntimeError("a mistake of ours"), False),
     ],
 )

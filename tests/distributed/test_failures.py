@@ -68,10 +68,20 @@ def test_a_gpu_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_device("cpu", Launch(0, 2, 0, 2)) == torch.device("cpu")
 
 
-def test_an_environment_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "one", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"RANK": "one"}, "by what are no numbers: RANK=one, WORLD_SIZE=2"),
+        ({"RANK": "2"}, "that this is process 2 of 2, and 0 of those of this machine"),
+        ({"LOCAL_RANK": "-1"}, "that this is process 1 of 2, and -1 of those of this machine"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000, and ports end at 65535"),
+    ],
+)
+def test_an_environment_that_makes_no_sense(other: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**usual, **other}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(DiagnosticError, match=r"CS753: the environment .* RANK=one, WORLD_SIZE=2"):
+    with pytest.raises(DiagnosticError, match=f"CS753: the environment says .*{says}"):
         Launch.find()
 
 
