@@ -289,6 +289,7 @@ class Training:
     # checkpoints
 
     def save(self) -> Path:
+        self.team.chief_does(self.run_folder.check_is_held)
         self.records.sync()
         checkpoint = self.state.checkpoint(self.records.lines)
         return self.team.save(self.run_folder.checkpoints, checkpoint, keep=self.options.keep_checkpoints)

@@ -109,6 +109,23 @@ class RunFolder:
         message = f"{self.path} has no checkpoint yet, so that the run begins at step 0"
         notify(Diagnostic("CS708", message, severity=Severity.NOTE))
 
+    def check_is_held(self) -> None:
+        """Raises DiagnosticError CS706 where the folder was removed, moved, or taken by another process since it was locked:
+        what is written there now would be of no run. Takes the lock again where somebody removed that alone."""
+        if self._lock is None:
+            return
+        try:
+            is_ours = os.path.samestat(os.fstat(self._lock.fileno()), (self.path / _LOCK).stat())
+        except OSError:
+            is_ours = False
+            if (self.path / "settings.json").is_file():
+                self._lock.close()
+                self._lock, is_ours = _lock(self.path), True
+        if not is_ours:
+            message = f"{self.path} was removed, moved or replaced while it was trained"
+            help = "where it was moved, go on with --resume and its new name; what was trained since its last checkpoint is lost"
+            raise DiagnosticError(Diagnostic("CS706", message, help=help))
+
     def close(self) -> None:
         if self._lock is not None:
             self._lock.close()

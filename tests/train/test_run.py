@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -165,3 +166,29 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match="CS711"):
         log.write({"step": 1})
     log.close()
+
+
+def test_a_folder_that_is_taken_away_is_missed(tmp_path: Path) -> None:
+    for number, take_away in enumerate((shutil.rmtree, lambda path: path.rename(tmp_path / "moved"))):
+        with closing(RunFolder.create("x", run_dir=tmp_path / f"run{number}")) as run:
+            run.describe(Compiled(), {})
+            run.check_is_held()
+            take_away(run.path)
+            with pytest.raises(DiagnosticError, match=r"CS706: .* was removed, moved or replaced"):
+                run.check_is_held()
+            with closing(RunFolder.create("x", run_dir=run.path)) as other:
+                other.describe(Compiled(), {})
+                with pytest.raises(DiagnosticError, match=r"CS706: .* was removed, moved or replaced"):
+                    run.check_is_held()
+
+
+def test_a_lock_that_is_removed_is_taken_again(tmp_path: Path) -> None:
+    with closing(RunFolder.create("x", run_dir=tmp_path)) as run:
+        run.describe(Compiled(), SETTINGS)
+        (tmp_path / ".lock").unlink()
+        run.check_is_held()
+        with pytest.raises(DiagnosticError, match="CS706: another process is training"):
+            RunFolder.reopen(tmp_path)
+        (tmp_path / ".lock").unlink()
+        with closing(RunFolder.reopen(tmp_path)), pytest.raises(DiagnosticError, match="CS706"):
+            run.check_is_held()

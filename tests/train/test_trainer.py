@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,16 @@ def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
     assert again.steps == 69
     assert again.validation is None
     assert metrics(tmp_path / "run") == before
+
+
+def test_a_run_that_is_removed_while_it_is_trained_does_not_come_back(tmp_path: Path) -> None:
+    def removed() -> bool:
+        shutil.rmtree(tmp_path / "run")
+        return False
+
+    with pytest.raises(DiagnosticError, match=r"CS706: .*run was removed, moved or replaced while it was trained"):
+        go(SPEC, tmp_path / "run", is_enough=removed)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_spec_or_other_data_is_refused(tmp_path: Path) -> None:
