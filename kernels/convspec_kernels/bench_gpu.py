@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,38 +22,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convspec_kernels.augmentation import augment
-from convspec_kernels.gpu_clock import DEVICE, Clock, Run, describe, unable
+from convspec_kernels.bench_targets import Row, verdicts
+from convspec_kernels.gpu_clock import DEVICE, Clock, Run, describe, has_bfloat16, unable
 from convspec_kernels.operators import fused
 from convspec_kernels.options import LRN, FusedOptions, Pool
 from convspec_kernels.reference import augmented
 
 SHAPES = {"conv1": (96, 55, 55), "conv2": (256, 27, 27)}
-BATCHES = (32, 128)
+BATCHES = (128, 32)
+"""The one that is to reach the targets first."""
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 NORM = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2)
 PICTURE, CROP, PICTURES = 256, 227, 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. Ratios are how many times longer the other takes; None where it was not measured."""
-
-    operator: str
-    shape: str
-    dtype: str
-    format: str
-    microseconds: float
-    megabytes: float
-    of_copy: float
-    eager: float | None = None
-    compiled: float | None = None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and write it to the CSV file that the arguments name, if they do, line by line."""
     parser = ArgumentParser(prog="python -m convspec_kernels.bench", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE.csv", help="where to write the table as well")
-    file: Path | None = parser.parse_args(arguments).file
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=4.0,
+        help="leave torch.compile, which takes most, out after so many (%(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    file: Path | None = options.file
+    end = time.monotonic() + 60 * options.minutes
     if reason := unable():
         print(reason, file=sys.stderr)
         return 1
@@ -72,25 +70,41 @@ def main(arguments: list[str] | None = None) -> int:
         writer = None if lines is None else csv.DictWriter(lines, [field.name for field in fields(Row)])
         if writer is not None:
             writer.writeheader()
-        for row in _rows(clock, copy):
+        rows = []
+        for row in _rows(clock, copy, end):
+            rows.append(row)
             print(_line(row), flush=True)
             if writer is not None and lines is not None:
                 writer.writerow(asdict(row))
                 lines.flush()
+    print("\n".join(["", *verdicts(rows)]))
     return 0
 
 
-def _rows(clock: Clock, copy: float) -> Iterator[Row]:
-    for batch in BATCHES:
-        for name, (channels, height, width) in SHAPES.items():
-            for dtype in DTYPES:
-                yield from _fused_rows(clock, copy, name, (batch, channels, height, width), dtype)
-    for dtype in DTYPES:
-        yield _augment_row(clock, copy, dtype)
+def _rows(clock: Clock, copy: float, end: float) -> Iterator[Row]:
+    """All that fits into the device's memory, in the types that it has; compiled comparisons until `end`."""
+    dtypes = [dtype for dtype in DTYPES if dtype is not torch.bfloat16 or has_bfloat16()]
+    if len(dtypes) < len(DTYPES):
+        print("this GPU has no bfloat16: left out", file=sys.stderr)
+    for batch, (name, (channels, height, width)), dtype in product(BATCHES, SHAPES.items(), dtypes):
+        shape = (batch, channels, height, width)
+        yield from _fitting(
+            partial(_fused_rows, clock, copy, name, shape, dtype, end), f"{name} {batch} {_name(dtype)}"
+        )
+    for dtype in dtypes:
+        yield from _fitting(partial(_augment_rows, clock, copy, dtype, end), f"augment {_name(dtype)}")
+
+
+def _fitting(rows: Callable[[], Iterator[Row]], name: str) -> Iterator[Row]:
+    """The rows, as far as there is memory for them; what does not fit is told of."""
+    try:
+        yield from rows()
+    except torch.OutOfMemoryError:
+        print(f"{name}: does not fit into the GPU's memory, left out", file=sys.stderr)
 
 
 def _fused_rows(
-    clock: Clock, copy: float, layer: str, shape: tuple[int, int, int, int], dtype: torch.dtype
+    clock: Clock, copy: float, layer: str, shape: tuple[int, int, int, int], dtype: torch.dtype, end: float
 ) -> Iterator[Row]:
     """Forward, backward and both, in either memory format, against the plain composition in NCHW."""
     from convspec_kernels import triton_kernels
@@ -101,7 +115,10 @@ def _fused_rows(
     maps = torch.randn(shape, device=DEVICE).mul(10).to(dtype).requires_grad_()
     bias = torch.randn(channels, device=DEVICE).to(dtype).requires_grad_()
     upstream = torch.randn(cases, channels, pool.out_height, pool.out_width, device=DEVICE).to(dtype)
-    others = [_plain_seconds(clock, function, maps, bias, upstream) for function in (plain, compiled_anew(plain))]
+    eager, compiled = (
+        {} if function is None else _plain_seconds(clock, function, maps, bias, upstream)
+        for function in _rivals(plain, end)
+    )
     shift = bias.detach()
     inputs, outputs, itemsize = maps.numel(), upstream.numel(), dtype.itemsize
     sizes = {
@@ -120,7 +137,7 @@ def _fused_rows(
         }
         for name, run in runs.items():
             seconds = clock.seconds(run)
-            ratios = [None if name == "backward" else other[name] / seconds for other in others]
+            ratios = [other[name] / seconds if name in other else None for other in (eager, compiled)]
             of_copy = sizes[name] / seconds / copy
             where = f"{layer} {cases}x{channels}x{height}"
             yield Row(name, where, _name(dtype), label, seconds * 1e6, sizes[name] / 1e6, of_copy, *ratios)
@@ -141,6 +158,11 @@ def compiled_anew(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return torch.compile(function, dynamic=False, fullgraph=True)
 
 
+def _rivals(function: Callable[..., Tensor], end: float) -> tuple[Callable[..., Tensor], Callable[..., Tensor] | None]:
+    """The function as it is and compiled, the latter until `end`."""
+    return function, compiled_anew(function) if time.monotonic() < end else None
+
+
 def _plain_seconds(
     clock: Clock, function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor, gradient: Tensor
 ) -> dict[str, float]:
@@ -153,7 +175,7 @@ def _both(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, bias: Tensor,
     return torch.autograd.grad(function(x, bias), (x, bias), gradient)
 
 
-def _augment_row(clock: Clock, copy: float, dtype: torch.dtype) -> Row:
+def _augment_rows(clock: Clock, copy: float, dtype: torch.dtype, end: float) -> Iterator[Row]:
     images = torch.randint(0, 256, (PICTURES, PICTURE, PICTURE, 3), dtype=torch.uint8, device=DEVICE)
     offsets = torch.randint(0, PICTURE - CROP + 1, (PICTURES, 2), dtype=torch.int32, device=DEVICE)
     mirrors = torch.rand(PICTURES, device=DEVICE) < 0.5
@@ -161,12 +183,13 @@ def _augment_row(clock: Clock, copy: float, dtype: torch.dtype) -> Row:
     mean = torch.rand(CROP, CROP, 3, device=DEVICE) * 255
     tensors = (images, offsets, mirrors, colours, mean)
     seconds = clock.seconds(partial(augment, *tensors, size=CROP, dtype=dtype))
-    plainly = (_augment_plainly, compiled_anew(_augment_plainly))
-    others = [clock.seconds(partial(function, *tensors, dtype=dtype)) for function in plainly]
+    ratios = [
+        None if function is None else clock.seconds(partial(function, *tensors, dtype=dtype)) / seconds
+        for function in _rivals(_augment_plainly, end)
+    ]
     size = PICTURES * CROP * CROP * 3 * (1 + dtype.itemsize) + mean.nbytes
     where = f"{PICTURES}x3x{CROP}"
-    ratios = [other / seconds for other in others]
-    return Row("augment", where, _name(dtype), "NHWC", seconds * 1e6, size / 1e6, size / seconds / copy, *ratios)
+    yield Row("augment", where, _name(dtype), "NHWC", seconds * 1e6, size / 1e6, size / seconds / copy, *ratios)
 
 
 def _augment_plainly(*tensors: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,6 +19,9 @@ DEVICE = "cuda"
 REPETITIONS = 30
 FLUSH_BYTES = 2**30
 COPY_BYTES = 2**31
+LEAST_FREE = 2**31
+WAKING = 200
+"""Copies before the first that is measured: a device that has slept takes a while to reach its clocks."""
 
 Run = Callable[[], object]
 
@@ -29,6 +32,9 @@ def unable() -> str | None:
         return "torch finds no GPU: nothing to measure; `python -m convspec_kernels.bench_paper` estimates without one"
     if find_spec("triton") is None:
         return "Triton is not installed: there are no GPU kernels to measure (pip install 'convspec[gpu]')"
+    free = torch.cuda.mem_get_info()[0]
+    if free < LEAST_FREE:
+        return f"{free / 2**20:.0f} MiB of the GPU's memory are free, {LEAST_FREE / 2**20:.0f} are needed: end what else uses it"
     return None
 
 
@@ -46,7 +52,7 @@ class Clock:
     """Times launches on the current device."""
 
     def __init__(self) -> None:
-        self.flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=DEVICE)
+        self.flushed = torch.empty(_at_most(FLUSH_BYTES), dtype=torch.uint8, device=DEVICE)
 
     def seconds(self, run: Run, repetitions: int = REPETITIONS) -> float:
         """Median of `repetitions` runs, after two that are not counted."""
@@ -64,9 +70,18 @@ class Clock:
 
     def copy_bandwidth(self) -> float:
         """Bytes read and written in a second by a copy much larger than the L2 cache."""
-        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=DEVICE).random_()
+        source = torch.empty(_at_most(COPY_BYTES), dtype=torch.uint8, device=DEVICE).random_()
         target = torch.empty_like(source)
-        return 2 * COPY_BYTES / self.seconds(partial(target.copy_, source))
+        copy = partial(target.copy_, source)
+        for _ in range(WAKING):
+            copy()
+        return 2 * source.nbytes / self.seconds(copy)
+
+
+def _at_most(size: int) -> int:
+    """The bytes, or a quarter of what is free on a small device: still several times its L2."""
+    free: int = torch.cuda.mem_get_info()[0]
+    return min(size, free // 4)
 
 
 def _event() -> torch.cuda.Event:
@@ -98,6 +113,6 @@ def clocks() -> dict[str, str]:
     query = ["nvidia-smi", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader", f"--id=GPU-{device}"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
+        return dict(zip(wanted, map(str.strip, answer.strip().split(",")), strict=True))
+    except (OSError, subprocess.SubprocessError, ValueError):
         return {"clocks": "unknown: nvidia-smi does not say"}
-    return dict(zip(wanted, map(str.strip, answer.strip().split(",")), strict=True))

@@ -17,6 +17,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 import triton
 
 from convspec_kernels import bench_gpu, eager, gpu_clock, triton_kernels
+from convspec_kernels.bench_targets import Row, verdicts
 from convspec_kernels.gpu_clock import Run
 
 SECONDS = {"seconds": 2e-3}
@@ -46,6 +47,8 @@ def _pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_kernels, "fused_backward", eager.fused_backward)
     properties = SimpleNamespace(name="Pretended", multi_processor_count=132, L2_cache_size=50 * 2**20, uuid="0a-1b")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**36, 2**36))
+    monkeypatch.setattr(bench_gpu, "has_bfloat16", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
 
@@ -89,6 +92,8 @@ def test_the_file_has_all_rows_and_says_where_they_are_from(
     printed = capsys.readouterr().out
     assert printed.count("conv1 2x6x9") == 6
     assert "clocks.sm: 1755 MHz" in printed
+    assert "targets, by the worst of the rows at batch 128" in printed
+    assert re.search(r"augment  NHWC  at least 80% of a copy +met +108% of a copy: 2x3x227, float32", printed)
 
 
 @pytest.mark.usefixtures("_pretended")
@@ -111,6 +116,60 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_pretended")
+def test_goes_on_without_what_the_device_has_no_room_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("of 80 GiB")
+
+    answer(monkeypatch, "")  # is no list of clocks either
+    monkeypatch.setattr(triton_kernels, "fused_forward", full)
+    monkeypatch.setattr(bench_gpu, "DTYPES", (torch.float32, torch.bfloat16))
+    monkeypatch.setattr(bench_gpu, "has_bfloat16", lambda: False)
+    assert bench_gpu.main([]) == 0
+    printed = capsys.readouterr()
+    assert "conv1 2 float32: does not fit into the GPU's memory, left out" in printed.err
+    assert "this GPU has no bfloat16: left out" in printed.err
+    assert printed.out.count("float32   NHWC") == 1
+    assert "clocks: unknown" in printed.out
+
+
+@pytest.mark.usefixtures("_pretended")
+def test_compiles_nothing_when_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "")
+    monkeypatch.setattr(bench_gpu, "compiled_anew", lambda function: pytest.fail("it compiles"))
+    assert bench_gpu.main(["--minutes", "0"]) == 0
+    assert re.search(r"both .*1\.0x +-\n", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("_pretended")
+def test_too_little_memory_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**36))
+    assert bench_gpu.main([]) == 1
+    assert "1024 MiB of the GPU's memory are free, 2048 are needed" in capsys.readouterr().err
+
+
+def test_the_worst_row_that_counts_decides() -> None:
+    rows = [
+        Row("forward", "conv1 128x96x55", "float32", "NHWC", 1.0, 1.0, 0.9),
+        Row("forward", "conv2 128x256x27", "bfloat16", "NHWC", 1.0, 1.0, 0.86),
+        Row("forward", "conv2 128x256x27", "float16", "NHWC", 1.0, 1.0, 0.1),
+        Row("forward", "conv2 32x256x27", "bfloat16", "NHWC", 1.0, 1.0, 0.1),
+        Row("forward", "conv1 128x96x55", "float32", "NCHW", 1.0, 1.0, 0.84),
+        Row("both", "conv1 128x96x55", "float32", "NHWC", 1.0, 1.0, 0.5, eager=7.9),
+    ]
+    lines = list(verdicts(rows))
+    assert any(
+        re.match(r"forward  NHWC  at least 85% .* met    86% of a copy: conv2 128x256x27, bfloat16", x) for x in lines
+    )
+    assert any(re.match(r"forward  NCHW  at least 85% .* MISSED 84% of a copy: conv1", x) for x in lines)
+    assert any(re.match(r"both     NHWC  at least 8.0x eager .* MISSED 7.9x eager", x) for x in lines)
+    assert any(re.match(r"both     NHWC  at least 1.5x compiled .* not measured", x) for x in lines)
+
+
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench_gpu.main([]) == 1
@@ -129,6 +188,7 @@ def test_flushes_more_than_any_cache_and_takes_the_median(monkeypatch: pytest.Mo
             return next(times)
 
     monkeypatch.setattr(gpu_clock, "DEVICE", "meta")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**36, 2**36))
     monkeypatch.setattr(gpu_clock, "_event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     clock = gpu_clock.Clock()
