@@ -95,6 +95,46 @@ def test_whole_layers(layer: str, memory_format: torch.memory_format, dtype: tor
     assert_near(grad_bias, expected_bias, max(TOLERANCES[dtype], 1e-3))
 
 
+@pytest.mark.parametrize("relu", [False, True], ids=["no relu", "relu"])
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_not_a_number_wins_as_in_torch(memory_format: torch.memory_format, relu: bool) -> None:
+    triton_cases.check_not_a_number("cuda", memory_format, relu=relu)
+
+
+@pytest.mark.parametrize("number", [-0.0, -1.0, -torch.inf], ids=str)
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_after_relu_nothing_is_below_zero(memory_format: torch.memory_format, number: float) -> None:
+    """Zeros have no sign, in whose bits they would be less than what lies outside of the maps: the first pixel wins."""
+    from convspec_kernels import triton_kernels
+
+    x = torch.full((2, 8, 5, 5), number, device="cuda").contiguous(memory_format=memory_format)
+    bias = torch.full((8,), -0.0, device="cuda")
+    options = FusedOptions(relu_before=True, pool=Pool(3, 2, -1, 3, 3))
+    y, argmax = triton_kernels.fused_forward(x, bias, options)
+    assert torch.equal(y, torch.zeros_like(y))
+    assert argmax is not None
+    first = torch.tensor([[4, 3, 3], [1, 0, 0], [1, 0, 0]], dtype=torch.uint8)
+    assert torch.equal(argmax.cpu(), first.expand(2, 8, 3, 3))
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_on_a_stream_of_its_own(memory_format: torch.memory_format) -> None:
+    """Behind what the stream has still to do: the maps are there only when that is done."""
+    from convspec_kernels import triton_kernels
+
+    options = options_of("conv2")
+    x, bias, _ = inputs_of("conv2", torch.float32, memory_format)
+    expected, _ = triton_kernels.fused_forward(x, bias, options)
+    late, stream = torch.zeros_like(x), torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        late.copy_(x)
+        y, _ = triton_kernels.fused_forward(late, bias, options)
+    torch.cuda.synchronize()
+    assert torch.equal(y, expected)
+
+
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)
 def test_a_hundred_launches_give_equal_bits(memory_format: torch.memory_format) -> None:
     from convspec_kernels import triton_kernels

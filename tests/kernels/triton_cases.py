@@ -344,6 +344,21 @@ def _pooled(
     return y, taps, tuple(routes)
 
 
+def check_not_a_number(device: str, memory_format: torch.memory_format, *, relu: bool) -> None:
+    """NaN wins its windows, and of infinite and other equal pixels the first does."""
+    from convspec_kernels import triton_kernels
+
+    x = torch.arange(-8.0, 24.0, device=device).reshape(1, 2, 4, 4).contiguous(memory_format=memory_format)
+    x[0, 0, 1, 2], x[0, 1] = torch.nan, -torch.inf
+    y, argmax = triton_kernels.fused_forward(x, None, FusedOptions(relu_before=relu, pool=Pool(3, 1, 0, 2, 2)))
+    expected, places = torch.nn.functional.max_pool2d(x.relu() if relu else x, 3, 1, return_indices=True)
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
+    assert argmax is not None
+    corners = torch.tensor([[0, 1], [4, 5]])
+    taps = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10])[argmax.cpu().long()] + corners
+    assert torch.equal(taps, places.cpu())
+
+
 AUGMENTED = {
     "one picture": (1, 9, 7, 5),
     "the whole picture": (2, 6, 6, 6),
