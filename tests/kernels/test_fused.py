@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -289,6 +290,25 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(memory_format: torch.me
     torch.set_num_threads(before)
     for result in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], result, strict=True))
+
+
+def test_threads_of_python_may_call_at_once() -> None:
+    """As those of a server, or of DataParallel, do; each while another changes how many threads torch has."""
+    x, before = maps(2, 96, 27, 27).contiguous(memory_format=torch.channels_last), torch.get_num_threads()
+
+    def compute(shift: int) -> tuple[Tensor, Tensor]:
+        torch.set_num_threads(1 + shift % 3)
+        leaf = (x + shift).requires_grad_()
+        y = apply(leaf)
+        return y.detach(), torch.autograd.grad(y.square().sum(), leaf)[0]
+
+    with forced("numba"):
+        expected = [compute(shift) for shift in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            computed = list(pool.map(compute, range(6)))
+    torch.set_num_threads(before)
+    for result, wanted in zip(computed, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(result, wanted, strict=True))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
