@@ -24,6 +24,9 @@ with as many as a window has it need not move at all, but Triton then takes thre
 
 LARGEST_KERNEL = 4
 LARGEST_WINDOW = 9
+LARGEST_STACK = 48
+"""Pixels that a lane holds backward, in the channels of a window, if its blocks are no higher than one: with 80 it spills."""
+
 ROOM = {Direction.FORWARD: 70, Direction.BACKWARD: 55}
 """Pixels of channels that a lane may hold, so that a dozen warps find room on a multiprocessor."""
 
@@ -39,7 +42,7 @@ def climbs(problem: Problem) -> bool:
     return (
         not problem.channels_last
         and max(pool.kernel_size, pool.stride) <= LARGEST_KERNEL
-        and problem.below + 1 + problem.above <= LARGEST_WINDOW
+        and problem.below + 1 + problem.above <= min(LARGEST_WINDOW, LARGEST_STACK // pool.stride**2)
         and cases * height * width < 2**31 - 2**24  # places are counted in 32 bits
     )
 

@@ -153,6 +153,10 @@ SPOILT = {
     "three warps": (content(entry(config=asdict(Walk(2, 7, 3)))), "warps must be a power of two up to 16"),
     "a walk through rows": (content(entry(TILED, WALK)), "these maps are not walked"),
     "a climb through pixels": (content(entry(WALKED, CLIMB)), "these maps are not climbed"),
+    "a climb with large blocks": (
+        content(entry(CLIMBED._replace(pool=Pool(4, 4, 0, 13, 13)), CLIMB)),
+        "these maps are not climbed",
+    ),
     "a high block": (content(entry(CLIMBED, Climb(9, 12))), "rows must be from 1 to 8, channels from 1 to 48"),
     "two towers": (content(entry(CLIMBED, Climb(2, 49))), "channels from 1 to 48"),
     "six warps": (content(entry(CLIMBED, Climb(2, 12, 6))), "warps must be a power of two up to 16"),
