@@ -7,6 +7,7 @@ not hold is left to the first `--resume`: the data, its mean, and the random num
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -20,10 +21,10 @@ from convspec.data.dataset import Notify
 from convspec.diagnostics import DiagnosticError, Severity
 from convspec.emit.load import instantiate
 from convspec.layers.restored import Misfit, Restored, restore
-from convspec.train.checkpoint import Checkpoint, save_checkpoint
+from convspec.train.checkpoint import Checkpoint, save_checkpoint, writing_to
 from convspec.train.old_state import OldState, read_state, unlike
 from convspec.train.old_weights import read_weights
-from convspec.train.run import RunFolder
+from convspec.train.run import UNFINISHED, RunFolder
 from convspec.train.schedules import Plateau
 
 NAME = "ConvNet"
@@ -60,10 +61,17 @@ def import_checkpoint(
     weights, momentum = read_weights(state, restored, compiled.program, notify)
     checkpoint = _checkpoint(state, compiled, weights, momentum)
     run = RunFolder.create(compiled.name, run_dir=run_dir)
+    unfinished = run.path / UNFINISHED
     try:
         # in this order: a folder is a run only once it has the weights that it was made for
-        save_checkpoint(run.checkpoints, checkpoint, keep=1)
+        save_checkpoint(unfinished, checkpoint, keep=1)
+        with writing_to(run.checkpoints):
+            unfinished.rename(run.checkpoints)
         run.describe(compiled, {"name": compiled.name, "data": None, "fingerprint": None, "log_every": None})
+    except BaseException:
+        for folder in (unfinished, run.checkpoints):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         run.close()
     return Imported(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count, zip_longest
@@ -27,7 +28,10 @@ RUNS = "runs"
 _LOCK = ".lock"
 _MOST_NAMED = 8
 _FILES = ("spec.cfg", "resolved.cfg", "model.py")
-_BEFORE_SETTINGS = frozenset({_LOCK, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
+UNFINISHED = ".importing"
+"""Where the weights of a run that is imported are until they are whole."""
+
+_BEFORE_SETTINGS = frozenset({_LOCK, UNFINISHED, ".settings.json.tmp", *_FILES, *(f".{name}.tmp" for name in _FILES)})
 
 
 class RunFolder:
@@ -43,7 +47,9 @@ class RunFolder:
     def create(cls, name: str, *, run_dir: str | Path | None = None, runs: str | Path = RUNS) -> RunFolder:
         """A new folder: `run_dir`, or else runs/NAME, runs/NAME-2, ... Raises DiagnosticError CS706."""
         path = _make_numbered(Path(runs), name) if run_dir is None else _make_named(Path(run_dir))
-        return cls(path)
+        run = cls(path)
+        shutil.rmtree(path / UNFINISHED, ignore_errors=True)
+        return run
 
     @classmethod
     def reopen(cls, path: str | Path) -> RunFolder:

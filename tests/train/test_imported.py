@@ -319,6 +319,23 @@ def test_momentum_goes_on_by_the_old_rule(tmp_path: Path) -> None:
         np.testing.assert_allclose(weight[f, c, y, x], matrix[c * 4 + y * 2 + x, f], rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("place", ["save_checkpoint", "writing_to", "RunFolder.describe"])
+def test_an_import_that_was_stopped_is_made_again(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "run" / ".importing" / "0003-00000015").mkdir(parents=True)  # after a kill
+    (tmp_path / "run" / ".lock").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"convspec.train.imported.{place}", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            imported(ccn1(), tmp_path)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    run = imported(ccn1(), tmp_path)
+    assert not (run / ".importing").exists()
+    assert len(list((run / "checkpoints").iterdir())) == 1
+
+
 def test_it_goes_on_where_it_stood(tmp_path: Path) -> None:
     """After 3.2 of batches 1-5, two epochs and two fifths are done."""
     run = imported(ccn1(), tmp_path)
