@@ -115,14 +115,14 @@ def mutated(draw: st.DrawFn, text: str) -> str:
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_spoilt_specs(data: st.DataObject) -> None:
     spec = data.draw(st.sampled_from(our_specs()))
     assert_spoilt(spec, data)
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_spoilt_specs_from_elsewhere(data: st.DataObject) -> None:
     if not corpus():
         pytest.skip("the collection of layer files is not beside this repository")

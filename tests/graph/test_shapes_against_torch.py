@@ -173,21 +173,21 @@ def image_size(checked: Checked) -> dict[str, tuple[int, ...]]:
 
 
 @given(text=specs(max_layers=8))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_generated_networks(text: str) -> None:
     checked = convspec.check(text)
     assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
 
 
 @given(text=specs(max_layers=8, is_square=False, layer_types=("conv", "local", "pool", "concat", "neuron")))
-@settings(max_examples=75)
+@settings(max_examples=30)
 def test_generated_networks_on_images_that_are_not_square(text: str) -> None:
     checked = convspec.check(text)
     assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))
 
 
 @given(text=specs(towers=2))
-@settings(max_examples=75)
+@settings(max_examples=30)
 def test_generated_towers(text: str) -> None:
     checked = convspec.check(text)
     assert_sizes_are_torch_s(checked, MetaNetwork(checked, image_size(checked)))

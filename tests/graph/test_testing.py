@@ -25,7 +25,7 @@ from convspec.testing import COSTS, LAYER_TYPES, specs
 @given(
     text=st.one_of(specs(), specs(is_square=False), specs(towers=2), specs(towers=3, max_layers=4), specs(replicas=2))
 )
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_every_spec_checks_clean(text: str) -> None:
     checked = convspec.check(text)
     assert [d for d in checked.diagnostics if d.severity is not Severity.NOTE] == []

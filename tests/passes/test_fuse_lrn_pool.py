@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import convspec
-from convspec.program.features import Activation
+from convspec.program.features import Activation, Neuron
 from convspec.program.program import Program
 from convspec.program.weighted import Conv2d
 from convspec.program.windows import FusedLRNPool, LocalResponseNorm, LRNWindow, MaxPool2d, PoolWindow
@@ -76,6 +76,12 @@ def test_where_relu_stands(keys: dict[str, str], relu_before: bool, relu_after: 
     assert (op.bias, op.norm is not None, op.pool is not None) == ("conv.bias", True, True)
 
 
+@pytest.mark.parametrize("place", ["conv", "norm", "pool"])
+def test_no_other_function_is_taken_for_relu(place: str) -> None:
+    program = network(**{place: "neuron=abs"})
+    assert [op.neuron for op in program.operators if isinstance(op, Activation)] == [Neuron.ABS]
+
+
 def test_a_second_relu_stays() -> None:
     program = network(conv="neuron=relu", pool="neuron=relu")
     assert fused(program).relu_before
@@ -92,7 +98,7 @@ def test_a_second_relu_stays() -> None:
     ids=["norm", "pool", "norm before a mean"],
 )
 def test_parts_of_a_run(keys: dict[str, str | None], parts: set[type]) -> None:
-    op = fused(network(**keys))  # type: ignore[arg-type]
+    op = fused(network(**keys))
     assert op.relu_before
     assert {LocalResponseNorm: op.norm, MaxPool2d: op.pool}[next(iter(parts))] is not None
     assert (op.norm is None) != (op.pool is None)
@@ -115,7 +121,7 @@ def test_parts_of_a_run(keys: dict[str, str | None], parts: set[type]) -> None:
     ids=["conv alone", "tanh", "branch above", "branch below"],
 )
 def test_what_stays_and_why(keys: dict[str, str | None], note: str) -> None:
-    program = network(**keys)  # type: ignore[arg-type]
+    program = network(**keys)
     assert not [op for op in program.operators if isinstance(op, FusedLRNPool)]
     assert any(line.startswith(note) for line in program.notes), program.notes
 

@@ -66,13 +66,13 @@ def _run(
 
 
 @given(text=specs(towers=2, max_side=10, max_layers=8))
-@settings(max_examples=75)
+@settings(max_examples=40)
 def test_generated_towers(text: str) -> None:
     assert_merging_changes_nothing(convspec.check(text), [])
 
 
 @given(text=specs(towers=3, max_side=8, max_layers=4))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_every_layer_of_three_towers(text: str) -> None:
     checked = convspec.check(text)
     assert_merging_changes_nothing(checked, all_layers(checked))
