@@ -33,6 +33,7 @@ class Checked:
     """A network and everything that is known about it.
 
     document: of the layer file. params: of the parameter file, or None in the one-file form. sections: what both say.
+    given: keys of `[@net]` that no file has, for the sizes and classes that the caller gave.
     """
 
     document: Document
@@ -42,6 +43,7 @@ class Checked:
     shapes: Shapes
     placement: Placement
     diagnostics: tuple[Diagnostic, ...]
+    given: Mapping[str, str]
 
     @property
     def ok(self) -> bool:
@@ -69,9 +71,9 @@ class Checked:
 
     @cached_property
     def resolved_text(self) -> str:
-        """The network as one file: parameter file and overrides joined in, comments left out."""
+        """The network as one file: parameter file, overrides, and sizes that were given joined in, comments left out."""
         values = {layer.name: layer.resolved_values() for layer in self.graph.layers.values()}
-        return print_sections(self.sections, values)
+        return print_sections(self.sections, values, self.given)
 
     @cached_property
     def totals(self) -> Totals:
@@ -134,7 +136,14 @@ def check(
 
         report_limits(graph, shapes, report)
     diagnostics = tuple(_in_file_order(report, sections.files))
-    return Checked(files.layers, files.params, sections, graph, shapes, placement, diagnostics)
+    given = _given(dims if inputs else {}, classes)
+    return Checked(files.layers, files.params, sections, graph, shapes, placement, diagnostics, given)
+
+
+def _given(dims: Mapping[str, tuple[int, ...]], classes: int | None) -> dict[str, str]:
+    """The keys of `[@net]` that say what the caller said."""
+    sizes = ",".join(f"{name}:{'x'.join(map(str, size))}" for name, size in dims.items() if size)
+    return {**({"input": sizes} if sizes else {}), **({"classes": str(classes)} if classes is not None else {})}
 
 
 def _dialect(name: str) -> Dialect:

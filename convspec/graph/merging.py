@@ -190,19 +190,24 @@ def report_misplaced(section: str, entry: Entry, key: Key[Any], home: Home, repo
     )
 
 
-def print_sections(sections: Sections, values: Mapping[str, Mapping[str, str]]) -> str:
+def print_sections(
+    sections: Sections, values: Mapping[str, Mapping[str, str]], settings: Mapping[str, str] = {}
+) -> str:
     """The text of one file that says the same: one entry a key, no comments, no claims. It names its dialect, unless that
     is ours.
 
-    values: of keys, by section and key, in place of those that stand in the sections.
+    values: of keys, by section and key, in place of those that stand in the sections. settings: keys of `[@net]`, over
+    those that stand there.
     """
     joined = {name: section.without(CLAIM) for name, section in sections.joined.items() if not section.is_parameters}
     given = {name: {**section.entries, **_replaced(section, values.get(name, {}))} for name, section in joined.items()}
     lines = {name: [_line(entry) for entry in entries.values()] for name, entries in given.items()}
-    if not sections.dialect.is_ours:
+    stated = {} if sections.dialect.is_ours else {"dialect": sections.dialect.name}
+    if said := {**stated, **settings}:
         of_net = joined["@net"].entries.values() if "@net" in joined else ()
-        stated = [f"dialect={sections.dialect.name}", *(_line(entry) for entry in of_net if entry.key != "dialect")]
-        lines = {"@net": stated, **{name: own for name, own in lines.items() if name != "@net"}}
+        own = [f"{key}={value}" for key, value in said.items()]
+        own += [_line(entry) for entry in of_net if entry.key not in said]
+        lines = {"@net": own, **{name: own for name, own in lines.items() if name != "@net"}}
     blocks = ["\n".join([f"[{name}]", *own]) for name, own in lines.items()]
     return "\n\n".join(blocks) + "\n"
 

@@ -70,3 +70,26 @@ def test_a_resolved_spec_is_the_same_network(tmp_path: Path) -> None:
         copy = tmp_path / spec.name
         copy.write_text(convspec.check(spec).resolved_text)
         assert convspec.compile(copy) == convspec.compile(spec)
+
+
+def test_sizes_that_were_given_are_part_of_it() -> None:
+    """A run that began with --input goes on with the network that it has, whatever the file says."""
+    name = "alexnet-small.cfg"
+    checked = convspec.check(spec_path(name), inputs={"data": (3, 56, 56)}, overrides=("fc8.outputs=9",), classes=9)
+    again = convspec.check(checked.resolved_text)
+    assert not again.errors
+    assert [row.shape for row in again.layers] == [row.shape for row in checked.layers]
+    assert (again.graph.net.classes, again.resolved_text) == (9, checked.resolved_text)
+    assert checked.resolved_text.count("input=") == 1
+
+
+def test_sizes_that_no_file_has(tmp_path: Path) -> None:
+    """Of a pair of files, in the language of its program."""
+    (tmp_path / "layers-a.cfg").write_text(LAYERS)
+    (tmp_path / "layer-params-a.cfg").write_text(PARAMS)
+    checked = convspec.check(tmp_path / "layers-a.cfg", inputs={"data": (1, 3, 3)}, classes=4, dialect="ccn2")
+    assert checked.ok, checked.diagnostics
+    assert checked.resolved_text.startswith("[@net]\ndialect=ccn2\ninput=data:1x3x3\nclasses=4\n")
+    again = convspec.check(checked.resolved_text)
+    assert again.ok
+    assert [row.shape for row in again.layers] == [row.shape for row in checked.layers]
