@@ -71,7 +71,7 @@ def test_alexnet() -> None:
     ids=["before", "between", "behind", "none"],
 )
 def test_where_relu_stands(keys: dict[str, str], relu_before: bool, relu_after: bool) -> None:
-    op = fused(network(**keys))
+    op = fused(network(**keys))  # type: ignore[arg-type]
     assert (op.relu_before, op.relu_after) == (relu_before, relu_after)
     assert (op.bias, op.norm is not None, op.pool is not None) == ("conv.bias", True, True)
 
@@ -98,7 +98,7 @@ def test_a_second_relu_stays() -> None:
     ids=["norm", "pool", "norm before a mean"],
 )
 def test_parts_of_a_run(keys: dict[str, str | None], parts: set[type]) -> None:
-    op = fused(network(**keys))
+    op = fused(network(**keys))  # type: ignore[arg-type]
     assert op.relu_before
     assert {LocalResponseNorm: op.norm, MaxPool2d: op.pool}[next(iter(parts))] is not None
     assert (op.norm is None) != (op.pool is None)
@@ -121,7 +121,7 @@ def test_parts_of_a_run(keys: dict[str, str | None], parts: set[type]) -> None:
     ids=["conv alone", "tanh", "branch above", "branch below"],
 )
 def test_what_stays_and_why(keys: dict[str, str | None], note: str) -> None:
-    program = network(**keys)
+    program = network(**keys)  # type: ignore[arg-type]
     assert not [op for op in program.operators if isinstance(op, FusedLRNPool)]
     assert any(line.startswith(note) for line in program.notes), program.notes
 
