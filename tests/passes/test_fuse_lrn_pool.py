@@ -71,7 +71,7 @@ def test_alexnet() -> None:
     ids=["before", "between", "behind", "none"],
 )
 def test_where_relu_stands(keys: dict[str, str], relu_before: bool, relu_after: bool) -> None:
-    op = fused(network(**keys))  # type: ignore[arg-type]
+    op = fused(network(**keys))
     assert (op.relu_before, op.relu_after) == (relu_before, relu_after)
     assert (op.bias, op.norm is not None, op.pool is not None) == ("conv.bias", True, True)
 
