@@ -31,6 +31,7 @@ AMD_WARPS = 2
 """Of 32 lanes, in one of AMD's warps of 64."""
 
 BYTES_OF_A_RUN = 16
+SHORTEST_RUN = 4
 REGISTERS, MOST_REGISTERS = 2048, 255
 """Of a multiprocessor for each of 32 lanes, and of a lane at most. The backward kernel needs 80 to 200, and has about a
 dozen warps for each multiprocessor."""
@@ -195,8 +196,9 @@ def backward_launch(
 
 
 def _run(problem: Problem) -> int:
-    """Channels of a lane."""
-    return BYTES_OF_A_RUN // problem.dtype.itemsize
+    """Channels of a lane. Where they do not fill runs of 16 bytes, each is loaded for itself: eight would spill backward."""
+    run = BYTES_OF_A_RUN // problem.dtype.itemsize
+    return run if problem.group % run == 0 else SHORTEST_RUN
 
 
 def _first_block(pool: Pool) -> int:

@@ -136,6 +136,13 @@ def test_what_leaves_something_out(part: str, direction: Direction) -> None:
     assert suffices(needed), needed
 
 
+def test_channels_that_fill_no_runs() -> None:
+    launch = launch_on_paper(Direction.BACKWARD, (128, 90, 27, 27), torch.bfloat16, WHOLE, channels_last=True)
+    assert not launch.constants["WHOLE"]
+    needed = needed_by(launch, TARGETS["sm_80"])
+    assert suffices(needed), needed
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_other_pools_backward(pool: str) -> None:
     target, dtype, windows = POOLS[pool]
