@@ -166,7 +166,9 @@ def stream_of(use: str, layer: str) -> int:
     """The int64 by which one use of random numbers in one layer is told from all others, in every process alike: FNV-1a
     over the names, which torch's compiler can follow, as it cannot follow a library's hash."""
     state = 0xCBF29CE484222325
-    for byte in f"{use} {layer}".encode(errors="surrogatepass"):
+    for byte in list(
+        f"{use} {layer}".encode(errors="surrogatepass")
+    ):  # torch 2.11 cannot follow what bytes give in turn
         state = ((state ^ byte) * 0x100000001B3) & _MASK
     return _signed(_mixed_integer(state))
 

@@ -11,7 +11,7 @@ Axes: TypeAlias = tuple[int, int]
 
 def as_axes(number: int | Axes) -> Axes:
     """A single number counts for both axes."""
-    return number if isinstance(number, tuple | list) else (number, number)
+    return number if isinstance(number, (tuple, list)) else (number, number)  # torch 2.9 compiles no `tuple | list`
 
 
 @dataclass(frozen=True, slots=True)
