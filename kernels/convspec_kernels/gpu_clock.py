@@ -1,7 +1,8 @@
 """What a GPU is, and how long launches on it take: for the benchmark and the tuner.
 
-Every measurement is the median of launches between CUDA events, each after a write over more memory than the L2 cache
-holds; that write also keeps the device busy until the launch has arrived.
+Every measurement is the median of launches between CUDA events, each after a read of more memory than the L2 cache
+holds; that read also keeps the device busy until the launch has arrived. What was read leaves the cache without being
+written, so that a launch pays for its own bytes alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Clock:
     """Times launches on the current device."""
 
     def __init__(self) -> None:
-        self.flushed = torch.empty(_at_most(FLUSH_BYTES), dtype=torch.uint8, device=DEVICE)
+        self.read = torch.zeros(_at_most(FLUSH_BYTES) // 4, dtype=torch.int32, device=DEVICE)
 
     def seconds(self, run: Run, repetitions: int = REPETITIONS) -> float:
         """Median of `repetitions` runs, after two that are not counted."""
@@ -60,7 +61,7 @@ class Clock:
             run()
         events = [(_event(), _event()) for _ in range(repetitions)]
         for begin, end in events:
-            self.flushed.zero_()
+            self.read.amax()
             begin.record()
             run()
             end.record()
