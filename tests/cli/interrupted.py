@@ -151,4 +151,5 @@ def report(base: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by the program too
     print(json.dumps(report(Path(sys.argv[1]))))
