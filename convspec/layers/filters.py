@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from convspec.diagnostics import Label, Report
 from convspec.layers.base import Context, Cost, Inference, Rounding, entry_label
 from convspec.layers.initialization import validate_function
-from convspec.layers.keys import choice, extents, flags, function_call, integers
+from convspec.layers.keys import extents, flags, function_call, integers
 from convspec.layers.origins import parting_labels, way_notes
 from convspec.layers.reading import read_maps
 from convspec.layers.sums import SummingLayer
-from convspec.layers.windows import Windows, infer_windows
+from convspec.layers.windows import Windows, infer_windows, rounding_key
 from convspec.program.initial import Piece
 from convspec.program.parameter import Permutations
 from convspec.program.shape import Shape
@@ -47,12 +47,7 @@ class FilterLayer(SummingLayer):
         minimum=0,
         doc="windows a side, at least as many as cover the map; 0: as many as its zeros ask for",
     )
-    own_rounding = choice(
-        "rounding",
-        tuple(way.value for way in Rounding),
-        default=None,
-        doc="how windows are counted here: ceil or floor",
-    )
+    own_rounding = rounding_key()
     rand_sparse = flags(
         "randSparse",
         default=False,

@@ -12,7 +12,7 @@ from convspec.layers.keyed import RawSection
 from convspec.layers.keys import Home, choice, extent, flag, integer
 from convspec.layers.origins import way_notes
 from convspec.layers.reading import read_maps
-from convspec.layers.windows import Windows, infer_windows, read_windowed_maps
+from convspec.layers.windows import Windows, infer_windows, read_windowed_maps, rounding_key
 from convspec.program.shape import Shape
 from convspec.syntax.values import Extent
 
@@ -55,12 +55,7 @@ class Pool(Layer):
         doc="pixels around the map that windows may cover; they count in none",
     )
     outputs_x = extent("outputsX", default=Extent(0, 0), minimum=0, doc="windows a side, if not as many as are needed")
-    own_rounding = choice(
-        "rounding",
-        tuple(way.value for way in Rounding),
-        default=None,
-        doc="how windows are counted here: ceil or floor",
-    )
+    own_rounding = rounding_key()
     sums = flag("sum", default=False, doc="1: pool=avg gives the sum of a window, not its mean")
     takes_max = flag(
         "doMax", home=Home.PARAMS, default=False, takes_default=False, doc="1: pool=rand takes the largest pixel"

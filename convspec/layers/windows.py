@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from convspec.layers.base import Context, Inference, Layer, Rounding
+from convspec.layers.keys import Key, choice
 from convspec.layers.reading import read_maps
 from convspec.program.shape import Shape
+
+
+def rounding_key() -> Key[str]:
+    """The key by which a layer counts its windows otherwise than the network; None where it does not."""
+    ways = tuple(way.value for way in Rounding)
+    return choice("rounding", ways, default=None, doc="how windows are counted here: ceil or floor")
 
 
 class Windows(NamedTuple):
