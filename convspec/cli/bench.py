@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from convspec.cli.extras import extra
+from convspec.cli.guard import refuse_what_is_read
 from convspec.cli.memory import use_huge_pages
 from convspec.cli.messages import print_warnings
 from convspec.cli.options import Given, device_option, format_option, named, spec_arguments
@@ -41,6 +42,7 @@ def command(
     checked = print_warnings(given.checked().require_ok())
     if output is not None:
         refuse_inputs(output, checked)
+        refuse_what_is_read(output)
     use_huge_pages()
     with extra("timing needs"):
         from convspec.cli.benching import run_bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
@@ -13,7 +14,7 @@ from importlib.util import find_spec
 import click
 
 from convspec.checker import Checked
-from convspec.cli.write import replace_text
+from convspec.cli.write import replacing
 from convspec.diagnostics.visible import visible
 from convspec.train.bench import Bench, Timing, bench, device_name, of_gpu
 from convspec.train.device import open_device
@@ -33,15 +34,16 @@ def run_bench(
 ) -> int:
     """Measure and print, and write JSON to `output`; returns the exit code."""
     place = open_device(device)
-    result = bench(
-        checked, batch=batch, device=place, is_bf16=is_bf16, with_compile=with_compile, rounds=rounds, say=_progress
-    )
-    _progress("")
-    about = _about(checked, batch, rounds, is_bf16, place.type, device_name(place))
-    record = json.dumps({**about, **asdict(result)}, indent=2)
-    click.echo(record if as_json else _table(about, result))
-    if output is not None:
-        replace_text(output, f"{record}\n")
+    with nullcontext() if output is None else replacing(output) as file:
+        result = bench(
+            checked, batch=batch, device=place, is_bf16=is_bf16, with_compile=with_compile, rounds=rounds, say=_progress
+        )
+        _progress("")
+        about = _about(checked, batch, rounds, is_bf16, place.type, device_name(place))
+        record = json.dumps({**about, **asdict(result)}, indent=2)
+        click.echo(record if as_json else _table(about, result))
+        if file is not None:
+            file.write(f"{record}\n".encode())
     return 0
 
 

@@ -61,6 +61,20 @@ def test_a_file_to_keep(towers: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert towers.read_text(encoding="utf-8") == TWO_TOWERS
 
 
+def test_nothing_is_measured_for_a_file_that_cannot_be(
+    towers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("convspec.cli.benching.bench", lambda *_, **__: pytest.fail("it measures"))
+    arguments = ["bench", str(towers), "--batch", "2", "--rounds", "1", "-o"]
+    assert main([*arguments, str(tmp_path / "not there" / "results.json")]) == 2
+    assert "error[CS101]" in capsys.readouterr().err
+    settings = tmp_path / "settings.json"
+    settings.write_text("{}", encoding="utf-8")
+    assert main([*arguments, str(settings)]) == 2
+    assert f"is a file of the run {tmp_path}" in capsys.readouterr().err
+    assert settings.read_text(encoding="utf-8") == "{}"
+
+
 def graphs_of(monkeypatch: pytest.MonkeyPatch, graphs: PretendedGraphs) -> PretendedGraphs:
     monkeypatch.setattr(benching, "recorder_for", lambda *_: graphs)
     return graphs
